@@ -1,0 +1,52 @@
+//! Measures the first budgets side by side: the same two-worker Node server behind Node's cluster primary, a bare
+//! hand-over loop, each oxherd distribution, and no manager at all. Must never change what it measures: the load
+//! generator and the contestants share the machine, so everything here is kept cheap.
+#![allow(unsafe_code)] // raw sockets, epoll and CPU clocks of other processes; the bench must not lean on `os`, which it measures
+
+use std::process::ExitCode;
+
+mod accept;
+mod args;
+mod budget;
+mod child;
+mod contestant;
+mod floor;
+mod floor_worker;
+mod load;
+mod machine;
+mod measure;
+mod report;
+mod stats;
+mod sys;
+mod tally;
+
+use args::Command;
+
+fn main() -> ExitCode {
+    let command = match args::parse(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err(message) => {
+            eprintln!("{message}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    sys::catch_stop_signals();
+    match command {
+        Command::Help => {
+            println!("{}", args::USAGE);
+            ExitCode::SUCCESS
+        }
+        Command::Accept(options) => accept::run(&options),
+        Command::Floor(options) => finish(floor::run(&options)),
+    }
+}
+
+fn finish(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

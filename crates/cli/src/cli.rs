@@ -1,0 +1,129 @@
+//! The command line as a whole. A mistake in it is told in one line.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::commands::complain;
+use crate::exit::ExitStatus;
+use crate::options::RunOptions;
+
+/// Drives a herd of worker processes as one server.
+#[derive(Debug, Parser)]
+#[command(name = "oxherd", version, arg_required_else_help = true, subcommand_required = true)]
+#[command(term_width = 100, infer_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<RunOptions>),
+}
+
+/// Reads a command line.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args)
+}
+
+/// Answers a command line that does not lead to a command: with help, the version, or what is wrong with it.
+pub(crate) fn answer(error: &clap::Error) -> ExitStatus {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that has gone is no reason to fail.
+            drop(error.print());
+            ExitStatus::Success
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            drop(error.print());
+            ExitStatus::Usage
+        }
+        _ => {
+            complain(&in_one_line(error));
+            ExitStatus::Usage
+        }
+    }
+}
+
+/// The explanation and the tips of a usage error, without the usage text.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text.lines().map(str::trim).take_while(|line| {
+        let is_general = line.starts_with("Usage:") || line.starts_with("For more information");
+        !is_general
+    });
+    let mut line = String::new();
+    for part in told.filter(|part| !part.is_empty()) {
+        match line.chars().last() {
+            None => {}
+            Some(':') => line.push(' '),
+            Some(_) => line.push_str("; "),
+        }
+        line.push_str(part.trim_start_matches("error: "));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refused(args: &[&str]) -> String {
+        let line = ["oxherd"].iter().chain(args).map(OsString::from);
+        in_one_line(&parse(line).expect_err("the line is wrong"))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_reads_well() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        insta::assert_snapshot!("help", command.render_help());
+        let run = command.find_subcommand_mut("run").expect("there is a `run`");
+        insta::assert_snapshot!("help_run", run.render_help());
+    }
+
+    #[test]
+    fn mistakes_are_one_line_that_names_the_thing() {
+        let lines = [
+            refused(&["run", "-i", "0", "a.js"]),
+            refused(&["run", "-i", "x", "a.js"]),
+            refused(&["run", "--strategy", "sticky", "a.js"]),
+            refused(&["run", "--strategy", "best", "a.js"]),
+            refused(&["run", "--distribution", "magic", "a.js"]),
+            refused(&["run", "--restart", "sometimes", "a.js"]),
+            refused(&["run", "--drain-timeout", "30", "a.js"]),
+            refused(&["run", "--stop-signal", "SIGFOO", "a.js"]),
+            refused(&["run", "--max-restarts", "0", "a.js"]),
+            refused(&["run", "--env", "FOO", "a.js"]),
+            refused(&["run", "--env", "OXHERD_SLOT=1", "a.js"]),
+            refused(&["run", "--node-args", "'--title=a b", "a.js"]),
+            refused(&["run", "--instance", "2", "a.js"]),
+            refused(&["run", "a.js", "--port", "3000"]),
+            refused(&["run"]),
+            refused(&["rnu", "a.js"]),
+        ];
+        assert!(lines.iter().all(|line| line.lines().count() == 1), "{lines:#?}");
+        insta::assert_snapshot!("mistakes", lines.join("\n"));
+    }
+
+    #[test]
+    fn nothing_to_do_is_a_mistake_and_help_is_none() {
+        let kind =
+            |args: &[&str]| parse(args.iter().map(OsString::from)).map(drop).map_err(|error| error.kind());
+        let missing = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        assert_eq!(kind(&["oxherd"]), Err(missing));
+        assert_eq!(kind(&["oxherd", "help", "run"]), Err(ErrorKind::DisplayHelp));
+        assert_eq!(kind(&["oxherd", "--version"]), Err(ErrorKind::DisplayVersion));
+        assert_eq!(kind(&["oxherd", "run", "a.js", "-i", "-1", "--", "--port", "3000"]), Ok(()));
+    }
+}

@@ -1,0 +1,84 @@
+//! The environment that workers get: the caller's, without what belongs to another primary, and the variables
+//! given on the command line. Values are never printed.
+
+use std::ffi::OsString;
+
+use crate::values::Variable;
+
+/// What the engine sets for each worker, and what a worker of another primary would have inherited.
+const OURS: [&str; 4] =
+    ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID", "NODE_APP_INSTANCE"];
+const OUR_PREFIX: &str = "OXHERD_";
+
+/// Whether a variable is set by oxherd, and never taken from elsewhere.
+pub(crate) fn is_ours(key: &str) -> bool {
+    OURS.contains(&key) || key.starts_with(OUR_PREFIX)
+}
+
+/// The workers' environment, and one line for each entry that had to be left out.
+pub(crate) fn compose(
+    inherited: impl IntoIterator<Item = (OsString, OsString)>,
+    given: &[Variable],
+) -> (Vec<(String, String)>, Vec<String>) {
+    let (mut env, mut left_out) = (Vec::new(), Vec::new());
+    for (key, value) in inherited {
+        match (key.into_string(), value.into_string()) {
+            (Ok(key), Ok(value)) => put(&mut env, key, value),
+            (Ok(key), Err(_)) if is_ours(&key) => {}
+            (Ok(key), Err(_)) => left_out.push(format!("{key} is left out: its value is not UTF-8")),
+            (Err(key), _) => left_out.push(format!("{} is left out: its name is not UTF-8", key.display())),
+        }
+    }
+    env.retain(|(key, _)| !is_ours(key));
+    for variable in given {
+        put(&mut env, variable.key.clone(), variable.value.clone());
+    }
+    (env, left_out.into_iter().map(|why| format!("environment variable {why}")).collect())
+}
+
+/// What a variable is set to.
+pub(crate) fn get<'a>(env: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    env.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+}
+
+/// Sets a variable, in its old place when it has one.
+pub(crate) fn put(env: &mut Vec<(String, String)>, key: String, value: String) {
+    match env.iter_mut().find(|(known, _)| *known == key) {
+        Some(entry) => entry.1 = value,
+        None => env.push((key, value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn os(text: &str) -> OsString {
+        OsString::from(text)
+    }
+
+    #[test]
+    fn another_primary_s_variables_stay_out_and_given_ones_win() {
+        let inherited = ["PATH", "NODE_CHANNEL_FD", "OXHERD_SLOT", "NODE_UNIQUE_ID", "NODE_ENV"];
+        let inherited = inherited.map(|key| (os(key), os("old")));
+        let given = ["NODE_ENV=production", "NEW=1", "NEW=2"].map(|text| text.parse().unwrap());
+        let (env, left_out) = compose(inherited, &given);
+        let shown: Vec<_> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(shown, ["PATH=old", "NODE_ENV=production", "NEW=2"]);
+        assert_eq!(get(&env, "NEW"), Some("2"));
+        assert!(left_out.is_empty());
+    }
+
+    #[test]
+    fn entries_that_are_no_text_are_told_by_name_only() {
+        let bytes = || OsString::from_vec(vec![0xff, b'x']);
+        let inherited = [(os("A"), bytes()), (bytes(), os("b")), (os("OXHERD_SLOT"), bytes())];
+        let (env, left_out) = compose(inherited, &[]);
+        assert!(env.is_empty());
+        let first = "environment variable A is left out: its value is not UTF-8";
+        assert_eq!(left_out.len(), 2);
+        assert_eq!(left_out[0], first);
+    }
+}

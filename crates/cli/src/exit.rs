@@ -1,0 +1,27 @@
+//! The exit codes of the command. `--help` and the README list them.
+
+use std::process::ExitCode;
+
+/// How the command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExitStatus {
+    /// Stopped on request, or every worker ended and none is to be restarted.
+    Success,
+    /// Killed by a second signal, or an internal error.
+    Failure,
+    /// A wrong command line, or something that can never start.
+    Usage,
+    /// A slot has given up and nothing is left running.
+    GaveUp,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(match status {
+            ExitStatus::Success => 0,
+            ExitStatus::Failure => 1,
+            ExitStatus::Usage => 2,
+            ExitStatus::GaveUp => 3,
+        })
+    }
+}

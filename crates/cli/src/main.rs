@@ -1,0 +1,24 @@
+//! The `oxherd` command: reads the command line, runs one command, and ends with its exit code.
+//!
+//! What the primary does is the engine's; here is what people type and read.
+
+mod cli;
+mod commands;
+mod environment;
+mod exit;
+mod options;
+mod output;
+mod program;
+#[cfg(test)]
+mod testing;
+mod values;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let status = match cli::parse(std::env::args_os()) {
+        Ok(cli) => commands::execute(cli.command),
+        Err(error) => cli::answer(&error),
+    };
+    status.into()
+}

@@ -1,0 +1,155 @@
+//! The frame of each line: a gutter that says who speaks, in colour on a terminal. Workers' bytes pass as they
+//! are; our own lines never hold a control character.
+
+use oxherd_engine::core::Slot;
+
+/// Who speaks in our own lines.
+const OURSELVES: &str = "oxherd";
+/// The colours of slots, in turn: what stands out on dark and light ground; red is for trouble.
+const SLOT_COLOURS: [&str; 8] = ["36", "33", "32", "35", "34", "96", "92", "95"];
+const NEWS_COLOUR: &str = "1";
+const TROUBLE_COLOUR: &str = "1;31";
+const RESET: &str = "\x1b[0m";
+/// The most characters of a log line: some hold what a worker said.
+const LINE_CHARS_MAX: usize = 1000;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) weight: Weight,
+    pub(super) text: String,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// It goes to stdout.
+    News,
+    /// It goes to stderr.
+    Trouble,
+}
+
+/// How lines are framed on one stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    width: usize,
+    colour: bool,
+}
+
+impl Line {
+    pub(super) fn news(text: impl Into<String>) -> Self {
+        Self { weight: Weight::News, text: text.into() }
+    }
+
+    pub(super) fn trouble(text: impl Into<String>) -> Self {
+        Self { weight: Weight::Trouble, text: text.into() }
+    }
+}
+
+impl Frame {
+    /// Frames for slots up to `instances`; those that come later by scaling may be wider.
+    pub(super) fn new(instances: u32, colour: bool) -> Self {
+        let last = instances.saturating_sub(1);
+        Self { width: slot_name(Slot(last)).len().max(OURSELVES.len()), colour }
+    }
+
+    /// Appends a line of our own.
+    pub(super) fn log(self, line: &Line, into: &mut Vec<u8>) {
+        let colour = match line.weight {
+            Weight::News => NEWS_COLOUR,
+            Weight::Trouble => TROUBLE_COLOUR,
+        };
+        self.gutter(OURSELVES, colour, into);
+        into.extend_from_slice(printable(&line.text).as_bytes());
+        into.push(b'\n');
+    }
+
+    /// Appends a line that a worker wrote.
+    pub(super) fn output(self, slot: Slot, bytes: &[u8], into: &mut Vec<u8>) {
+        let colour = SLOT_COLOURS[slot.0 as usize % SLOT_COLOURS.len()];
+        self.gutter(&slot_name(slot), colour, into);
+        into.extend_from_slice(bytes);
+        into.push(b'\n');
+    }
+
+    fn gutter(self, who: &str, colour: &str, into: &mut Vec<u8>) {
+        let width = self.width;
+        let gutter = match self.colour {
+            true => format!("\x1b[{colour}m{who:<width$} |{RESET} "),
+            false => format!("{who:<width$} | "),
+        };
+        into.extend_from_slice(gutter.as_bytes());
+    }
+}
+
+fn slot_name(slot: Slot) -> String {
+    format!("slot {}", slot.0)
+}
+
+/// The text without control characters, and not too long.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for (index, c) in text.chars().enumerate() {
+        match c {
+            _ if index == LINE_CHARS_MAX => {
+                printable.push('…');
+                break;
+            }
+            c if c.is_control() => printable.extend(c.escape_default()),
+            c => printable.push(c),
+        }
+    }
+    printable
+}
+
+/// `1 worker`, `2 workers`.
+pub(super) fn count(number: impl Into<u64>, one: &str, many: &str) -> String {
+    match number.into() {
+        1 => format!("1 {one}"),
+        number => format!("{number} {many}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(instances: u32, colour: bool, write: impl Fn(Frame, &mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(Frame::new(instances, colour), &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn gutters_are_aligned() {
+        let write = |frame: Frame, into: &mut Vec<u8>| {
+            frame.log(&Line::news("Hello"), into);
+            frame.output(Slot(2), b"hi", into);
+            frame.output(Slot(10), b"", into);
+        };
+        let text = String::from_utf8(framed(11, false, write)).unwrap();
+        assert_eq!(text, "oxherd  | Hello\nslot 2  | hi\nslot 10 | \n");
+        let text = String::from_utf8(framed(4, false, write)).unwrap();
+        assert_eq!(text, "oxherd | Hello\nslot 2 | hi\nslot 10 | \n");
+    }
+
+    #[test]
+    fn colours_are_for_gutters_only() {
+        let write = |frame: Frame, into: &mut Vec<u8>| {
+            frame.log(&Line::trouble("Oh"), into);
+            frame.output(Slot(8), b"hi", into);
+        };
+        let text = String::from_utf8(framed(1, true, write)).unwrap();
+        assert_eq!(text, "\x1b[1;31moxherd |\x1b[0m Oh\n\x1b[36mslot 8 |\x1b[0m hi\n");
+    }
+
+    #[test]
+    fn a_worker_s_bytes_pass_as_they_are_and_ours_are_printable() {
+        let bytes = framed(1, false, |frame, into| frame.output(Slot(0), b"\xff\x1b[31m\ta\r", into));
+        assert_eq!(bytes, b"slot 0 | \xff\x1b[31m\ta\r\n");
+        let line = Line::news(format!("a\nb\x1b[0m ü{}", "x".repeat(2000)));
+        let text = String::from_utf8(framed(1, false, |frame, into| frame.log(&line, into))).unwrap();
+        assert!(text.starts_with("oxherd | a\\nb\\u{1b}[0m üxxx"), "{text}");
+        assert!(text.ends_with("x…\n") && text.lines().count() == 1);
+    }
+}

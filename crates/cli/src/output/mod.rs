@@ -1,0 +1,204 @@
+//! What people read: log lines, workers' output and reports, by way of printers that never hold up the engine.
+//!
+//! Log lines and workers' stdout go to stdout; lines of trouble and workers' stderr go to stderr. Where both
+//! are the same file, one printer keeps their order.
+
+mod frame;
+mod notices;
+mod printer;
+mod reports;
+mod tally;
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use oxherd_engine::core::Outcome;
+use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
+
+use crate::exit::ExitStatus;
+use frame::{Frame, Line, Weight};
+use printer::{Loss, Printer};
+use tally::Tally;
+
+/// How many bytes may wait for a reader, for each of the two streams.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// How long the end waits for a reader.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// The observer that writes to stdout and stderr.
+pub(crate) struct Console {
+    /// Opened with the first line: the engine has blocked its signals by then, and the printers' threads
+    /// inherit that. A thread that does not would take a signal in the engine's place and end the process.
+    outlets: Option<Outlets>,
+    tally: Tally,
+    instances: u32,
+    scratch: Vec<u8>,
+}
+
+struct Outlets {
+    stdout: Outlet,
+    /// `None`: the same file as stdout.
+    stderr: Option<Outlet>,
+}
+
+struct Outlet {
+    /// `None`: it could not be opened, and what would go there is discarded.
+    printer: Option<Printer>,
+    frame: Frame,
+}
+
+impl Console {
+    /// A console for an app with this many slots.
+    pub(crate) fn new(instances: u32) -> Self {
+        Self { outlets: None, tally: Tally::default(), instances, scratch: Vec::new() }
+    }
+
+    /// Tells how it ended, gives readers a moment for the rest, and says with which code to exit.
+    pub(crate) fn end(self, outcome: Outcome) -> ExitStatus {
+        let (status, line) = self.tally.ending(outcome);
+        self.close(line);
+        status
+    }
+
+    /// Tells why the engine could not go on.
+    pub(crate) fn fail(self, error: &EngineError) -> ExitStatus {
+        self.close(notices::failure(error));
+        ExitStatus::Failure
+    }
+
+    fn close(mut self, last: Line) {
+        self.say(&[last]);
+        let until = Instant::now() + FLUSH_TIME;
+        if let Some(outlets) = self.outlets {
+            outlets.stdout.finish(until);
+            outlets.stderr.into_iter().for_each(|outlet| outlet.finish(until));
+        }
+    }
+
+    /// Prints lines of one weight as one unit.
+    fn say(&mut self, lines: &[Line]) {
+        let weight = lines.first().map_or(Weight::News, |line| line.weight);
+        let stream = match weight {
+            Weight::News => Stream::Stdout,
+            Weight::Trouble => Stream::Stderr,
+        };
+        self.print(stream, |frame, into| lines.iter().for_each(|line| frame.log(line, into)));
+    }
+
+    fn print(&mut self, stream: Stream, write: impl FnOnce(&Frame, &mut Vec<u8>)) {
+        let outlets = self.outlets.get_or_insert_with(|| Outlets::open(self.instances));
+        let outlet = outlets.of(stream);
+        self.scratch.clear();
+        write(&outlet.frame, &mut self.scratch);
+        if let Some(printer) = &outlet.printer {
+            printer.print(&self.scratch);
+        }
+    }
+}
+
+impl Observer for Console {
+    fn bulletin(&mut self, bulletin: &Bulletin) {
+        self.tally.note(&bulletin.notice);
+        if let Some(line) = notices::bulletin(bulletin) {
+            self.say(&[line]);
+        }
+    }
+
+    fn output(&mut self, line: &OutputLine<'_>) {
+        self.print(line.stream, |frame, into| frame.output(line.place.slot, line.bytes, into));
+    }
+
+    fn report(&mut self, report: &Report) {
+        self.say(&reports::render(report));
+    }
+
+    fn alert(&mut self, alert: &Alert) {
+        self.say(&[notices::alert(alert)]);
+    }
+}
+
+impl Outlets {
+    fn open(instances: u32) -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let frames = [stdout.is_terminal(), stderr.is_terminal()]
+            .map(|terminal| Frame::new(instances, terminal && wants_colour()));
+        let [out, err] = [duplicate(&stdout), duplicate(&stderr)];
+        let is_one = matches!((&out, &err), (Ok(out), Ok(err)) if is_same(out, err));
+        let [out_frame, err_frame] = frames;
+        Self { stdout: Outlet::new(out, out_frame), stderr: (!is_one).then(|| Outlet::new(err, err_frame)) }
+    }
+
+    fn of(&self, stream: Stream) -> &Outlet {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => self.stderr.as_ref().unwrap_or(&self.stdout),
+        }
+    }
+}
+
+impl Outlet {
+    fn new(file: io::Result<File>, frame: Frame) -> Self {
+        let tell = move |loss: &Loss| {
+            let mut bytes = Vec::new();
+            frame.log(&loss_line(loss), &mut bytes);
+            bytes
+        };
+        let printer = file.and_then(|file| Printer::start(file, QUEUE_BYTES_MAX, tell)).ok();
+        Self { printer, frame }
+    }
+
+    fn finish(self, until: Instant) {
+        if let Some(printer) = self.printer {
+            printer.finish(until);
+        }
+    }
+}
+
+fn loss_line(loss: &Loss) -> Line {
+    let lines = frame::count(loss.lines, "line was", "lines were");
+    match &loss.error {
+        None => Line::trouble(format!("{lines} dropped: the output was not read")),
+        Some(error) => Line::trouble(format!("{lines} dropped: cannot write: {error}")),
+    }
+}
+
+/// A descriptor of its own, without the standard library's lock and line buffer.
+fn duplicate(stream: &impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    let id = |file: &File| file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    id(one).is_some() && id(one) == id(other)
+}
+
+fn wants_colour() -> bool {
+    let is_set = |key| std::env::var_os(key).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !is_set("NO_COLOR") && !is_dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_under_two_names_is_one() {
+        let folder = crate::testing::Folder::new();
+        let (a, b) = (folder.file("a", "", 0o644), folder.file("b", "", 0o644));
+        let open = |path| File::open(path).unwrap();
+        assert!(is_same(&open(&a), &open(&a)));
+        assert!(!is_same(&open(&a), &open(&b)));
+    }
+
+    #[test]
+    fn losses_are_counted_in_words() {
+        let line = |lines, error: Option<&str>| loss_line(&Loss { lines, error: error.map(str::to_owned) });
+        assert_eq!(line(1, None).text, "1 line was dropped: the output was not read");
+        assert_eq!(line(7, None).text, "7 lines were dropped: the output was not read");
+        assert_eq!(line(2, Some("disk full")).text, "2 lines were dropped: cannot write: disk full");
+    }
+}

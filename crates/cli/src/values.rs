@@ -1,0 +1,277 @@
+//! Values on the command line: times, counts, words, variables. Text in, checked value or one clear line out.
+
+use std::str::FromStr;
+
+use oxherd_engine::core::{Sockets, Span};
+
+use crate::environment;
+
+/// The longest time that may be asked for: a year.
+const SPAN_MAX_MS: u64 = 365 * 24 * 3_600_000;
+
+/// How many workers are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instances {
+    /// This many.
+    Count(u32),
+    /// One per CPU.
+    PerCpu,
+    /// Two per CPU.
+    TwicePerCpu,
+    /// One per CPU, but so many less.
+    AllBut(u32),
+}
+
+/// A variable for the workers' environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+/// Words split at spaces; single and double quotes keep spaces together, and nothing is escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+impl Instances {
+    /// The number of workers on a machine with this many CPUs; at least 1 unless 0 was asked for.
+    pub(crate) fn resolve(self, cpus: usize) -> u32 {
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        match self {
+            Self::Count(count) => count,
+            Self::PerCpu => cpus,
+            Self::TwicePerCpu => cpus.saturating_mul(2),
+            Self::AllBut(less) => cpus.saturating_sub(less).max(1),
+        }
+    }
+}
+
+impl FromStr for Instances {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |digits: &str| digits.parse::<u32>().ok().filter(|number| *number > 0);
+        match text {
+            "max" => return Ok(Self::PerCpu),
+            "io" => return Ok(Self::TwicePerCpu),
+            _ => {}
+        }
+        let count = match text.strip_prefix('-') {
+            Some(digits) => number(digits).map(Self::AllBut),
+            None => number(text).map(Self::Count),
+        };
+        count.ok_or_else(|| {
+            "give a number from 1, max (one per CPU), io (two) or -1 (all CPUs but one)".into()
+        })
+    }
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(format!("it has no `=`: write {text}=value"));
+        };
+        if key.is_empty() {
+            return Err("it has no name before the `=`".into());
+        }
+        if environment::is_ours(key) {
+            return Err(format!("{key} is set by oxherd itself"));
+        }
+        Ok(Self { key: key.into(), value: value.into() })
+    }
+}
+
+impl FromStr for Words {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in text.chars() {
+            match quote {
+                Some(open) if c == open => quote = None,
+                Some(_) => word.get_or_insert_default().push(c),
+                None if c == '"' || c == '\'' => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                None if c.is_whitespace() => words.extend(word.take()),
+                None => word.get_or_insert_default().push(c),
+            }
+        }
+        if let Some(open) = quote {
+            return Err(format!("a quote ({open}) is not closed"));
+        }
+        words.extend(word);
+        Ok(Self(words))
+    }
+}
+
+/// Reads `250ms`, `1.5s`, `30s`, `2m`, `1h`; only 0 needs no unit.
+pub(crate) fn parse_span(text: &str) -> Result<Span, String> {
+    if text == "0" {
+        return Ok(Span::ZERO);
+    }
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" => return Err(format!("it has no unit: write {text}ms, {text}s, {text}m or {text}h")),
+        _ => return Err("write a number and its unit, such as 250ms, 1.5s, 30s, 2m or 1h".into()),
+    };
+    let millis = parse_decimal(number, unit_ms).ok_or("it is no number with a unit (try 30s)")?;
+    if millis > SPAN_MAX_MS {
+        return Err("it is longer than a year".into());
+    }
+    Ok(Span::from_millis(millis))
+}
+
+/// A whole number from 1.
+pub(crate) fn parse_positive(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(0) => Err("it must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("give a whole number from 1 to {}", u32::MAX)),
+    }
+}
+
+/// A name that can stand in a line.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("a name has at least one letter and no control characters".into());
+    }
+    Ok(text.into())
+}
+
+/// `digits[.digits]` times `scale`, rounded down; nothing when it is malformed. Saturates.
+fn parse_decimal(text: &str, scale: u64) -> Option<u64> {
+    /// More digits than this behind the point are less than a millisecond in every unit.
+    const FRACTION_DIGITS_MAX: usize = 9;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let whole = whole.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(scale);
+    let mut rest = 0;
+    let mut place = scale * 10_u64.pow(FRACTION_DIGITS_MAX as u32);
+    for digit in fraction.bytes().take(FRACTION_DIGITS_MAX) {
+        place /= 10;
+        rest += u64::from(digit - b'0') * place;
+    }
+    Some(whole.saturating_add(rest / 10_u64.pow(FRACTION_DIGITS_MAX as u32)))
+}
+
+/// How workers come by their sockets, where that was said.
+pub(crate) type SocketsChoice = Chosen<Sockets>;
+
+/// A choice that may be left to the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen<T>(Option<T>);
+
+impl<T> Chosen<T> {
+    pub(crate) fn unwrap_or(self, default: T) -> T {
+        self.0.unwrap_or(default)
+    }
+}
+
+pub(crate) fn parse_sockets(text: &str) -> Result<SocketsChoice, String> {
+    match text {
+        "auto" => Ok(Chosen(None)),
+        "channel" => Ok(Chosen(Some(Sockets::Channel))),
+        "none" => Ok(Chosen(Some(Sockets::None))),
+        "universal" | "listen-fds" => Err(format!("`{text}` is not built yet (auto, channel or none)")),
+        _ => Err("give auto, channel or none".into()),
+    }
+}
+
+/// A number of bytes: `4096`, `512K`, `64M`, `1G`.
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
+    let wrong = || "give a size such as 4096, 512K, 64M or 1G".to_owned();
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => match text.strip_suffix(['M', 'm']) {
+            Some(digits) => (digits, 1 << 20),
+            None => text.strip_suffix(['G', 'g']).map_or((text, 1), |digits| (digits, 1 << 30)),
+        },
+    };
+    let count: usize = digits.parse().map_err(|_| wrong())?;
+    count.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_powers_of_1024() {
+        assert_eq!(["1", "2K", "3m", "1G"].map(parse_size), [Ok(1), Ok(2048), Ok(3 << 20), Ok(1 << 30)]);
+        assert!(
+            ["", "0", "M", "-1", "1T", "99999999999999999999G"].iter().all(|text| parse_size(text).is_err())
+        );
+    }
+
+    #[test]
+    fn what_is_not_built_yet_is_said_to_be_so() {
+        assert!(parse_sockets("universal").is_err_and(|why| why.contains("not built yet")));
+        assert_eq!(parse_sockets("none").map(|it| it.unwrap_or(Sockets::Channel)), Ok(Sockets::None));
+    }
+
+    #[test]
+    fn times_have_units() {
+        let millis = |text| parse_span(text).map(Span::as_millis);
+        let given = ["0", "250ms", "1.5s", "30s", "2m", "0.25m", "1h", "1.0005s", "0ms"];
+        let wanted = [0, 250, 1500, 30_000, 120_000, 15_000, 3_600_000, 1000, 0];
+        assert_eq!(given.map(millis), wanted.map(Ok));
+        for wrong in ["", "30", "s", "1.s", ".5s", "1..5s", "1e3s", "5 s", "-5s", "9000h", "1sec", "٣s"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_span("99999999999999999999999h").is_err());
+    }
+
+    #[test]
+    fn a_bare_number_is_told_how_to_go_on() {
+        assert_eq!(parse_span("30"), Err("it has no unit: write 30ms, 30s, 30m or 30h".into()));
+    }
+
+    #[test]
+    fn instances_follow_the_cpus() {
+        let on = |cpus: usize| move |text: &str| text.parse::<Instances>().map(|it| it.resolve(cpus));
+        assert_eq!(["3", "max", "io", "-1", "-3"].map(on(4)), [3, 4, 8, 3, 1].map(Ok));
+        assert_eq!(["max", "io", "-1"].map(on(1)), [1, 2, 1].map(Ok));
+        for wrong in ["0", "x", "", "-", "-0", "1.5", "MAX", "99999999999"] {
+            assert!(wrong.parse::<Instances>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_split_at_spaces_outside_quotes() {
+        let words = |text: &str| text.parse::<Words>().map(|words| words.0.join("|"));
+        assert_eq!(words("  --inspect  -r ./a.js "), Ok("--inspect|-r|./a.js".into()));
+        assert_eq!(words("--title='a b' \"c  d\" e\"f g\"h"), Ok("--title=a b|c  d|ef gh".into()));
+        assert_eq!(words("'it\"s' \"don't\" ''"), Ok("it\"s|don't|".into()));
+        assert_eq!("".parse(), Ok(Words::default()));
+        assert_eq!(words("a 'b"), Err("a quote (') is not closed".into()));
+    }
+
+    #[test]
+    fn variables_need_a_name_that_is_free() {
+        let pair = |text: &str| text.parse::<Variable>().map(|it| (it.key, it.value));
+        assert_eq!(pair("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(pair("A="), Ok(("A".into(), String::new())));
+        assert_eq!(pair("A"), Err("it has no `=`: write A=value".into()));
+        assert!(pair("=x").is_err());
+        assert!(pair("NODE_CHANNEL_FD=3").is_err());
+    }
+
+    #[test]
+    fn counts_start_at_one() {
+        assert_eq!(parse_positive("1"), Ok(1));
+        assert!(parse_positive("0").is_err());
+        assert!(parse_positive("-1").is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! One app: what is wanted of it, its slots, and the generations it knows. It holds; others decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::History;
+use crate::{AppId, AppSpec, ChangeId, Exit, Generation, GiveUp, InstanceId, Moment, Slot};
+
+/// One app of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct App {
+    pub(crate) id: AppId,
+    pub(crate) desired: Desired,
+    /// How many slots are to be filled.
+    pub(crate) instances: u32,
+    /// The last good generation: what a respawn uses.
+    pub(crate) generation: Generation,
+    /// The newest generation ever made.
+    pub(crate) newest: Generation,
+    /// The configuration of each generation that is still in use.
+    pub(crate) specs: BTreeMap<Generation, Arc<AppSpec>>,
+    pub(crate) slots: BTreeMap<Slot, SlotState>,
+    pub(crate) reload: Option<Reload>,
+    pub(crate) queued: Option<QueuedReload>,
+    /// The generations of which a worker was seen to listen.
+    pub(crate) listens: BTreeSet<Generation>,
+    pub(crate) muster: Muster,
+}
+
+/// What is wanted of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Desired {
+    /// Its slots are kept filled.
+    Up,
+    /// It stops once nobody waits at its listeners.
+    Closing { until: Moment, then: After },
+    /// Its workers leave.
+    Down { then: After },
+    /// It is stopped, and nothing of it is left.
+    Stopped,
+}
+
+impl Desired {
+    /// What becomes of the app if it is now to be stopped with `then`: nobody takes back that it is forgotten.
+    pub(crate) fn after_or(self, then: After) -> After {
+        match self {
+            Self::Closing { then: After::Forget, .. } | Self::Down { then: After::Forget } => After::Forget,
+            Self::Closing { then: After::Keep | After::StartAgain, .. }
+            | Self::Down { then: After::Keep | After::StartAgain }
+            | Self::Up
+            | Self::Stopped => then,
+        }
+    }
+}
+
+/// What becomes of a stopped app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum After {
+    Keep,
+    Forget,
+    /// It was to be restarted while it stopped: once its doors and listeners are closed, it starts.
+    StartAgain,
+}
+
+/// Whether all slots serve, and who was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Muster {
+    /// Not all slots serve, since then.
+    Incomplete { since: Moment },
+    /// All serve, told so themselves, and do not all listen yet: news of that often comes right behind.
+    Quiet { since: Moment, due: Moment },
+    /// All serve and nobody listens as far as was told; not all served until `since`.
+    Silent { since: Moment },
+    /// All serve and it was told where.
+    Complete,
+}
+
+/// One slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotState {
+    /// Who fills it.
+    pub(crate) occupant: Option<InstanceId>,
+    /// Who is to take it over.
+    pub(crate) successor: Option<InstanceId>,
+    /// Who is on the way out of it.
+    pub(crate) leaving: BTreeSet<InstanceId>,
+    pub(crate) vacancy: Vacancy,
+    pub(crate) history: History,
+}
+
+/// What happens to a slot without an occupant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Vacancy {
+    /// It is filled at once.
+    Fill,
+    /// It is filled when everybody has left it.
+    FillAfterLeaving,
+    /// It is filled at that moment.
+    FillAt(Moment),
+    /// It stays empty: the worker's work is done.
+    Finished(Exit),
+    /// It stays empty: filling it does not help.
+    GaveUp(GiveUp),
+}
+
+/// A reload under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reload {
+    pub(crate) change: ChangeId,
+    pub(crate) generation: Generation,
+    pub(crate) started: Moment,
+    /// The slots whose occupant is of the new generation.
+    pub(crate) replaced: BTreeSet<Slot>,
+}
+
+/// A reload that waits for the one under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueuedReload {
+    pub(crate) change: ChangeId,
+    pub(crate) spec: Option<Arc<AppSpec>>,
+}
+
+impl App {
+    pub(crate) fn new(id: AppId, spec: Arc<AppSpec>, now: Moment) -> Self {
+        let generation = Generation(1);
+        Self {
+            id,
+            desired: Desired::Up,
+            instances: spec.instances,
+            generation,
+            newest: generation,
+            specs: BTreeMap::from([(generation, spec)]),
+            slots: BTreeMap::new(),
+            reload: None,
+            queued: None,
+            listens: BTreeSet::new(),
+            muster: Muster::Incomplete { since: now },
+        }
+    }
+
+    /// The configuration of the last good generation.
+    pub(crate) fn spec(&self) -> &Arc<AppSpec> {
+        self.spec_of(self.generation)
+    }
+
+    /// The configuration of `generation`, or of the last good one if that is forgotten.
+    pub(crate) fn spec_of(&self, generation: Generation) -> &Arc<AppSpec> {
+        self.specs
+            .get(&generation)
+            .or_else(|| self.specs.get(&self.generation))
+            .expect("the last good generation always has its configuration")
+    }
+
+    /// Whether a worker of `generation` is only ready once it listens: one of its own kind did, or of the kind
+    /// that it is to replace. Nobody sees a program listen that has no channel.
+    pub(crate) fn expects_listening(&self, generation: Generation) -> bool {
+        let seen = |generation| self.listens.contains(&generation);
+        self.spec_of(generation).has_channel()
+            && (seen(generation) || generation > self.generation && seen(self.generation))
+    }
+
+    pub(crate) fn is_target(&self, slot: Slot) -> bool {
+        slot.0 < self.instances
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        match self.desired {
+            Desired::Up => true,
+            Desired::Closing { .. } | Desired::Down { .. } | Desired::Stopped => false,
+        }
+    }
+}
+
+impl SlotState {
+    pub(crate) fn new() -> Self {
+        Self {
+            occupant: None,
+            successor: None,
+            leaving: BTreeSet::new(),
+            vacancy: Vacancy::Fill,
+            history: History::default(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.occupant.is_none() && self.successor.is_none() && self.leaving.is_empty()
+    }
+
+    pub(crate) fn everyone(&self) -> impl Iterator<Item = InstanceId> + '_ {
+        self.occupant.into_iter().chain(self.successor).chain(self.leaving.iter().copied())
+    }
+
+    /// Whether its vacancy has come to an end without an occupant.
+    pub(crate) fn is_settled_empty(&self) -> bool {
+        match self.vacancy {
+            Vacancy::Finished(_) | Vacancy::GaveUp(_) => self.is_empty(),
+            Vacancy::Fill | Vacancy::FillAfterLeaving | Vacancy::FillAt(_) => false,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Relations that hold after every handler. They are checked in debug builds only and change nothing.
+
+use crate::app::App;
+use crate::fleet::Fleet;
+use crate::instance::Instance;
+use crate::{InstanceId, Place};
+
+impl Fleet {
+    /// Panics when the fleet contradicts itself.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        for app in self.state.apps.values() {
+            self.check_app(app);
+        }
+        for instance in self.state.instances.values() {
+            self.check_instance(instance);
+        }
+    }
+
+    fn check_app(&self, app: &App) {
+        for (slot, state) in &app.slots {
+            let mut seen: Vec<InstanceId> = state.everyone().collect();
+            for id in &seen {
+                let instance = self.state.instances.get(id);
+                let place = instance.map(|it| it.place);
+                assert!(
+                    place.is_some_and(|Place { app: owner, slot: at, .. }| owner == app.id && at == *slot),
+                    "{slot:?} of {:?} names {id}, which is {place:?}",
+                    app.id
+                );
+            }
+            let count = seen.len();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), count, "an instance has two roles in {slot:?}");
+            assert!(
+                state.successor.is_none() || app.reload.is_some(),
+                "{slot:?} has a successor without a reload"
+            );
+        }
+        if let Some(reload) = &app.reload {
+            assert!(app.specs.contains_key(&reload.generation), "the reload's configuration is forgotten");
+            let successors = app.slots.values().filter(|state| state.successor.is_some()).count();
+            let batch = app.spec_of(reload.generation).parallel as usize;
+            assert!(successors <= batch, "{successors} successors, the batch is {batch}");
+        }
+        assert!(app.specs.contains_key(&app.generation), "the last good configuration is forgotten");
+        assert!(app.generation <= app.newest, "a generation newer than the newest");
+    }
+
+    fn check_instance(&self, instance: &Instance) {
+        let place = instance.place;
+        let state = self.state.apps.get(&place.app).and_then(|app| app.slots.get(&place.slot));
+        let known = state.is_some_and(|state| state.everyone().any(|id| id == place.instance));
+        assert!(known, "{} fills no slot", place.instance);
+        let leaving = state.is_some_and(|state| state.leaving.contains(&place.instance));
+        assert_eq!(
+            leaving,
+            instance.retired.is_some(),
+            "{} leaves its slot but not its life",
+            place.instance
+        );
+        assert!(!leaving || !instance.is_serving(), "{} leaves and serves", place.instance);
+    }
+}

@@ -1,0 +1,49 @@
+//! Decides: supervision, restart policy, reload, scaling and balancing.
+//!
+//! The crate is a pure state machine. Facts come in as [`Event`]s and wishes as [`Request`]s, orders go out as
+//! [`Action`]s and news as [`Notice`]s. It never does IO, reads a clock, starts a thread or draws a random
+//! number: time arrives as a [`Moment`], and the same calls in the same order always give the same answers.
+//!
+//! [`Fleet`] is the entry; [`Balancer`] is its small sibling for the path of a connection.
+
+#![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
+mod action;
+mod app;
+mod balancer;
+mod converge;
+mod event;
+mod exit;
+mod fleet;
+mod ids;
+mod image;
+mod instance;
+mod invariants;
+mod lifecycle;
+mod notice;
+mod policy;
+mod reload;
+mod request;
+mod requests;
+mod restore;
+mod settle;
+mod signal;
+mod spec;
+mod status;
+mod time;
+
+pub use action::{Action, Parting};
+pub use balancer::{Balancer, MemberId, Strategy, StrategyError};
+pub use event::{Event, SpawnFailure};
+pub use exit::Exit;
+pub use fleet::{Fleet, Limits};
+pub use ids::{AppId, ChangeId, Generation, InstanceId, Label, Place, Slot};
+pub use image::{Child, IMAGE_VERSION, Image, ImageError, Inventory};
+pub use instance::{Phase, Standing};
+pub use notice::{ChangeOutcome, GiveUp, Notice, ReloadFailure, RetireReason};
+pub use request::{Outcome, Refusal, Request};
+pub use signal::Signal;
+pub use spec::{AppSpec, Distribution, RestartWhen, Sockets, SpecError};
+pub use status::{AppStatus, FleetStatus, InstanceStatus, ReloadStatus, SlotStatus, Status};
+pub use time::{Moment, Span};

@@ -1,0 +1,123 @@
+//! Replacing every worker without loss: the successor first, a batch at a time, and back out when one fails.
+
+use crate::app::{QueuedReload, Reload, SlotState, Vacancy};
+use crate::fleet::Fleet;
+use crate::settle::Goal;
+use crate::{
+    AppId, ChangeOutcome, Generation, InstanceId, Moment, Notice, ReloadFailure, RetireReason, Slot,
+};
+
+impl Fleet {
+    pub(crate) fn begin_reload(&mut self, id: AppId, wish: QueuedReload, now: Moment) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let generation = app.newest.next();
+        let spec = wish.spec.unwrap_or_else(|| app.spec().clone());
+        app.newest = generation;
+        app.specs.insert(generation, spec);
+        app.reload =
+            Some(Reload { change: wish.change, generation, started: now, replaced: Default::default() });
+        self.await_goal(wish.change, id, Goal::Reload);
+        self.out.tell(Notice::ReloadStarted { app: id, generation, change: wish.change });
+    }
+
+    /// Starts successors up to the batch, and ends a reload that has nothing left to replace.
+    pub(crate) fn drive_reload(&mut self, id: AppId, now: Moment) {
+        let Some(app) = self.state.apps.get(&id) else { return };
+        let Some(reload) = &app.reload else { return };
+        let parallel = app.spec_of(reload.generation).parallel as usize;
+        let busy = |(slot, state): (&Slot, &SlotState)| {
+            state.successor.is_some() || (reload.replaced.contains(slot) && !state.leaving.is_empty())
+        };
+        let in_flight = app.slots.iter().filter(|entry| busy(*entry)).count();
+        let generation = reload.generation;
+        let waiting: Vec<_> = app
+            .slots
+            .iter()
+            .filter(|(slot, state)| {
+                app.is_target(**slot) && !reload.replaced.contains(*slot) && state.successor.is_none()
+            })
+            .collect();
+        if waiting.is_empty() && in_flight == 0 {
+            return self.finish_reload(id, now);
+        }
+        let free: Vec<Slot> =
+            waiting.into_iter().filter(|(_, state)| state.has_room()).map(|(slot, _)| *slot).collect();
+        for slot in free.into_iter().take(parallel.saturating_sub(in_flight)) {
+            self.spawn_successor(id, slot, generation);
+        }
+    }
+
+    /// A ready successor takes its slot over, and the old occupant leaves.
+    pub(crate) fn promote(&mut self, id: AppId, slot: Slot, now: Moment) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let Some(state) = app.slots.get_mut(&slot) else { return };
+        let Some(successor) = state.successor.take() else { return };
+        let old = state.occupant.replace(successor);
+        state.vacancy = Vacancy::Fill;
+        state.history.pardon();
+        if let Some(reload) = &mut app.reload {
+            reload.replaced.insert(slot);
+        }
+        if let Some(old) = old {
+            state.leaving.insert(old);
+            self.with(old, now, |it, around, out| it.retire(RetireReason::Replaced, around, out));
+        }
+    }
+
+    /// Ends the reload that runs, if one does. Those on trial that are not ready go; who serves goes on.
+    pub(crate) fn abort_reload(&mut self, id: AppId, why: &ReloadFailure, now: Moment) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let Some(reload) = app.reload.take() else { return };
+        let mut given_back: Vec<InstanceId> = Vec::new();
+        let unready = |id: &InstanceId| {
+            let instance = self.state.instances.get(id);
+            instance.is_some_and(|it| it.place.generation == reload.generation && it.ready_at.is_none())
+        };
+        for state in app.slots.values_mut() {
+            // Who fills an already replaced slot again is on trial like a successor.
+            let on_trial = state.occupant.take_if(|id| unready(id));
+            let going: Vec<_> = state.successor.take().into_iter().chain(on_trial).collect();
+            state.leaving.extend(&going);
+            given_back.extend(going);
+        }
+        let Reload { change, generation, replaced, .. } = reload;
+        let filled = |slot: &&Slot| app.slots.get(*slot).is_some_and(|state| state.occupant.is_some());
+        let replaced = replaced.iter().filter(filled).count() as u32;
+        self.out.tell(Notice::ReloadAborted { app: id, generation, why: why.clone(), replaced });
+        self.conclude(change, ChangeOutcome::ReloadAborted(why.clone()));
+        for successor in given_back {
+            self.with(successor, now, |it, around, out| it.retire(RetireReason::ReloadAborted, around, out));
+        }
+    }
+
+    /// A worker was not ready in time; of the reload's generation it fails the reload.
+    pub(crate) fn on_not_ready(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.state.instances.get(&id) else { return };
+        let (place, after) = (instance.place, instance.uptime(now));
+        let Some(app) = self.state.apps.get(&place.app) else { return };
+        if app.reload.as_ref().is_some_and(|reload| reload.generation == place.generation) {
+            self.abort_reload(place.app, &ReloadFailure::NotReady { slot: place.slot, after }, now);
+        }
+    }
+
+    fn spawn_successor(&mut self, id: AppId, slot: Slot, generation: Generation) {
+        let instance = self.spawn(id, slot, generation);
+        if let Some(app) = self.state.apps.get_mut(&id)
+            && let Some(state) = app.slots.get_mut(&slot)
+        {
+            state.successor = Some(instance);
+        }
+    }
+
+    fn finish_reload(&mut self, id: AppId, now: Moment) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let Some(reload) = app.reload.take() else { return };
+        app.generation = reload.generation;
+        self.out.tell(Notice::ReloadDone {
+            app: id,
+            generation: reload.generation,
+            took: now.since(reload.started),
+        });
+        self.conclude(reload.change, ChangeOutcome::Done);
+    }
+}

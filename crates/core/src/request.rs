@@ -1,0 +1,88 @@
+//! Wishes that come in, how they are refused, and how a fleet ends.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::spec::SpecError;
+use crate::{AppId, AppSpec};
+
+/// A wish. The control API speaks these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Keep a new app running.
+    Start {
+        /// What to run.
+        spec: Box<AppSpec>,
+    },
+    /// Replace every worker without loss: successor first. With a `spec`, by that configuration.
+    Reload {
+        /// Which app.
+        app: AppId,
+        /// The new configuration, if it changes.
+        spec: Option<Box<AppSpec>>,
+    },
+    /// Stop every worker of an app, then start them again.
+    Restart {
+        /// Which app.
+        app: AppId,
+    },
+    /// Keep this many slots filled.
+    Scale {
+        /// Which app.
+        app: AppId,
+        /// How many slots.
+        instances: u32,
+    },
+    /// Stop an app and keep its configuration.
+    Stop {
+        /// Which app.
+        app: AppId,
+    },
+    /// Stop an app and forget it.
+    Delete {
+        /// Which app.
+        app: AppId,
+    },
+    /// Drain all apps at once and end.
+    Shutdown,
+    /// Kill all workers and end.
+    Kill,
+}
+
+/// Why a wish is refused. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No app has this id: list the apps.
+    #[error("there is no app with id {}", .0.0)]
+    NoSuchApp(AppId),
+    /// Another app has this name: choose another, or reload that one.
+    #[error("an app named `{0}` exists already")]
+    NameTaken(String),
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The app is stopped: start it first.
+    #[error("app `{0}` is stopped")]
+    Stopped(String),
+    /// The primary is on its way out.
+    #[error("the primary is stopping")]
+    Ending,
+    /// A reload may not change this.
+    #[error("a reload cannot change the {0} of an app: delete it and start it anew")]
+    Fixed(&'static str),
+}
+
+/// How a fleet ended, for a primary in the foreground.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Stopped on request, every worker drained or ended.
+    Stopped,
+    /// Killed on request.
+    Killed,
+    /// Every worker ended and none is to be restarted.
+    AllEnded,
+    /// No worker is left and at least one slot has given up.
+    GaveUp,
+}

@@ -1,0 +1,209 @@
+//! Wishes: what each request changes at once. What follows from it is for the pass of `converge`.
+
+use std::sync::Arc;
+
+use crate::app::{After, App, Desired, Muster, QueuedReload};
+use crate::fleet::{Ending, Fleet};
+use crate::instance::Instance;
+use crate::settle::Goal;
+use crate::spec;
+use crate::{
+    Action, AppId, AppSpec, ChangeId, Moment, Notice, Refusal, ReloadFailure, Request, RetireReason, Span,
+};
+
+/// How long an app that stops may take to hand over the connections that wait at its listeners.
+const DOORS_TIMEOUT: Span = Span::from_secs(2);
+
+impl Fleet {
+    /// Takes a wish in.
+    ///
+    /// # Errors
+    /// A refused wish has changed nothing.
+    pub fn handle_request(&mut self, request: Request, now: Moment) -> Result<ChangeId, Refusal> {
+        self.check_not_ending(&request)?;
+        let change = ChangeId(self.state.last_change + 1);
+        match request {
+            Request::Start { spec } => self.start(*spec, change, now)?,
+            Request::Reload { app, spec } => self.request_reload(app, spec, change, now)?,
+            Request::Restart { app } => self.restart(app, change, now)?,
+            Request::Scale { app, instances } => self.scale(app, instances, change, now)?,
+            Request::Stop { app } => self.stop(app, After::Keep, change, now)?,
+            Request::Delete { app } => self.stop(app, After::Forget, change, now)?,
+            Request::Shutdown => self.shutdown(change, now),
+            Request::Kill => self.kill_all(change, now),
+        }
+        self.state.last_change = change.0;
+        self.settle(now);
+        Ok(change)
+    }
+
+    fn check_not_ending(&self, request: &Request) -> Result<(), Refusal> {
+        match (self.state.ending, request) {
+            (None, _) | (Some(_), Request::Kill | Request::Shutdown) => Ok(()),
+            (
+                Some(_),
+                Request::Start { .. }
+                | Request::Reload { .. }
+                | Request::Restart { .. }
+                | Request::Scale { .. }
+                | Request::Stop { .. }
+                | Request::Delete { .. },
+            ) => Err(Refusal::Ending),
+        }
+    }
+
+    fn start(&mut self, spec: AppSpec, change: ChangeId, now: Moment) -> Result<(), Refusal> {
+        spec.check(self.state.limits.max_instances)?;
+        if self.state.apps.values().any(|app| app.spec().name == spec.name) {
+            return Err(Refusal::NameTaken(spec.name));
+        }
+        self.state.last_app += 1;
+        let id = AppId(self.state.last_app - 1);
+        self.state.apps.insert(id, App::new(id, Arc::new(spec), now));
+        self.await_goal(change, id, Goal::Serving);
+        Ok(())
+    }
+
+    fn request_reload(
+        &mut self,
+        id: AppId,
+        spec: Option<Box<AppSpec>>,
+        change: ChangeId,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let max = self.state.limits.max_instances;
+        let app = self.running_app(id)?;
+        if let Some(spec) = &spec {
+            spec.check(max)?;
+            check_reloadable(app.spec(), spec)?;
+        }
+        let queued = QueuedReload { change, spec: spec.map(|spec| Arc::new(*spec)) };
+        if app.reload.is_none() {
+            self.begin_reload(id, queued, now);
+            return Ok(());
+        }
+        let replaced = app.queued.replace(queued);
+        if let Some(replaced) = replaced {
+            self.abandon(replaced.change);
+        }
+        self.out.tell(Notice::ReloadQueued { app: id, change });
+        Ok(())
+    }
+
+    fn restart(&mut self, id: AppId, change: ChangeId, now: Moment) -> Result<(), Refusal> {
+        let app = self.app_mut(id)?;
+        let (next, serves) = match app.desired {
+            Desired::Up => (Desired::Up, true),
+            Desired::Stopped => (Desired::Up, false),
+            Desired::Closing { until, .. } => (Desired::Closing { until, then: After::StartAgain }, false),
+            Desired::Down { .. } => (Desired::Down { then: After::StartAgain }, false),
+        };
+        app.desired = next;
+        if serves {
+            self.abort_reload(id, &ReloadFailure::Superseded, now);
+            self.empty_slots(id, RetireReason::Restart, now);
+        } else {
+            app.muster = Muster::Incomplete { since: now };
+        }
+        self.supersede(id);
+        self.await_goal(change, id, Goal::Serving);
+        Ok(())
+    }
+
+    fn scale(&mut self, id: AppId, instances: u32, change: ChangeId, _now: Moment) -> Result<(), Refusal> {
+        spec::check_instances(instances, self.state.limits.max_instances)?;
+        let app = self.running_app(id)?;
+        let from = std::mem::replace(&mut app.instances, instances);
+        if from != instances {
+            self.out.tell(Notice::Scaled { app: id, from, to: instances });
+        }
+        self.await_goal(change, id, Goal::Serving);
+        Ok(())
+    }
+
+    fn stop(&mut self, id: AppId, then: After, change: ChangeId, now: Moment) -> Result<(), Refusal> {
+        self.app_mut(id)?;
+        self.abort_reload(id, &ReloadFailure::Superseded, now);
+        self.supersede(id);
+        self.close(id, then, now);
+        self.await_goal(change, id, Goal::Gone);
+        Ok(())
+    }
+
+    fn shutdown(&mut self, change: ChangeId, now: Moment) {
+        if self.state.ending.is_some() {
+            return self.abandon(change);
+        }
+        self.state.ending = Some(Ending::Drain);
+        self.await_end(change);
+        for id in self.app_ids() {
+            self.abort_reload(id, &ReloadFailure::Superseded, now);
+            self.supersede(id);
+            self.close(id, After::Keep, now);
+        }
+    }
+
+    fn kill_all(&mut self, change: ChangeId, now: Moment) {
+        self.state.ending = Some(Ending::Kill);
+        self.await_end(change);
+        for id in self.app_ids() {
+            self.abort_reload(id, &ReloadFailure::Superseded, now);
+            self.supersede(id);
+            if let Some(app) = self.state.apps.get_mut(&id) {
+                app.desired = Desired::Down { then: app.desired.after_or(After::Keep) };
+            }
+        }
+        let everyone: Vec<_> = self.state.instances.keys().copied().collect();
+        for id in everyone {
+            self.with(id, now, Instance::kill_now);
+        }
+    }
+
+    /// The app stops: first nobody new gets in and those who wait are served, then the workers leave.
+    fn close(&mut self, id: AppId, then: After, now: Moment) {
+        let serving = self.state.instances.values().any(|it| it.place.app == id && it.is_serving());
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        app.queued = None;
+        let then = app.desired.after_or(then);
+        app.desired = match app.desired {
+            Desired::Up if serving => {
+                self.out.tell(Notice::Stopping { app: id });
+                self.out.order(Action::CloseDoors { app: id });
+                Desired::Closing { until: now + DOORS_TIMEOUT, then }
+            }
+            Desired::Up => {
+                self.out.tell(Notice::Stopping { app: id });
+                Desired::Down { then }
+            }
+            Desired::Closing { until, .. } => Desired::Closing { until, then },
+            Desired::Down { .. } | Desired::Stopped => Desired::Down { then },
+        };
+    }
+
+    fn app_mut(&mut self, id: AppId) -> Result<&mut App, Refusal> {
+        let app = self.state.apps.get_mut(&id).ok_or(Refusal::NoSuchApp(id))?;
+        match app.desired {
+            Desired::Closing { then: After::Forget, .. } | Desired::Down { then: After::Forget } => {
+                Err(Refusal::NoSuchApp(id))
+            }
+            Desired::Up
+            | Desired::Closing { then: After::Keep | After::StartAgain, .. }
+            | Desired::Down { then: After::Keep | After::StartAgain }
+            | Desired::Stopped => Ok(app),
+        }
+    }
+
+    fn running_app(&mut self, id: AppId) -> Result<&mut App, Refusal> {
+        let app = self.app_mut(id)?;
+        if app.is_up() { Ok(app) } else { Err(Refusal::Stopped(app.spec().name.clone())) }
+    }
+}
+
+/// What listeners and slots are built on cannot change under running workers.
+fn check_reloadable(old: &AppSpec, new: &AppSpec) -> Result<(), Refusal> {
+    match (old, new) {
+        _ if old.name != new.name => Err(Refusal::Fixed("name")),
+        _ if old.distribution != new.distribution => Err(Refusal::Fixed("distribution")),
+        _ => Ok(()),
+    }
+}

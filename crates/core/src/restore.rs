@@ -1,0 +1,207 @@
+//! Taking a herd over: an image, possibly stale, is held against the processes that really live.
+
+use std::collections::BTreeSet;
+
+use crate::app::{After, App, Desired, SlotState, Vacancy};
+use crate::fleet::Fleet;
+use crate::image::{Child, Inventory};
+use crate::instance::Instance;
+use crate::lifecycle::{Outbox, Surroundings};
+use crate::{Action, Exit, InstanceId, Moment, Notice, Phase, Place, ReloadFailure, RetireReason, Standing};
+
+/// What an unknown child can be to the slot on its label.
+enum Role {
+    Occupant,
+    Successor,
+    Stray,
+}
+
+impl Fleet {
+    pub(crate) fn restore(&mut self, inventory: &Inventory, now: Moment) {
+        self.renumber(inventory);
+        let living: BTreeSet<InstanceId> = inventory.children.iter().map(Child::instance).collect();
+        let lost: Vec<_> = self.state.instances.keys().copied().filter(|id| !living.contains(id)).collect();
+        for id in lost {
+            self.on_lost(id, now);
+        }
+        self.restore_strays(&living);
+        for child in &inventory.children {
+            self.with(child.instance(), now, |it, around, out| it.resume(child.ready, around, out));
+        }
+        for child in &inventory.children {
+            let id = child.instance();
+            if !self.state.instances.contains_key(&id) && !self.state.strays.contains(&id) {
+                self.on_unknown_child(child, now);
+            }
+        }
+        self.repeat_orders();
+        self.settle(now);
+    }
+
+    /// No id is given twice, even if the keeper has lost count or the image is of this very start.
+    fn renumber(&mut self, inventory: &Inventory) {
+        let ids = inventory.children.iter().map(Child::instance).chain(self.state.instances.keys().copied());
+        let last = InstanceId { starts: self.state.starts, number: self.state.last_instance };
+        let newest = ids.chain([last]).max().unwrap_or(last);
+        self.state.starts = newest.starts.max(inventory.starts);
+        self.state.last_instance = if newest.starts == self.state.starts { newest.number } else { 0 };
+    }
+
+    /// Those without an app: who still lives is killed again, of the others the rest is swept.
+    fn restore_strays(&mut self, living: &BTreeSet<InstanceId>) {
+        let (here, gone): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.state.strays).into_iter().partition(|id| living.contains(id));
+        gone.into_iter().for_each(|instance| self.out.order(Action::Sweep { instance }));
+        here.iter().for_each(|instance| self.out.order(Action::Kill { instance: *instance }));
+        self.state.strays = here;
+    }
+
+    /// Orders about listeners that may have been lost.
+    fn repeat_orders(&mut self) {
+        for app in self.state.apps.values() {
+            match app.desired {
+                Desired::Closing { .. } => self.out.order(Action::CloseDoors { app: app.id }),
+                Desired::Stopped => self.out.order(Action::CloseListeners { app: app.id }),
+                Desired::Up | Desired::Down { .. } => {}
+            }
+        }
+    }
+
+    /// An instance of the image has no process: it ended unseen, or was never started.
+    fn on_lost(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.state.instances.get(&id) else { return };
+        let (place, ordered_only) = (instance.place, instance.spawned_at.is_none());
+        self.out.order(Action::Sweep { instance: id });
+        if ordered_only {
+            return self.unorder(id);
+        }
+        let wanted = instance.retired.is_some() || instance.facts.departing;
+        let uptime = instance.uptime(now);
+        self.out.tell(Notice::Exited { place, exit: Exit::Unknown, uptime, wanted });
+        let failure = ReloadFailure::Died { slot: place.slot, exit: Exit::Unknown };
+        self.remove_instance(id, Exit::Unknown, failure, None, now);
+    }
+
+    /// The order to start it was lost with the old primary; converging gives it again.
+    fn unorder(&mut self, id: InstanceId) {
+        let Some(instance) = self.state.instances.remove(&id) else { return };
+        let place = instance.place;
+        let state = self.state.apps.get_mut(&place.app).and_then(|app| app.slots.get_mut(&place.slot));
+        let Some(state) = state else { return };
+        state.leaving.remove(&id);
+        if state.successor == Some(id) {
+            state.successor = None;
+        }
+        if state.occupant == Some(id) {
+            state.occupant = None;
+            state.vacancy = Vacancy::Fill;
+        }
+    }
+
+    fn on_unknown_child(&mut self, child: &Child, now: Moment) {
+        let place = child.label.0;
+        let role = self.role_of(place);
+        let Some(app) = self.state.apps.get_mut(&place.app) else {
+            // Without an app there is no slot to lead it out of: it is killed, and only its end is awaited.
+            self.state.strays.insert(place.instance);
+            return self.out.order(Action::Kill { instance: place.instance });
+        };
+        app.newest = app.newest.max(place.generation);
+        if app.desired == Desired::Stopped {
+            app.desired = Desired::Down { then: After::Keep };
+        }
+        let state = app.slots.entry(place.slot).or_insert_with(SlotState::new);
+        match role {
+            Role::Occupant => {
+                state.occupant = Some(place.instance);
+                state.vacancy = Vacancy::Fill;
+            }
+            Role::Successor => state.successor = Some(place.instance),
+            Role::Stray => drop(state.leaving.insert(place.instance)),
+        }
+        self.state.instances.insert(place.instance, Instance::new(place));
+        self.with(place.instance, now, |it, around, out| match role {
+            Role::Occupant | Role::Successor => it.adopt(child.ready, around, out),
+            Role::Stray => it.lead_out(child.ready, around, out),
+        });
+    }
+
+    fn role_of(&self, place: Place) -> Role {
+        let Some(app) = self.state.apps.get(&place.app) else { return Role::Stray };
+        if !app.is_up() || !app.is_target(place.slot) {
+            return Role::Stray;
+        }
+        let state = app.slots.get(&place.slot);
+        let vacant = state.is_none_or(|state| state.occupant.is_none());
+        let unclaimed = state.is_none_or(|state| state.successor.is_none());
+        match &app.reload {
+            _ if vacant && place.generation == app.fill_generation(place.slot) => Role::Occupant,
+            Some(reload)
+                if unclaimed && reload.generation == place.generation && self.has_batch_room(app) =>
+            {
+                Role::Successor
+            }
+            Some(_) | None => Role::Stray,
+        }
+    }
+
+    /// Whether the batch of the running reload has room for one more that is not ready yet.
+    fn has_batch_room(&self, app: &App) -> bool {
+        let unready = |id: &InstanceId| self.state.instances.get(id).is_some_and(|it| !it.is_serving());
+        let successors = app.slots.values().filter_map(|state| state.successor).filter(unready).count();
+        let batch = app.reload.as_ref().map(|reload| app.spec_of(reload.generation).parallel);
+        batch.is_some_and(|batch| successors < batch as usize)
+    }
+}
+
+impl Instance {
+    /// Gives the orders of its phase again: they may have been lost. All of them may come twice. What the
+    /// image may have missed is made up for by what shows on the process.
+    fn resume(&mut self, ready: bool, around: &Surroundings<'_>, out: &mut Outbox) {
+        let instance = self.id();
+        self.facts.stalled = false;
+        self.facts.online |= ready && around.spec.has_channel();
+        match self.phase {
+            Phase::Spawning | Phase::Aborting => self.on_spawned(around, out),
+            Phase::Starting { .. } => {}
+            // A stall that lasts is seen again; the end of one that does not would be missed.
+            Phase::Serving(_) => {
+                out.order(Action::Admit { instance });
+                self.phase = Phase::Serving(Standing::Admitted);
+            }
+            Phase::Withdrawing { .. } => out.order(Action::Withdraw { instance }),
+            // One that leaves by itself knows already; the others may not have been told.
+            Phase::Draining { .. } if self.facts.departing => out.order(Action::Withdraw { instance }),
+            Phase::Draining { until } => {
+                out.order(Action::Withdraw { instance });
+                self.phase = Phase::Withdrawing { until };
+            }
+            Phase::Leaving { .. } => out.order(Action::Withdraw { instance }),
+            Phase::Terminating { .. } => {
+                out.order(Action::Terminate { instance, signal: around.spec.stop_signal });
+            }
+            Phase::Killing { .. } => out.order(Action::Kill { instance }),
+        }
+        if ready && matches!(self.phase, Phase::Starting { .. }) {
+            self.become_ready(around, out);
+        }
+    }
+
+    /// A process from before this primary's start goes on.
+    fn adopt(&mut self, ready: bool, around: &Surroundings<'_>, out: &mut Outbox) {
+        out.tell(Notice::Adopted { place: self.place });
+        self.begin(around);
+        self.facts.online = ready && around.spec.has_channel();
+        if ready {
+            self.become_ready(around, out);
+        }
+    }
+
+    /// A process from before this primary's start has no place any more.
+    fn lead_out(&mut self, ready: bool, around: &Surroundings<'_>, out: &mut Outbox) {
+        self.begin(around);
+        self.facts.online = ready && around.spec.has_channel();
+        self.ready_at = ready.then_some(around.now);
+        self.retire(RetireReason::Stray, around, out);
+    }
+}

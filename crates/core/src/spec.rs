@@ -1,0 +1,220 @@
+//! `AppSpec`: an app's checked configuration. What is in one is valid; reading files is not done here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Signal, Span, Strategy};
+
+/// When an ended worker is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartWhen {
+    /// After every unwanted exit.
+    #[default]
+    Always,
+    /// After every unwanted exit but exit code 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// How connections reach workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distribution {
+    /// The primary accepts and passes each connection to the worker it chooses.
+    #[default]
+    Handoff,
+    /// Each slot has its own listeners in a `SO_REUSEPORT` group that the primary keeps.
+    Kernel,
+    /// One listener lent to all workers.
+    Shared,
+}
+
+/// How a worker comes by its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sockets {
+    /// Over the channel, by Node's cluster protocol.
+    #[default]
+    Channel,
+    /// The program binds what it needs by itself; the primary only supervises.
+    None,
+}
+
+/// An app's checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// What people call it.
+    pub name: String,
+    /// The program to execute, found by `PATH` when it has no slash.
+    pub program: String,
+    /// Its arguments, without the program itself.
+    pub args: Vec<String>,
+    /// The folder it starts in.
+    pub cwd: String,
+    /// Its whole environment, apart from the few variables that the primary adds.
+    pub env: Vec<(String, String)>,
+    /// How many slots are kept filled; at least 1.
+    pub instances: u32,
+    /// How connections reach the workers.
+    pub distribution: Distribution,
+    /// Which worker gets the next connection.
+    pub strategy: Strategy,
+    /// How workers come by their sockets.
+    pub sockets: Sockets,
+    /// When an ended worker is started again.
+    pub restart: RestartWhen,
+    /// A fixed pause before each respawn, in place of the back-off.
+    pub restart_delay: Option<Span>,
+    /// The span in which unstable exits are counted.
+    pub restart_window: Span,
+    /// A slot gives up at this many unstable exits within the window.
+    pub max_restarts: u32,
+    /// A slot gives up at this many reported errors and failures within `error_window`.
+    pub max_errors: Option<u32>,
+    /// The span in which errors are counted.
+    pub error_window: Span,
+    /// An exit before this age is unstable; a program that never listens is ready at this age.
+    pub min_uptime: Span,
+    /// Ready is when the worker says so, not when it listens.
+    pub wait_ready: bool,
+    /// How long a successor may take to become ready.
+    pub listen_timeout: Span,
+    /// How long a worker may take to finish what is in hand.
+    pub drain_timeout: Span,
+    /// How long a worker may live after the stop signal.
+    pub kill_timeout: Span,
+    /// The polite signal.
+    pub stop_signal: Signal,
+    /// Tell a channel worker to stop with the plain string `"shutdown"` in place of `{"type":"shutdown"}`.
+    pub shutdown_with_message: bool,
+    /// How many slots a reload replaces at a time; at least 1.
+    pub parallel: u32,
+    /// How many handed-over connections a worker may leave unanswered.
+    pub handoff_window: u32,
+    /// The longest message a worker may send, in bytes.
+    pub max_message: usize,
+}
+
+/// Why an `AppSpec` is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SpecError {
+    /// `instances` is 0.
+    #[error("instances must be at least 1")]
+    NoInstances,
+    /// More workers than [`crate::Limits::max_instances`].
+    #[error("{wanted} instances are more than the limit of {limit}")]
+    TooManyInstances {
+        /// What was asked for.
+        wanted: u32,
+        /// The most there can be.
+        limit: u32,
+    },
+    /// `parallel`, `max_restarts`, `handoff_window` or `max_message` is 0.
+    #[error("{key} must be at least 1")]
+    Zero {
+        /// The configuration key.
+        key: &'static str,
+    },
+    /// A name with nothing in it.
+    #[error("the app has no name")]
+    NoName,
+}
+
+impl AppSpec {
+    /// The defaults of DESIGN for a program without arguments, in one slot.
+    pub fn new(name: impl Into<String>, program: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            program: program.into(),
+            args: Vec::new(),
+            cwd: "/".into(),
+            env: Vec::new(),
+            instances: 1,
+            distribution: Distribution::Handoff,
+            strategy: Strategy::RoundRobin,
+            sockets: Sockets::Channel,
+            restart: RestartWhen::Always,
+            restart_delay: None,
+            restart_window: Span::from_secs(60),
+            max_restarts: 16,
+            max_errors: None,
+            error_window: Span::from_secs(60),
+            min_uptime: Span::from_secs(1),
+            wait_ready: false,
+            listen_timeout: Span::from_secs(30),
+            drain_timeout: Span::from_secs(10),
+            kill_timeout: Span::from_secs(5),
+            stop_signal: Signal::TERM,
+            shutdown_with_message: false,
+            parallel: 1,
+            handoff_window: 2,
+            max_message: 64 << 20,
+        }
+    }
+
+    pub(crate) fn check(&self, max_instances: u32) -> Result<(), SpecError> {
+        let zero = |value: bool, key| if value { Err(SpecError::Zero { key }) } else { Ok(()) };
+        if self.name.is_empty() {
+            return Err(SpecError::NoName);
+        }
+        check_instances(self.instances, max_instances)?;
+        zero(self.parallel == 0, "parallel")?;
+        zero(self.max_restarts == 0, "max_restarts")?;
+        zero(self.max_errors == Some(0), "max_errors")?;
+        zero(self.handoff_window == 0, "handoff_window")?;
+        zero(self.max_message == 0, "max_message")
+    }
+
+    pub(crate) fn has_channel(&self) -> bool {
+        self.sockets == Sockets::Channel
+    }
+}
+
+pub(crate) fn check_instances(wanted: u32, limit: u32) -> Result<(), SpecError> {
+    match wanted {
+        0 => Err(SpecError::NoInstances),
+        _ if wanted > limit => Err(SpecError::TooManyInstances { wanted, limit }),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handoff => "handoff",
+            Self::Kernel => "kernel",
+            Self::Shared => "shared",
+        })
+    }
+}
+
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "handoff" => Ok(Self::Handoff),
+            "kernel" => Ok(Self::Kernel),
+            "shared" => Ok(Self::Shared),
+            other => Err(format!("unknown distribution `{other}` (handoff, kernel or shared)")),
+        }
+    }
+}
+
+impl FromStr for RestartWhen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "always" => Ok(Self::Always),
+            "on-failure" => Ok(Self::OnFailure),
+            "never" => Ok(Self::Never),
+            other => Err(format!("unknown restart rule `{other}` (always, on-failure or never)")),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a fleet looks like from outside, serialisable. It only reports.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::{App, SlotState, Vacancy};
+use crate::fleet::Fleet;
+use crate::instance::Instance;
+use crate::{AppId, ChangeId, Generation, Moment, Place, Slot, Span};
+
+/// The word a user sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// A process exists but is not ready.
+    Starting,
+    /// Ready.
+    Online,
+    /// On its way out.
+    Stopping,
+    /// Nothing runs and nothing is to run.
+    Stopped,
+    /// Nothing runs; a respawn is due.
+    WaitingRestart,
+    /// Given up.
+    Errored,
+}
+
+/// All apps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// In order of their ids.
+    pub apps: Vec<AppStatus>,
+}
+
+/// One app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// Its id.
+    pub app: AppId,
+    /// Its name.
+    pub name: String,
+    /// The generation that respawns use.
+    pub generation: Generation,
+    /// How many slots are to be filled.
+    pub instances: u32,
+    /// The reload that runs, if any.
+    pub reload: Option<ReloadStatus>,
+    /// Its slots in order.
+    pub slots: Vec<SlotStatus>,
+}
+
+/// A reload under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// The change that asked for it.
+    pub change: ChangeId,
+    /// The generation it brings.
+    pub generation: Generation,
+    /// How many slots run it already.
+    pub replaced: u32,
+}
+
+/// One slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// Its number.
+    pub slot: Slot,
+    /// The word for it.
+    pub status: Status,
+    /// How often it was filled again after an unwanted exit.
+    pub restarts: u32,
+    /// The occupant first, then the successor, then those on their way out.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// One instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Where and which.
+    pub place: Place,
+    /// The word for it.
+    pub status: Status,
+    /// How long its process has lived.
+    pub uptime: Span,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+}
+
+impl Fleet {
+    /// What the fleet looks like now.
+    pub fn status(&self, now: Moment) -> FleetStatus {
+        FleetStatus { apps: self.state.apps.values().map(|app| self.app_status(app, now)).collect() }
+    }
+
+    fn app_status(&self, app: &App, now: Moment) -> AppStatus {
+        let reload = app.reload.as_ref().map(|reload| ReloadStatus {
+            change: reload.change,
+            generation: reload.generation,
+            replaced: reload.replaced.len() as u32,
+        });
+        AppStatus {
+            app: app.id,
+            name: app.spec().name.clone(),
+            generation: app.generation,
+            instances: app.instances,
+            reload,
+            slots: app.slots.iter().map(|(slot, state)| self.slot_status(app, *slot, state, now)).collect(),
+        }
+    }
+
+    fn slot_status(&self, app: &App, slot: Slot, state: &SlotState, now: Moment) -> SlotStatus {
+        let instances: Vec<InstanceStatus> = state
+            .everyone()
+            .filter_map(|id| self.state.instances.get(&id))
+            .map(|it| InstanceStatus {
+                place: it.place,
+                status: it.status(),
+                uptime: it.uptime(now),
+                addresses: it.addresses.clone(),
+            })
+            .collect();
+        let empty = match state.vacancy {
+            _ if !app.is_up() => Status::Stopped,
+            Vacancy::FillAt(_) => Status::WaitingRestart,
+            Vacancy::GaveUp(_) => Status::Errored,
+            Vacancy::Finished(_) => Status::Stopped,
+            Vacancy::Fill | Vacancy::FillAfterLeaving => Status::Starting,
+        };
+        let occupant = state.occupant.and_then(|id| self.state.instances.get(&id));
+        let leaving = (!state.leaving.is_empty()).then_some(Status::Stopping);
+        let status = occupant.map(Instance::status).or(leaving).unwrap_or(empty);
+        SlotStatus { slot, status, restarts: state.history.restarts, instances }
+    }
+}

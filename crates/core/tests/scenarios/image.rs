@@ -1,0 +1,171 @@
+//! Images: what is written must keep loading, and what cannot be loaded is refused.
+
+use oxherd_core::{
+    Child, Event, Fleet, Generation, Image, ImageError, InstanceId, Inventory, Label, Moment, Place, Slot,
+};
+
+use crate::script::{APP, Script, app, app_with, id};
+
+fn place(slot: u32, generation: u32, instance: InstanceId) -> Place {
+    Place { app: APP, slot: Slot(slot), generation: Generation(generation), instance }
+}
+
+fn child(slot: u32, generation: u32, number: u32, ready: bool) -> Child {
+    Child { label: Label(place(slot, generation, id(number))), ready }
+}
+
+fn inventory(children: Vec<Child>) -> Inventory {
+    Inventory { boot_id: "boot".into(), starts: 1, children }
+}
+
+/// Another primary takes over with these children.
+fn taken_over(mut script: Script, children: Vec<Child>) -> Script {
+    let text = serde_json::to_string(&script.fleet.image()).expect("an image is JSON");
+    let image: Image = serde_json::from_str(&text).expect("an image reads back");
+    script.fleet = Fleet::from_image(image, &inventory(children), script.moment()).expect("the image fits");
+    script.drain();
+    script
+}
+
+#[test]
+fn bytes_of_version_1_keep_loading() {
+    let image: Image = serde_json::from_str(include_str!("image-v1.json")).expect("version 1 loads");
+    let again = serde_json::to_value(&image).expect("an image is JSON");
+    let golden: serde_json::Value = serde_json::from_str(include_str!("image-v1.json")).expect("JSON");
+    assert_eq!(again, golden, "version 1 changed its shape: that needs a new version");
+    let children =
+        vec![child(0, 2, 3, true), child(1, 1, 2, true), child(1, 2, 4, false), child(0, 1, 1, true)];
+    let fleet = Fleet::from_image(image, &inventory(children), Moment::from_millis(2000)).expect("it fits");
+    let status = fleet.status(Moment::from_millis(2000));
+    assert_eq!(status.apps[0].reload.as_ref().map(|it| it.replaced), Some(1));
+}
+
+/// The image that the golden file holds: amid a reload, with one worker of each kind.
+fn amid_a_reload() -> Script {
+    app(2).up().at(100).reload().at(150).serves(3).at(200).event(Event::Withdrawn { instance: id(1) })
+}
+
+#[test]
+fn the_golden_file_is_what_is_written_now() {
+    let written = serde_json::to_value(amid_a_reload().fleet.image()).expect("an image is JSON");
+    if std::env::var_os("OXHERD_WRITE_GOLDEN").is_some() {
+        let text = serde_json::to_string_pretty(&written).expect("an image is JSON");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios/image-v1.json");
+        std::fs::write(path, text + "\n").expect("the golden file is written");
+    }
+    let golden: serde_json::Value = serde_json::from_str(include_str!("image-v1.json")).expect("JSON");
+    assert_eq!(written, golden);
+}
+
+#[test]
+fn another_version_and_another_boot_are_refused() {
+    let image = app(1).up().fleet.image();
+    let mut value = serde_json::to_value(&image).expect("an image is JSON");
+    value["version"] = 7.into();
+    let other: Image = serde_json::from_value(value).expect("the shape is the same");
+    let now = Moment::from_millis(0);
+    let refused = Fleet::from_image(other, &inventory(Vec::new()), now).map(drop);
+    assert_eq!(refused, Err(ImageError::Version { found: 7 }));
+    let elsewhere = Inventory { boot_id: "other".into(), ..inventory(Vec::new()) };
+    assert_eq!(Fleet::from_image(image, &elsewhere, now).map(drop), Err(ImageError::OtherBoot));
+}
+
+#[test]
+fn who_was_seen_ready_by_nobody_is_admitted() {
+    let script = app(1).start().spawned(1);
+    taken_over(script, vec![child(0, 1, 1, true)]).did(["spawn 1 s0 g1", "admit 1"]);
+}
+
+#[test]
+fn a_stall_is_found_out_anew() {
+    let script = app(1).up().event(Event::Stalled { instance: id(1) });
+    taken_over(script, vec![child(0, 1, 1, true)]).did(["withdraw 1", "admit 1"]);
+}
+
+#[test]
+fn an_instance_without_a_process_gets_its_exit_and_its_tree_is_swept() {
+    let script = app(2).up().at(5000);
+    taken_over(script, vec![child(1, 1, 2, true)])
+        .did(["sweep 1", "admit 2", "spawn 1 s0 g1"])
+        .told(["respawn s0 0/16 in 0 ms"]);
+}
+
+#[test]
+fn an_order_to_start_that_was_lost_is_given_again() {
+    taken_over(app(1).start(), Vec::new()).did(["spawn 1 s0 g1", "sweep 1", "spawn 1 s0 g1"]).told([]);
+}
+
+#[test]
+fn an_unknown_child_takes_its_empty_slot() {
+    let mut script = app(1).up().at(500);
+    script = taken_over(script, vec![child(0, 1, 7, true)]);
+    script.did(["sweep 1", "admit 7"]).told(["respawn s0 1/16 in 100 ms", "7 adopted"]).at(60_000).did([]);
+}
+
+#[test]
+fn an_unknown_child_ends_what_was_given_up() {
+    let script = app_with(1, |spec| spec.max_restarts = 1).start().spawned(1).exits(1, 1);
+    let mut script = taken_over(script, vec![child(0, 1, 7, false)]);
+    script.forget();
+    script.scale(1).told([]).listening(7).told(["all 1 serve [:80] after 0 ms", "change 2 done"]);
+}
+
+#[test]
+fn a_channel_that_nobody_saw_open_is_seen_to_close() {
+    let script = taken_over(app(1).start().spawned(1), vec![child(0, 1, 1, true)]);
+    let closed = script.event(Event::ChannelClosed { instance: id(1) });
+    closed.did(["spawn 1 s0 g1", "admit 1", "withdraw 1"]);
+}
+
+#[test]
+fn an_unknown_child_of_the_coming_generation_is_the_successor() {
+    let script = app(1).up().reload();
+    taken_over(script, vec![child(0, 1, 1, true), child(0, 2, 9, true)]).did([
+        "spawn 2 s0 g2",
+        "sweep 2",
+        "admit 1",
+        "admit 9",
+        "withdraw 1",
+    ]);
+}
+
+#[test]
+fn an_unknown_child_without_a_place_is_led_out_unadmitted() {
+    let script = app(1).up();
+    taken_over(script, vec![child(0, 1, 1, true), child(0, 5, 9, true), child(3, 1, 8, false)])
+        .did(["admit 1", "withdraw 9", "SIGTERM 8"])
+        .reload()
+        .did(["spawn 1 s0 g6"]);
+}
+
+#[test]
+fn a_child_of_no_app_is_killed_and_its_end_awaited() {
+    let mut script = app(1);
+    let other = Child { label: Label(place(0, 1, id(4))), ready: true };
+    script = taken_over(script, vec![other]).did(["kill 4"]).shutdown().ends(None);
+    script.exits(4, 137).did(["sweep 4"]).told(["change 1 done"]).ends(Some(oxherd_core::Outcome::Stopped));
+}
+
+#[test]
+fn a_stopped_app_with_a_child_stops_again() {
+    let script = app(1).up().stop().doors_closed().goes(1);
+    let mut script = taken_over(script, vec![child(0, 1, 9, true)]);
+    script.forget();
+    script.goes(9).did(["disconnect 9 Object", "sweep 9", "close listeners"]).told(["stopped"]);
+}
+
+#[test]
+fn doors_are_told_again_to_close() {
+    let script = app(1).up().stop();
+    taken_over(script, vec![child(0, 1, 1, true)]).did(["close doors", "admit 1", "close doors"]);
+}
+
+#[test]
+fn no_id_is_given_twice_even_if_the_keeper_has_lost_count() {
+    let mut script = app(1).up();
+    let text = serde_json::to_string(&script.fleet.image()).expect("an image is JSON");
+    let image: Image = serde_json::from_str(&text).expect("an image reads back");
+    let same = Inventory { starts: 0, ..inventory(vec![child(0, 1, 1, true), child(0, 9, 5, true)]) };
+    script.fleet = Fleet::from_image(image, &same, script.moment()).expect("the image fits");
+    script.scale(2).did(["admit 1", "withdraw 5", "spawn 6 s1 g1"]);
+}

@@ -1,0 +1,8 @@
+//! Scenarios on virtual time: each is a short script that ends with what the core ordered and told.
+
+mod image;
+mod lives;
+mod reload;
+mod respawn;
+mod script;
+mod stop;

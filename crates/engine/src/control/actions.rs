@@ -1,0 +1,112 @@
+//! The core's orders, one method each.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal, SpawnFailure};
+use oxherd_os::{Output, SpawnSpec};
+
+use crate::control::Control;
+use crate::traffic::{Attachment, Counters, Order};
+
+/// The channel's descriptor in the worker, as Node's own `fork` has it.
+const CHANNEL_FD: &str = "3";
+
+impl Control<'_> {
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Spawn { place, spec } => self.spawn(place, spec),
+            Action::Admit { instance } => self.order(instance, Order::Admit(instance)),
+            Action::Withdraw { instance } => self.withdraw(instance),
+            Action::Disconnect { instance, parting } => {
+                self.order(instance, Order::Disconnect(instance, parting))
+            }
+            Action::Terminate { instance, signal } => self.terminate(instance, signal),
+            Action::Kill { instance } => self.kill(instance),
+            Action::Sweep { instance } => self.sweep(instance),
+            Action::CloseDoors { app } => self.traffic.orders.send(Order::CloseDoors(app)),
+            Action::CloseListeners { app } => self.traffic.orders.send(Order::CloseListeners(app)),
+            Action::RetireSlot { app, slot } => self.traffic.orders.send(Order::RetireSlot(app, slot)),
+        }
+    }
+
+    fn spawn(&mut self, place: Place, spec: Arc<AppSpec>) {
+        let instance = place.instance;
+        match self.host.spawn(&spawn_spec(&self.herd, place, &spec, self.nofile)) {
+            Ok(mut spawned) => {
+                let counters = Arc::new(Counters::default());
+                let pid = spawned.child.pid;
+                let ends = spawned.channel.take();
+                let has_channel = ends.is_some();
+                self.add_child(place, spawned, Arc::clone(&counters), has_channel);
+                if let Some(ends) = ends {
+                    self.traffic.orders.send(Order::Attach(Attachment { place, spec, pid, ends, counters }));
+                }
+                self.fleet.handle_event(Event::Spawned { instance }, super::now());
+            }
+            Err(error) => {
+                let cause = SpawnFailure { message: error.to_string(), lasting: !error.is_transient() };
+                self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now());
+            }
+        }
+    }
+
+    fn order(&mut self, instance: InstanceId, order: Order) {
+        if self.children.has_channel(instance) {
+            self.traffic.orders.send(order);
+        }
+    }
+
+    /// A worker without a channel is given nothing, so it has nothing to answer for.
+    fn withdraw(&mut self, instance: InstanceId) {
+        if self.children.has_channel(instance) {
+            self.traffic.orders.send(Order::Withdraw(instance));
+        } else {
+            self.fleet.handle_event(Event::Withdrawn { instance }, super::now());
+        }
+    }
+
+    fn terminate(&mut self, instance: InstanceId, signal: Signal) {
+        if let Some(child) = self.children.process(instance) {
+            // It may have ended just now; then its exit is on its way.
+            drop(self.host.signal(child, signal.0));
+        }
+    }
+
+    fn kill(&mut self, instance: InstanceId) {
+        if let Some(child) = self.children.process(instance) {
+            // The process group and the cgroup are killed even when the search for descendants fails.
+            drop(self.host.kill_tree(child));
+        }
+    }
+
+    fn sweep(&mut self, instance: InstanceId) {
+        self.kill(instance);
+        self.children.remove(instance);
+    }
+}
+
+/// `herd` sets this primary's workers apart from those of another: ending one kills all that carry its label.
+fn spawn_spec(herd: &str, place: Place, spec: &AppSpec, nofile: Option<u64>) -> SpawnSpec {
+    let mut it = SpawnSpec::new(&spec.program);
+    it.args = spec.args.iter().map(OsString::from).collect();
+    it.env = spec.env.iter().map(|(key, value)| (key.into(), value.into())).collect();
+    let slot = place.slot.0.to_string();
+    let worker = place.instance.worker_id().to_string();
+    it.channel = spec.sockets == oxherd_core::Sockets::Channel;
+    let mut own = vec![("NODE_APP_INSTANCE", slot.as_str()), ("OXHERD_SLOT", slot.as_str())];
+    if it.channel {
+        own.push(("NODE_CHANNEL_FD", CHANNEL_FD));
+        own.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json"));
+        own.push(("NODE_UNIQUE_ID", worker.as_str()));
+    }
+    it.env.extend(own.into_iter().map(|(key, value)| (key.into(), value.into())));
+    it.cwd = Some(PathBuf::from(&spec.cwd));
+    it.label = format!("{herd}/{}", Label(place));
+    it.stdout = Output::Pipe;
+    it.stderr = Output::Pipe;
+    it.parent_death_signal = true;
+    it.nofile_soft = nofile;
+    it
+}

@@ -1,0 +1,202 @@
+//! The processes: what is known of each, what it writes, and how its end is noticed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use oxherd_core::{Event, Exit, InstanceId, Place, Signal};
+use oxherd_os::{Child, ExitStatus, Interest, Spawned};
+
+use crate::control::output::Pump;
+use crate::control::{CHILDREN, Control};
+use crate::traffic::{Counters, Order};
+use crate::{OutputLine, Stream};
+
+/// What of a child an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Process,
+    Stdout,
+    Stderr,
+}
+
+const PARTS: u64 = 3;
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct ChildState {
+    pub(super) place: Place,
+    pub(super) process: Child,
+    pub(super) counters: Arc<Counters>,
+    stdout: Option<Pump>,
+    stderr: Option<Pump>,
+    has_channel: bool,
+    ending: Ending,
+}
+
+/// How far the end of a process has been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Alive,
+    /// It has ended like this; its channel is being read to its end.
+    Detaching(Exit),
+    /// The core knows.
+    Told,
+}
+
+/// All processes that are not forgotten yet.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    states: BTreeMap<InstanceId, ChildState>,
+}
+
+impl Children {
+    pub(super) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    pub(super) fn pid(&self, instance: InstanceId) -> Option<u32> {
+        self.states.get(&instance).map(|state| state.process.pid)
+    }
+
+    pub(super) fn has_channel(&self, instance: InstanceId) -> bool {
+        self.states.get(&instance).is_some_and(|state| state.has_channel)
+    }
+
+    pub(super) fn process(&self, instance: InstanceId) -> Option<&Child> {
+        self.states.get(&instance).map(|state| &state.process)
+    }
+
+    pub(super) fn get(&self, instance: InstanceId) -> Option<&ChildState> {
+        self.states.get(&instance)
+    }
+
+    pub(super) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut ChildState> {
+        self.states.get_mut(&instance)
+    }
+
+    pub(super) fn remove(&mut self, instance: InstanceId) {
+        self.states.remove(&instance);
+    }
+}
+
+impl Control<'_> {
+    pub(super) fn add_child(
+        &mut self,
+        place: Place,
+        spawned: Spawned,
+        counters: Arc<Counters>,
+        has_channel: bool,
+    ) {
+        let Spawned { child, stdout, stderr, .. } = spawned;
+        let watch = |fd: &dyn std::os::fd::AsFd, part| {
+            // Without its event a pipe is still read when the process ends; a pidfd can always be added.
+            drop(self.poller.add(fd.as_fd(), token(place.instance, part), Interest::READ));
+        };
+        watch(&child.pidfd, Part::Process);
+        stdout.iter().for_each(|fd| watch(fd, Part::Stdout));
+        stderr.iter().for_each(|fd| watch(fd, Part::Stderr));
+        let state = ChildState {
+            place,
+            process: child,
+            counters,
+            stdout: stdout.map(Pump::new),
+            stderr: stderr.map(Pump::new),
+            has_channel,
+            ending: Ending::Alive,
+        };
+        self.children.states.insert(place.instance, state);
+    }
+
+    pub(super) fn on_child(&mut self, token: u64) {
+        let Some((instance, part)) = self.untoken(token) else { return };
+        match part {
+            Part::Process => self.on_process_end(instance),
+            Part::Stdout => self.pump_output(instance, Stream::Stdout),
+            Part::Stderr => self.pump_output(instance, Stream::Stderr),
+        }
+    }
+
+    fn on_process_end(&mut self, instance: InstanceId) {
+        let Some(state) = self.children.states.get_mut(&instance) else { return };
+        if state.ending != Ending::Alive {
+            return;
+        }
+        let exit = match self.host.try_wait(&mut state.process) {
+            Ok(Some(ExitStatus::Code(code))) => Exit::Code(code),
+            Ok(Some(ExitStatus::Signal { signal, .. })) => Exit::Signal(Signal(signal)),
+            Ok(None) => return,
+            Err(_) => Exit::Unknown,
+        };
+        state.ending = Ending::Detaching(exit);
+        // The pidfd stays readable for ever.
+        drop(self.poller.remove(&state.process.pidfd));
+        if state.has_channel {
+            self.traffic.orders.send(Order::Detach(instance));
+        } else {
+            self.on_detached(instance);
+        }
+    }
+
+    /// Everything that the process has said is known: now the core hears of its end.
+    pub(super) fn on_detached(&mut self, instance: InstanceId) {
+        self.pump_output(instance, Stream::Stdout);
+        self.pump_output(instance, Stream::Stderr);
+        self.flush_output(instance);
+        let Some(state) = self.children.states.get_mut(&instance) else { return };
+        let Ending::Detaching(exit) = state.ending else { return };
+        state.ending = Ending::Told;
+        self.keep_totals(instance);
+        self.take_in(Event::Exited { instance, exit });
+        // Orphans of its tree became our children.
+        drop(self.host.reap_strangers());
+    }
+
+    fn pump_output(&mut self, instance: InstanceId, stream: Stream) {
+        let Some(state) = self.children.states.get_mut(&instance) else { return };
+        let place = state.place;
+        let slot = match stream {
+            Stream::Stdout => &mut state.stdout,
+            Stream::Stderr => &mut state.stderr,
+        };
+        let Some(pump) = slot else { return };
+        let observer = &mut *self.observer;
+        let open = pump.read(|bytes| observer.output(&OutputLine { place, stream, bytes }));
+        if !open && let Some(pump) = slot.take() {
+            drop(self.poller.remove(pump.fd()));
+        }
+    }
+
+    /// Half a line that nobody will finish is a line.
+    fn flush_output(&mut self, instance: InstanceId) {
+        let Some(state) = self.children.states.get_mut(&instance) else { return };
+        let place = state.place;
+        for (slot, stream) in [(&mut state.stdout, Stream::Stdout), (&mut state.stderr, Stream::Stderr)] {
+            if let Some(mut pump) = slot.take() {
+                drop(self.poller.remove(pump.fd()));
+                let observer = &mut *self.observer;
+                pump.finish(|bytes| observer.output(&OutputLine { place, stream, bytes }));
+            }
+        }
+    }
+
+    fn untoken(&self, token: u64) -> Option<(InstanceId, Part)> {
+        let number = token.checked_sub(CHILDREN)?;
+        let part = match number % PARTS {
+            0 => Part::Process,
+            1 => Part::Stdout,
+            _ => Part::Stderr,
+        };
+        let instance = number / PARTS;
+        Some((InstanceId { starts: (instance >> 32) as u32, number: instance as u32 }, part))
+    }
+}
+
+fn token(instance: InstanceId, part: Part) -> u64 {
+    let number = u64::from(instance.starts) << 32 | u64::from(instance.number);
+    let part = match part {
+        Part::Process => 0,
+        Part::Stdout => 1,
+        Part::Stderr => 2,
+    };
+    CHILDREN + number * PARTS + part
+}

@@ -1,0 +1,87 @@
+//! What workers report of themselves, kept beyond their death, and the status report made of it.
+
+use oxherd_core::{AppStatus, InstanceId, InstanceStatus, Moment, Status};
+use oxherd_os::proc;
+
+use crate::control::Control;
+use crate::traffic::Counters;
+use crate::{AppReport, Report, WorkerReport};
+
+/// The sums over workers that are no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    requests: u64,
+    errors: u64,
+    handed_over: u64,
+}
+
+impl Totals {
+    fn add(&mut self, counters: &Counters) {
+        self.requests = self.requests.saturating_add(counters.requests.get().unwrap_or(0));
+        self.errors = self.errors.saturating_add(all_errors(counters).unwrap_or(0));
+        self.handed_over += counters.handed_over();
+    }
+}
+
+impl Control<'_> {
+    /// A worker has ended: what it did stays in the app's totals.
+    pub(super) fn keep_totals(&mut self, instance: InstanceId) {
+        if let Some(child) = self.children.get_mut(instance) {
+            let counters = std::mem::take(&mut child.counters);
+            self.totals.entry(child.place.app).or_default().add(&counters);
+        }
+    }
+
+    pub(super) fn report(&mut self, now: Moment) {
+        let status = self.fleet.status(now);
+        let report = Report {
+            run_time: now.since(self.started),
+            primary_memory: proc::resident_of(std::process::id()).unwrap_or(0),
+            apps: status.apps.iter().map(|app| self.report_app(app)).collect(),
+        };
+        self.observer.report(&report);
+    }
+
+    fn report_app(&self, app: &AppStatus) -> AppReport {
+        let mut totals = self.totals.get(&app.app).copied().unwrap_or_default();
+        let mut workers = Vec::new();
+        for instance in app.slots.iter().flat_map(|slot| &slot.instances) {
+            let Some(child) = self.children.get(instance.place.instance) else { continue };
+            totals.add(&child.counters);
+            workers.push(report_worker(instance, child));
+        }
+        AppReport {
+            app: app.app,
+            name: app.name.clone(),
+            active: workers.iter().filter(|worker| worker.status == Status::Online).count() as u32,
+            workers,
+            requests: totals.requests,
+            errors: totals.errors,
+            handed_over: totals.handed_over,
+        }
+    }
+}
+
+fn report_worker(instance: &InstanceStatus, child: &super::children::ChildState) -> WorkerReport {
+    let (pid, counters) = (child.process.pid, &child.counters);
+    WorkerReport {
+        worker: instance.place.instance.worker_id(),
+        slot: instance.place.slot,
+        pid,
+        status: instance.status,
+        requests: counters.requests.get(),
+        errors: all_errors(counters),
+        connections: counters.connections.get(),
+        handed_over: counters.handed_over(),
+        uptime: instance.uptime,
+        memory: counters.memory.get().or_else(|| proc::resident_of(pid).ok()),
+    }
+}
+
+/// Metrics and reports together; nothing when the worker tells of neither.
+fn all_errors(counters: &Counters) -> Option<u64> {
+    match (counters.errors.get(), counters.error_reports.get()) {
+        (None, None) => None,
+        (counted, reports) => Some(counted.unwrap_or(0).saturating_add(reports.unwrap_or(0))),
+    }
+}

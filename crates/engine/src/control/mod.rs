@@ -1,0 +1,233 @@
+//! The control thread: the core, processes, timers, signals and output.
+//!
+//! It carries facts into the core and the core's orders out of it. It never decides anything itself.
+
+mod actions;
+mod children;
+mod figures;
+mod output;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use oxherd_core::{AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
+use oxherd_os::{CgroupChoice, Events, Host, HostOptions, Interest, Poller, clock, proc};
+
+use crate::control::children::Children;
+use crate::control::figures::Totals;
+use crate::control::signals::SignalSource;
+use crate::traffic::{News, TrafficHandle};
+use crate::{Bulletin, EngineError, Observer, Settings};
+
+const NEWS: u64 = 0;
+const SIGNALS: u64 = 1;
+/// Tokens of children begin here: three for each, in the order of [`children::Part`].
+const CHILDREN: u64 = 16;
+const EVENTS_PER_WAIT: usize = 128;
+/// How long the primary waits for killed processes to be gone before it ends itself.
+const LONGEST_DEATH: Span = Span::from_secs(2);
+const LOOK_AT_DYING_EVERY: Duration = Duration::from_millis(10);
+/// How often exits are asked for that no event has told of, where pidfds are of no help: never more than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Everything that the control thread holds.
+pub(crate) struct Control<'a> {
+    poller: Poller,
+    host: Host,
+    fleet: Fleet,
+    /// Tells this primary's workers from those of any other on the machine.
+    herd: String,
+    children: Children,
+    traffic: TrafficHandle,
+    traffic_lost: bool,
+    signals: Option<SignalSource>,
+    observer: &'a mut dyn Observer,
+    totals: BTreeMap<oxherd_core::AppId, Totals>,
+    status_interval: Option<Span>,
+    next_report: Option<Moment>,
+    started: Moment,
+    /// When the fleet was first seen to have ended.
+    ended: Option<Moment>,
+    nofile: Option<u64>,
+}
+
+impl<'a> Control<'a> {
+    pub(crate) fn new(settings: &Settings, observer: &'a mut dyn Observer) -> Result<Self, EngineError> {
+        let os = |what| move |cause| EngineError::Os { what, cause };
+        // Signals are blocked before any thread exists, so that all threads inherit the mask.
+        let signals = settings.signals.then(SignalSource::open).transpose().map_err(os("watch signals"))?;
+        let nofile = proc::raise_fd_limit().ok();
+        let poller = Poller::new().map_err(os("open an epoll descriptor"))?;
+        let traffic = TrafficHandle::start(settings.recall).map_err(os("start the traffic thread"))?;
+        let options = HostOptions { reap_strangers: settings.signals, cgroups: CgroupChoice::Detect };
+        let host = Host::new(options).map_err(os("supervise processes"))?;
+        poller.add(traffic.news.waker(), NEWS, Interest::READ).map_err(os("watch the traffic thread"))?;
+        if let Some(signals) = &signals {
+            poller.add(signals, SIGNALS, Interest::READ).map_err(os("watch signals"))?;
+        }
+        let started = now();
+        let interval = settings.status_interval.map(|it| Span::from_millis(it.as_millis() as u64));
+        let status_interval = interval.filter(|it| !it.is_zero());
+        Ok(Self {
+            poller,
+            host,
+            fleet: Fleet::new(Limits::default(), clock::boot_id(), 0),
+            // The standard library's hasher has random keys.
+            herd: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
+            children: Children::default(),
+            traffic,
+            traffic_lost: false,
+            signals,
+            observer,
+            totals: BTreeMap::new(),
+            status_interval,
+            next_report: status_interval.map(|it| started + it),
+            started,
+            ended: None,
+            nofile,
+        })
+    }
+
+    pub(crate) fn run(mut self, specs: Vec<AppSpec>) -> Result<Outcome, EngineError> {
+        for spec in specs {
+            self.fleet.handle_request(Request::Start { spec: Box::new(spec) }, now())?;
+        }
+        self.carry_out();
+        let mut events = Events::with_capacity(EVENTS_PER_WAIT);
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return Ok(outcome);
+            }
+            let timeout = self.time_to_wait();
+            let waited = self.poller.wait(&mut events, Some(timeout));
+            waited.map_err(|cause| EngineError::Os { what: "wait for events", cause })?;
+            for event in events.iter() {
+                match event.token {
+                    NEWS => self.on_news(),
+                    SIGNALS => self.on_signals(),
+                    token => self.on_child(token),
+                }
+            }
+            if self.traffic_lost {
+                let cause = std::io::Error::other("the traffic thread has panicked");
+                return Err(EngineError::Os { what: "hand connections over", cause });
+            }
+            self.on_time();
+        }
+    }
+
+    /// The fleet has ended, nobody's exit is still being looked at, and what was killed is gone: a process takes
+    /// a moment to die, on a busy machine a long one.
+    fn outcome(&mut self) -> Option<Outcome> {
+        let outcome = self.fleet.outcome().filter(|_| self.children.is_empty())?;
+        let ended = *self.ended.get_or_insert_with(now);
+        drop(self.host.reap_strangers());
+        let gone = self.host.dying() == 0 || now().since(ended) >= LONGEST_DEATH;
+        gone.then_some(outcome)
+    }
+
+    fn time_to_wait(&self) -> Duration {
+        if self.ended.is_some() {
+            return LOOK_AT_DYING_EVERY;
+        }
+        let next = [self.fleet.poll_timeout(), self.next_report].into_iter().flatten().min();
+        let left = next.map(|next| Duration::from_millis(next.since(now()).as_millis()));
+        left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+    }
+
+    fn on_time(&mut self) {
+        let now = now();
+        if self.fleet.poll_timeout().is_some_and(|due| due <= now) {
+            self.fleet.handle_timeout(now);
+            self.carry_out();
+        }
+        if let (Some(due), Some(interval)) = (self.next_report, self.status_interval)
+            && due <= now
+        {
+            self.next_report = Some(now + interval);
+            self.report(now);
+        }
+    }
+
+    fn on_news(&mut self) {
+        for news in self.traffic.news.take() {
+            match news {
+                News::Fact(fact) => self.take_in(fact),
+                News::Alert(alert) => self.observer.alert(&alert),
+                News::Detached(instance) => self.on_detached(instance),
+                News::Lost => self.traffic_lost = true,
+            }
+        }
+    }
+
+    /// Takes a fact into the core, and carries out what follows from it.
+    fn take_in(&mut self, fact: oxherd_core::Event) {
+        self.fleet.handle_event(fact, now());
+        self.carry_out();
+    }
+
+    /// Takes a wish into the core. A refusal is told.
+    fn ask(&mut self, what: &str, request: Request) {
+        if let Err(refusal) = self.fleet.handle_request(request, now()) {
+            let alert = crate::Alert::Refused { what: what.into(), why: refusal.to_string() };
+            self.observer.alert(&alert);
+        }
+        self.carry_out();
+    }
+
+    /// Fetches orders and news until there are none: carrying out an order may lead to more.
+    fn carry_out(&mut self) {
+        loop {
+            while let Some(notice) = self.fleet.poll_notice() {
+                let pid = place_of(&notice).and_then(|place| self.children.pid(place.instance));
+                let at = now().since(self.started);
+                self.observer.bulletin(&Bulletin { notice, pid, at });
+            }
+            let Some(action) = self.fleet.poll_action() else { return };
+            self.act(action);
+        }
+    }
+}
+
+/// Now, on the clock that the core lives by.
+fn now() -> Moment {
+    Moment::from_millis(clock::monotonic_millis())
+}
+
+/// Which instance a notice is about, if it is about one.
+fn place_of(notice: &oxherd_core::Notice) -> Option<oxherd_core::Place> {
+    use oxherd_core::Notice as N;
+    match notice {
+        N::Forked { place }
+        | N::SpawnFailed { place, .. }
+        | N::Online { place }
+        | N::Listening { place, .. }
+        | N::Ready { place, .. }
+        | N::NotReady { place, .. }
+        | N::Retiring { place, .. }
+        | N::Terminating { place, .. }
+        | N::Killing { place }
+        | N::Unkillable { place }
+        | N::Exited { place, .. }
+        | N::ErrorReported { place, .. }
+        | N::Stalled { place }
+        | N::Resumed { place }
+        | N::Misbehaved { place, .. }
+        | N::Adopted { place } => Some(*place),
+        N::AllServing { .. }
+        | N::Respawn { .. }
+        | N::GaveUp { .. }
+        | N::Finished { .. }
+        | N::ReloadStarted { .. }
+        | N::ReloadQueued { .. }
+        | N::ReloadDone { .. }
+        | N::ReloadAborted { .. }
+        | N::Scaled { .. }
+        | N::Stopping { .. }
+        | N::Stopped { .. }
+        | N::Deleted { .. }
+        | N::Changed { .. } => None,
+    }
+}

@@ -1,0 +1,67 @@
+//! How an embedder hears of what happens. Observers are called on the control thread and must never block it.
+
+use oxherd_core::{AppId, Notice, Place, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::Report;
+
+/// Hears of everything that happens. Called on the control thread: hand things on and return.
+pub trait Observer {
+    /// Something happened to an app or a worker.
+    fn bulletin(&mut self, bulletin: &Bulletin);
+    /// A worker wrote a line.
+    fn output(&mut self, line: &OutputLine<'_>);
+    /// The status report is due.
+    fn report(&mut self, report: &Report);
+    /// The primary itself met a condition that people should know of.
+    fn alert(&mut self, alert: &Alert);
+}
+
+/// A piece of news with what only the engine knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bulletin {
+    /// The news.
+    pub notice: Notice,
+    /// The process that it is about.
+    pub pid: Option<u32>,
+    /// How long the primary has run.
+    pub at: Span,
+}
+
+/// One of a worker's output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// File descriptor 1.
+    Stdout,
+    /// File descriptor 2.
+    Stderr,
+}
+
+/// A line that a worker wrote, without its newline. Lines longer than 64 KiB come in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputLine<'a> {
+    /// Who wrote it.
+    pub place: Place,
+    /// On which stream.
+    pub stream: Stream,
+    /// The bytes as they were written: any encoding.
+    pub bytes: &'a [u8],
+}
+
+/// A condition of the primary itself. Each is told once until it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "alert", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields are named after what they hold")]
+pub enum Alert {
+    /// The primary is at its limit of open files and accepts nothing until some are free.
+    OutOfFds { limit: u64 },
+    /// Files are free again.
+    FdsFree,
+    /// A worker wanted to listen and the primary could not.
+    CannotListen { app: AppId, address: String, error: String },
+    /// A worker does not read its channel; messages to it are dropped.
+    MessagesDropped { place: Place, count: u64 },
+    /// A request that came in by a signal was refused.
+    Refused { what: String, why: String },
+}

@@ -1,0 +1,32 @@
+//! What traffic knows of an app: who is admitted and whether its doors are open.
+
+use oxherd_core::{AppSpec, Balancer, Distribution};
+
+/// One app's share of the traffic.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) balancer: Balancer,
+    pub(crate) distribution: Distribution,
+    pub(crate) doors: Doors,
+}
+
+/// Whether new clients get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doors {
+    Open,
+    /// Closed; how often in a row nobody was seen waiting.
+    Closing {
+        quiet_looks: u32,
+    },
+    Closed,
+}
+
+impl App {
+    pub(crate) fn new(spec: &AppSpec) -> Self {
+        Self {
+            balancer: Balancer::new(spec.strategy, spec.handoff_window),
+            distribution: spec.distribution,
+            doors: Doors::Open,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The sending side of one channel: frames, at most one fd each, in order, bounded. It knows nothing of what
+//! they mean.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oxherd_os::fdpass;
+use oxherd_wire::{FrameKind, Ledger, Pacing};
+
+/// The most bytes that wait for a worker to read; beyond that messages of programs are dropped.
+const MAX_QUEUED_BYTES: usize = 16 << 20;
+/// With this many waiting, even what the protocol needs is given up: a worker that asks on and on and never reads
+/// the replies breaks it.
+const MAX_OWED_BYTES: usize = 32 << 20;
+/// What a waiting frame costs beyond its own bytes, about: short ones must not be free.
+const FRAME_OVERHEAD_BYTES: usize = 128;
+/// `errno` values of `send(2)` that pass once the worker has read, on x86-64 and aarch64.
+const ETOOMANYREFS: i32 = 109;
+const ENOBUFS: i32 = 105;
+const ENOMEM: i32 = 12;
+
+/// A frame that could not be written at once.
+#[derive(Debug)]
+struct Queued {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// The frame's name in the ledger, if an fd rides on its first byte.
+    handle: Option<u64>,
+    /// That fd, until the first byte is gone.
+    fd: Option<OwnedFd>,
+}
+
+impl Queued {
+    fn cost(&self) -> usize {
+        self.bytes.len() + FRAME_OVERHEAD_BYTES
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The kernel has all of it.
+    Whole,
+    /// It waits for the worker to read.
+    Queued,
+    /// It waits for the worker to acknowledge what it has: that the socket takes bytes says nothing.
+    Held,
+    /// The kernel lacks something for the moment: it has to be tried again.
+    Starved,
+    /// Too much waits already; it is dropped.
+    Dropped,
+    /// Far too much waits already; the worker must not live.
+    Flooded,
+    /// The channel is at its end.
+    Closed,
+}
+
+/// The primary's end of a channel, for writing, with the bookkeeping that recall needs.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    socket: OwnedFd,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    pub(crate) pacing: Pacing,
+    pub(crate) ledger: Ledger,
+    broken: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            pacing: Pacing::new(),
+            ledger: Ledger::new(),
+            broken: false,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether everything that was sent is with the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a frame with an fd could be written right now.
+    pub(crate) fn takes_handles(&self) -> bool {
+        self.queue.is_empty() && !self.broken && self.pacing.may_send_handle()
+    }
+
+    /// Sends a frame that the protocol needs; it is never dropped while the worker may live.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Sent {
+        if self.queued_bytes > MAX_OWED_BYTES {
+            return Sent::Flooded;
+        }
+        self.put(bytes)
+    }
+
+    /// Sends a frame of a program; dropped when the worker has left too much unread.
+    pub(crate) fn send_bounded(&mut self, bytes: &[u8]) -> Sent {
+        if self.queued_bytes + bytes.len() > MAX_QUEUED_BYTES && !self.queue.is_empty() {
+            return Sent::Dropped;
+        }
+        self.put(bytes)
+    }
+
+    /// Sends a frame with a copy of `fd`. `name` is the frame's in the ledger. On an error nothing was sent and
+    /// nothing will be.
+    pub(crate) fn send_handle(&mut self, bytes: &[u8], fd: BorrowedFd<'_>, name: u64) -> io::Result<Sent> {
+        if self.broken {
+            return Ok(Sent::Closed);
+        }
+        if self.queued_bytes > MAX_OWED_BYTES {
+            return Ok(Sent::Flooded);
+        }
+        if !self.takes_handles() {
+            let why = if self.queue.is_empty() { Sent::Held } else { Sent::Queued };
+            self.enqueue(bytes, 0, Some(name), Some(fd.try_clone_to_owned()?));
+            return Ok(why);
+        }
+        match self.write(bytes, Some(fd)) {
+            Ok(count) if count == bytes.len() => {
+                self.pacing.sent_handle(count);
+                self.ledger.wrote(count, FrameKind::Handle(name));
+                Ok(Sent::Whole)
+            }
+            Ok(count) => {
+                self.ledger.wrote_part(count);
+                self.enqueue(bytes, count, Some(name), None);
+                Ok(Sent::Queued)
+            }
+            Err(error) => {
+                let Some(why) = waits_for(&error) else { return Ok(self.close()) };
+                self.enqueue(bytes, 0, Some(name), Some(fd.try_clone_to_owned()?));
+                Ok(why)
+            }
+        }
+    }
+
+    /// Writes what waits, as far as the worker's side takes it.
+    pub(crate) fn flush(&mut self) -> Sent {
+        while let Some(mut frame) = self.queue.pop_front() {
+            let held = frame.fd.is_some() && !self.pacing.may_send_handle();
+            let written = if held { Ok(Sent::Held) } else { self.write_on(&mut frame) };
+            match written {
+                Ok(Sent::Whole) => self.queued_bytes -= frame.cost(),
+                Ok(why) => {
+                    self.queue.push_front(frame);
+                    return why;
+                }
+                Err(_) => return self.close(),
+            }
+        }
+        Sent::Whole
+    }
+
+    /// Takes back a frame with an fd that is still queued here, if none of it was written.
+    pub(crate) fn unqueue(&mut self, name: u64) -> bool {
+        let is_it = |frame: &Queued| frame.sent == 0 && frame.handle == Some(name);
+        match self.queue.iter().position(is_it).and_then(|at| self.queue.remove(at)) {
+            Some(frame) => {
+                self.queued_bytes -= frame.cost();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Sends nothing any more.
+    pub(crate) fn close(&mut self) -> Sent {
+        self.broken = true;
+        self.queue.clear();
+        self.queued_bytes = 0;
+        Sent::Closed
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Sent {
+        if self.broken {
+            return Sent::Closed;
+        }
+        if !self.queue.is_empty() {
+            self.enqueue(bytes, 0, None, None);
+            return Sent::Queued;
+        }
+        match self.write(bytes, None) {
+            Ok(count) if count == bytes.len() => {
+                self.pacing.sent_plain(count);
+                self.ledger.wrote(count, FrameKind::Plain);
+                Sent::Whole
+            }
+            Ok(count) => {
+                self.ledger.wrote_part(count);
+                self.enqueue(bytes, count, None, None);
+                Sent::Queued
+            }
+            Err(error) => {
+                let Some(why) = waits_for(&error) else { return self.close() };
+                self.enqueue(bytes, 0, None, None);
+                why
+            }
+        }
+    }
+
+    fn enqueue(&mut self, bytes: &[u8], sent: usize, handle: Option<u64>, fd: Option<OwnedFd>) {
+        let frame = Queued { bytes: bytes.to_vec(), sent, handle, fd };
+        self.queued_bytes += frame.cost();
+        self.queue.push_back(frame);
+    }
+
+    /// Writes one queued frame on: `Whole`, or what it waits for.
+    fn write_on(&mut self, frame: &mut Queued) -> io::Result<Sent> {
+        let mut in_pieces = frame.sent > 0;
+        loop {
+            let rest = frame.bytes.get(frame.sent..).unwrap_or_default();
+            let count = match self.write(rest, frame.fd.as_ref().map(OwnedFd::as_fd)) {
+                Ok(count) => count,
+                Err(error) => return waits_for(&error).ok_or(error),
+            };
+            frame.fd = None;
+            frame.sent += count;
+            if frame.sent < frame.bytes.len() {
+                self.ledger.wrote_part(count);
+                in_pieces = true;
+                continue;
+            }
+            self.note_whole(frame, in_pieces);
+            return Ok(Sent::Whole);
+        }
+    }
+
+    fn note_whole(&mut self, frame: &Queued, in_pieces: bool) {
+        let len = frame.bytes.len();
+        match frame.handle {
+            Some(name) => {
+                if in_pieces {
+                    self.pacing.sent_handle_in_pieces(len);
+                } else {
+                    self.pacing.sent_handle(len);
+                }
+                self.ledger.wrote(len, FrameKind::Handle(name));
+            }
+            None => {
+                self.pacing.sent_plain(len);
+                self.ledger.wrote(len, FrameKind::Plain);
+            }
+        }
+    }
+
+    fn write(&self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        loop {
+            match fdpass::send(&self.socket, bytes, fd) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// What has to happen before it can be sent, if that would help. Descriptors in flight (`ETOOMANYREFS`) and memory
+/// are no affair of this socket, which may well be writable meanwhile.
+fn waits_for(error: &io::Error) -> Option<Sent> {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Some(Sent::Queued);
+    }
+    matches!(error.raw_os_error(), Some(ETOOMANYREFS | ENOBUFS | ENOMEM)).then_some(Sent::Starved)
+}

@@ -1,0 +1,220 @@
+//! The traffic thread: listeners, both directions of every channel, and the balancer.
+//!
+//! It gives connections to admitted workers and reports facts. It never decides who is admitted, who lives and
+//! who is replaced: those are orders from control.
+
+mod acceptor;
+mod apps;
+mod channel;
+mod doors;
+mod group;
+mod inbox;
+mod lifecycle;
+mod listener;
+mod orders;
+mod outbox;
+mod query;
+mod recall;
+mod reply;
+mod stall;
+mod timers;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::thread::JoinHandle;
+
+use oxherd_core::{AppId, InstanceId};
+use oxherd_os::{Alarm, Events, Interest, Poller, clock};
+
+use crate::link::{Reader, Writer, link};
+use crate::traffic::apps::App;
+use crate::traffic::listener::Listeners;
+use crate::traffic::timers::{Timer, Timers};
+use crate::traffic::worker::Workers;
+
+pub(crate) use orders::{Attachment, Counters, News, Order};
+
+const WAKER: u64 = 0;
+const ALARM: u64 = 1;
+const EVENTS_PER_WAIT: usize = 256;
+/// As much as one read of a channel takes: what Node uses too.
+const READ_BYTES: usize = 64 << 10;
+
+/// The control thread's hold on the traffic thread.
+#[derive(Debug)]
+pub(crate) struct TrafficHandle {
+    pub(crate) orders: Writer<Order>,
+    pub(crate) news: Reader<News>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TrafficHandle {
+    pub(crate) fn start(recall: bool) -> io::Result<Self> {
+        let (orders, order_reader) = link()?;
+        let (news_writer, news) = link()?;
+        let traffic = Traffic::new(order_reader, news_writer.clone(), recall)?;
+        let work = move || {
+            let _obituary = Obituary(news_writer);
+            traffic.run();
+        };
+        let thread = std::thread::Builder::new().name("traffic".into()).spawn(work)?;
+        Ok(Self { orders, news, thread: Some(thread) })
+    }
+}
+
+impl Drop for TrafficHandle {
+    fn drop(&mut self) {
+        self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic over there was printed there; nothing is left to be done about it here.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Tells control when the thread panics: without it nobody would be served and nobody would know.
+struct Obituary(Writer<News>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send(News::Lost);
+        }
+    }
+}
+
+/// What a poller's token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Orders,
+    Alarm,
+    Channel(usize),
+    Source { listener: usize, source: usize },
+}
+
+impl Token {
+    const CHANNEL: u64 = 1 << 60;
+    const SOURCE: u64 = 2 << 60;
+
+    fn encode(self) -> u64 {
+        match self {
+            Self::Orders => WAKER,
+            Self::Alarm => ALARM,
+            Self::Channel(worker) => Self::CHANNEL | worker as u64,
+            Self::Source { listener, source } => Self::SOURCE | (listener as u64) << 24 | source as u64,
+        }
+    }
+
+    fn decode(token: u64) -> Self {
+        let rest = token & (Self::CHANNEL - 1);
+        match token & !(Self::CHANNEL - 1) {
+            Self::CHANNEL => Self::Channel(rest as usize),
+            Self::SOURCE => {
+                Self::Source { listener: (rest >> 24) as usize, source: (rest & 0xff_ffff) as usize }
+            }
+            _ if rest == ALARM => Self::Alarm,
+            _ => Self::Orders,
+        }
+    }
+}
+
+pub(crate) struct Traffic {
+    poller: Poller,
+    orders: Reader<Order>,
+    news: Writer<News>,
+    apps: BTreeMap<AppId, App>,
+    workers: Workers,
+    listeners: Listeners,
+    timers: Timers,
+    alarm: Alarm,
+    recall: bool,
+    recall_armed: bool,
+    /// Monotonic milliseconds, read once per turn of the loop.
+    now: u64,
+    /// The primary has no free descriptors: nothing is accepted until the retry.
+    out_of_fds: bool,
+    /// When descriptors lacked last, while control was told of that and not yet of its end.
+    last_shortage: Option<u64>,
+    stopping: bool,
+    /// Buffers that every turn uses again.
+    read_buffer: Box<[u8]>,
+    scratch: Vec<u8>,
+}
+
+impl Traffic {
+    fn new(orders: Reader<Order>, news: Writer<News>, recall: bool) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let alarm = Alarm::new()?;
+        poller.add(orders.waker(), Token::Orders.encode(), Interest::READ)?;
+        poller.add(&alarm, Token::Alarm.encode(), Interest::READ)?;
+        Ok(Self {
+            poller,
+            orders,
+            news,
+            apps: BTreeMap::new(),
+            workers: Workers::default(),
+            listeners: Listeners::default(),
+            timers: Timers::default(),
+            alarm,
+            recall,
+            recall_armed: false,
+            now: clock::monotonic_millis(),
+            out_of_fds: false,
+            last_shortage: None,
+            stopping: false,
+            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            scratch: Vec::with_capacity(1024),
+        })
+    }
+
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_PER_WAIT);
+        while !self.stopping {
+            if let Some(due) = self.timers.next() {
+                self.alarm.ring_by(due).expect("the alarm is open");
+            }
+            self.poller.wait(&mut events, None).expect("the poller is open");
+            self.turn(&events, clock::monotonic_millis());
+        }
+    }
+
+    /// Everything that has happened until `now`.
+    fn turn(&mut self, events: &Events, now: u64) {
+        self.now = now;
+        for event in events.iter() {
+            match Token::decode(event.token) {
+                Token::Orders => self.on_orders(),
+                Token::Alarm => self.alarm.rang(),
+                Token::Channel(worker) => self.on_channel(worker, event.readable, event.writable),
+                Token::Source { listener, source } => self.on_source(listener, source),
+            }
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            self.on_timer(timer);
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Recall => self.on_recall_timer(),
+            Timer::Withdrawn(instance) => self.on_grace_over(instance),
+            Timer::Stall(instance) => self.on_stall_timer(instance),
+            Timer::RetrySend(instance) => self.on_retry_send(instance),
+            Timer::RetryAccept => self.on_retry_accept(),
+            Timer::RetryListener(listener) => self.on_retry_listener(listener),
+            Timer::Doors(app) => self.check_doors(app),
+        }
+    }
+
+    fn tell(&self, news: News) {
+        self.news.send(news);
+    }
+
+    fn worker_of(&self, instance: InstanceId) -> Option<usize> {
+        self.workers.find(instance)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! What the tests share: a traffic "thread" that is stepped by hand, scripted workers, clients.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxherd_core::{AppId, AppSpec, Distribution, Event, Generation, InstanceId, Place, Slot};
+use oxherd_os::{ChannelEnds, Events, fdpass};
+
+use crate::link::{Reader, Writer, link};
+use crate::traffic::orders::{Attachment, Counters, News, Order};
+use crate::traffic::{EVENTS_PER_WAIT, Traffic};
+
+/// Far longer than anything takes; only a bug lets it pass.
+const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const APP: AppId = AppId(0);
+
+/// A traffic thread without a thread: it does something only when a test says so, and time stands still.
+pub(super) struct Herd {
+    pub(super) traffic: Traffic,
+    orders: Writer<Order>,
+    news: Reader<News>,
+    events: Events,
+    pub(super) now: u64,
+    pub(super) spec: AppSpec,
+    pub(super) told: Vec<News>,
+    instances: u32,
+}
+
+impl Herd {
+    pub(super) fn new() -> Self {
+        Self::with(true)
+    }
+
+    pub(super) fn without_recall() -> Self {
+        Self::with(false)
+    }
+
+    pub(super) fn kernel() -> Self {
+        let mut herd = Self::with(true);
+        herd.spec.distribution = Distribution::Kernel;
+        herd
+    }
+
+    fn with(recall: bool) -> Self {
+        let (orders, reader) = link().unwrap();
+        let (writer, news) = link().unwrap();
+        Self {
+            traffic: Traffic::new(reader, writer, recall).unwrap(),
+            orders,
+            news,
+            events: Events::with_capacity(EVENTS_PER_WAIT),
+            now: 1_000_000,
+            spec: AppSpec::new("app", "node"),
+            told: Vec::new(),
+            instances: 0,
+        }
+    }
+
+    /// Deals with everything that has happened, until nothing more does. Returns how many turns it took.
+    pub(super) fn settle(&mut self) -> usize {
+        let mut turns = 0;
+        loop {
+            let count = self.traffic.poller.wait(&mut self.events, Some(Duration::ZERO)).unwrap();
+            self.traffic.turn(&self.events, self.now);
+            turns += 1;
+            assert!(turns < 100_000, "it spins");
+            if count == 0 {
+                self.told.extend(self.news.take());
+                return turns;
+            }
+        }
+    }
+
+    /// Lets time pass, in milliseconds.
+    pub(super) fn pass(&mut self, millis: u64) {
+        self.settle();
+        self.now += millis;
+        self.settle();
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.orders.send(order);
+        self.settle();
+    }
+
+    /// Goes on until `found` finds something.
+    pub(super) fn until<T>(&mut self, what: &str, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            self.settle();
+            if let Some(it) = found(self) {
+                return it;
+            }
+            assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A worker that is attached, not admitted.
+    pub(super) fn attach(&mut self, slot: u32) -> Worker {
+        let (primary, worker) = UnixStream::pair().unwrap();
+        self.attach_with(slot, primary, worker)
+    }
+
+    pub(super) fn attach_with(&mut self, slot: u32, primary: UnixStream, worker: UnixStream) -> Worker {
+        primary.set_nonblocking(true).unwrap();
+        worker.set_nonblocking(true).unwrap();
+        self.instances += 1;
+        let instance = InstanceId { starts: 0, number: self.instances };
+        let place = Place { app: APP, slot: Slot(slot), generation: Generation(1), instance };
+        let ends = ChannelEnds { primary: primary.into(), worker: worker.try_clone().unwrap().into() };
+        let counters = Arc::new(Counters::default());
+        self.order(Order::Attach(Attachment {
+            place,
+            spec: Arc::new(self.spec.clone()),
+            pid: 10_000 + self.instances,
+            ends,
+            counters: Arc::clone(&counters),
+        }));
+        Worker {
+            place,
+            end: Some(worker),
+            unread: Vec::new(),
+            fds: VecDeque::new(),
+            lent: Vec::new(),
+            seq: 0,
+            counters,
+        }
+    }
+
+    /// A worker that listens on a port of the kernel's choice (the same for all) and is admitted.
+    pub(super) fn worker(&mut self, slot: u32) -> (Worker, SocketAddr) {
+        let mut worker = self.attach(slot);
+        let address = worker.listen(self, 0);
+        self.order(Order::Admit(worker.place.instance));
+        (worker, address)
+    }
+
+    pub(super) fn fact(&self, is_it: impl Fn(&Event) -> bool) -> bool {
+        self.count_facts(is_it) > 0
+    }
+
+    pub(super) fn count_facts(&self, is_it: impl Fn(&Event) -> bool) -> usize {
+        self.told.iter().filter(|news| matches!(news, News::Fact(event) if is_it(event))).count()
+    }
+
+    pub(super) fn is_withdrawn(&self, worker: &Worker) -> bool {
+        let of = worker.place.instance;
+        self.fact(|event| matches!(event, Event::Withdrawn { instance } if *instance == of))
+    }
+
+    pub(super) fn is_condemned(&self, worker: &Worker) -> bool {
+        let of = worker.place.instance;
+        self.fact(|event| matches!(event, Event::Misbehaved { instance, .. } if *instance == of))
+    }
+
+    /// The process is gone, and so are its descriptors.
+    pub(super) fn bury(&mut self, worker: &mut Worker) {
+        worker.end = None;
+        worker.fds.clear();
+        worker.lent.clear();
+        self.order(Order::Detach(worker.place.instance));
+        let of = worker.place.instance;
+        assert!(self.told.iter().any(|news| matches!(news, News::Detached(it) if *it == of)));
+    }
+}
+
+/// A scripted worker: the far end of a channel.
+pub(super) struct Worker {
+    pub(super) place: Place,
+    pub(super) end: Option<UnixStream>,
+    unread: Vec<u8>,
+    pub(super) fds: VecDeque<OwnedFd>,
+    /// Listeners that it was lent.
+    pub(super) lent: Vec<OwnedFd>,
+    seq: u64,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// A connection as the worker got it.
+pub(super) struct Got {
+    pub(super) seq: u64,
+    pub(super) connection: TcpStream,
+}
+
+impl Got {
+    /// What the client wrote: it tells which client it was.
+    pub(super) fn name(&self) -> u64 {
+        name_of(&self.connection)
+    }
+}
+
+pub(super) fn name_of(connection: &TcpStream) -> u64 {
+    connection.set_nonblocking(false).unwrap();
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut name = [0; 8];
+    let mut reader = connection;
+    reader.read_exact(&mut name).unwrap();
+    u64::from_be_bytes(name)
+}
+
+impl Worker {
+    pub(super) fn say(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.end.as_ref().unwrap().write_all(bytes).unwrap();
+    }
+
+    pub(super) fn send_fd(&mut self, bytes: &[u8], fd: impl AsFd) {
+        let end = self.end.as_ref().unwrap();
+        assert_eq!(fdpass::send(end, bytes, Some(fd.as_fd())).unwrap(), bytes.len());
+    }
+
+    /// The next line, if one is whole.
+    pub(super) fn hear(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=at).collect();
+                return Some(String::from_utf8(line).unwrap().trim_end().to_owned());
+            }
+            let mut buffer = vec![0; 64 << 10];
+            match fdpass::receive(self.end.as_ref()?, &mut buffer, &mut self.fds) {
+                Ok(received) if received.bytes > 0 => {
+                    assert!(received.fds <= 1, "one descriptor per read");
+                    self.unread.extend_from_slice(&buffer[..received.bytes]);
+                }
+                Ok(_) | Err(_) => return None,
+            }
+        }
+    }
+
+    pub(super) fn hear_all(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.hear()).collect()
+    }
+
+    /// The next connection, acknowledged but not answered.
+    pub(super) fn take(&mut self) -> Option<Got> {
+        while let Some(line) = self.hear() {
+            if let Some(seq) = newconn_seq(&line) {
+                let connection = TcpStream::from(self.fds.pop_front().expect("its descriptor came with it"));
+                self.say(r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+                return Some(Got { seq, connection });
+            }
+        }
+        None
+    }
+
+    pub(super) fn answer(&mut self, got: &Got, accepted: bool) {
+        self.seq += 1;
+        let (ack, seq) = (got.seq, self.seq);
+        self.say(&format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":{accepted},"seq":{seq}}}"#));
+    }
+
+    pub(super) fn query(&mut self, members: &str) {
+        self.seq += 1;
+        let seq = self.seq;
+        self.say(&format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer",{members},"seq":{seq}}}"#));
+    }
+
+    /// Asks for a port and returns the reply.
+    pub(super) fn ask(&mut self, herd: &mut Herd, members: &str) -> String {
+        self.query(members);
+        let ack = format!(r#""ack":{},"#, self.seq);
+        herd.until("a reply", |_| self.hear().filter(|line| line.contains(&ack)))
+    }
+
+    /// Listens on a port of the kernel's choice, the `index`th of this worker.
+    pub(super) fn listen(&mut self, herd: &mut Herd, index: u32) -> SocketAddr {
+        let members = format!(
+            r#""index":{index},"data":null,"address":"127.0.0.1","port":0,"addressType":4,"backlog":false"#
+        );
+        let reply = self.ask(herd, &members);
+        let port = match number_after(&reply, r#""port":"#) {
+            Some(port) => port as u16,
+            None => {
+                // Lent: the worker asks the socket itself, and accepts from it.
+                self.say(r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+                self.keep_lent().port()
+            }
+        };
+        herd.settle();
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// The socket that came last is a listener. Where?
+    pub(super) fn keep_lent(&mut self) -> SocketAddr {
+        let fd = self.fds.pop_back().expect("the listener came with the reply");
+        let address = oxherd_os::socket::local_addr(&fd).unwrap();
+        self.lent.push(fd);
+        match address {
+            oxherd_os::socket::LocalAddr::Inet(address) => address,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Accepts from the listeners that it was lent, and reads the clients' names.
+    pub(super) fn accept_lent(&self) -> Vec<u64> {
+        let mut names = Vec::new();
+        for lent in &self.lent {
+            while let Ok(connection) = oxherd_os::socket::accept(lent) {
+                names.push(name_of(&TcpStream::from(connection)));
+            }
+        }
+        names
+    }
+}
+
+/// A client that has said its name.
+pub(super) fn client(address: SocketAddr, name: u64) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(&name.to_be_bytes()).unwrap();
+    client
+}
+
+pub(super) fn clients(address: SocketAddr, names: std::ops::Range<u64>) -> Vec<TcpStream> {
+    names.map(|name| client(address, name)).collect()
+}
+
+pub(super) fn newconn_seq(line: &str) -> Option<u64> {
+    if line.contains(r#""act":"newconn""#) { number_after(line, r#""seq":"#) } else { None }
+}
+
+pub(super) fn key_of(reply: &str) -> String {
+    let rest = reply.split_once(r#""key":""#).unwrap().1;
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+pub(super) fn number_after(text: &str, what: &str) -> Option<u64> {
+    let rest = text.split_once(what)?.1;
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+}
+
+/// How many descriptors this process has open. Only for tests that run in a process of their own.
+pub(super) fn open_fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Whether this is the process of its own that the test named `name` asked for; else runs it and is done.
+pub(super) fn in_own_process(name: &str) -> bool {
+    const VARIABLE: &str = "OXHERD_ENGINE_TEST";
+    if std::env::var(VARIABLE).is_ok_and(|value| value == name) {
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let full = format!("traffic::tests::{name}");
+    let output = command.args(["--exact", &full, "--nocapture"]).env(VARIABLE, name).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "no such test: {said}");
+    false
+}

@@ -1,0 +1,161 @@
+//! Finding and killing all that descends from a worker, wherever it went.
+//!
+//! A process belongs to a tree when its environment carries the tree's label exactly; it may have left the
+//! process group and the session and lost its parent. Must never signal a process by a bare number: between
+//! looking and killing the number may be given to another, so the pidfd is taken first and the label is
+//! looked at again.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::spec::LABEL_VARIABLE;
+use crate::sys;
+
+/// Scans at most; each but the last two found something new, so more than this is a program that outruns us.
+const ROUNDS_MAX: usize = 64;
+/// Scans in a row that must find nothing: a process may start another behind the scan's back and end before
+/// it is reached.
+const QUIET_ROUNDS: usize = 2;
+/// How often a process in the middle of an exec is looked at again; usually a few times are enough.
+const EXEC_PATIENCE: usize = 1000;
+/// Bits of the flags in `/proc/PID/stat`: ending, and a thread of the kernel.
+const EXITING_OR_KERNEL: u32 = 0x0000_0004 | 0x0020_0000;
+
+/// The pids of the processes that carry `label`, this process left out. Those of other users, which an
+/// unprivileged program may not look into, are not seen. Empty for an empty label.
+///
+/// Reads the environment of every visible process: about 15 µs each.
+pub fn tree_members(label: &str) -> io::Result<Vec<u32>> {
+    let mut scan = Scan::new(label);
+    if label.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(all_pids()?.filter(|pid| scan.carries_label(*pid)).collect())
+}
+
+/// Sends `SIGKILL` to every process that carries `label` until no new one turns up; returns the pids and
+/// pidfds of those that were hit. A pidfd becomes readable when its process has ended.
+pub fn kill_labelled(label: &str) -> io::Result<Vec<(u32, OwnedFd)>> {
+    let mut hit = Vec::new();
+    if label.is_empty() {
+        return Ok(hit);
+    }
+    let mut scan = Scan::new(label);
+    let mut known = BTreeSet::new();
+    let mut quiet = 0;
+    for _round in 0..ROUNDS_MAX {
+        let before = hit.len();
+        for pid in all_pids()?.filter(|pid| !known.contains(pid)).collect::<Vec<_>>() {
+            if let Some(pidfd) = scan.kill(pid) {
+                known.insert(pid);
+                hit.push((pid, pidfd));
+            }
+        }
+        quiet = if hit.len() == before { quiet + 1 } else { 0 };
+        if quiet == QUIET_ROUNDS {
+            break;
+        }
+    }
+    Ok(hit)
+}
+
+/// Looks for one label, reusing one buffer.
+struct Scan {
+    entry: Vec<u8>,
+    environ: Vec<u8>,
+    own_pid: u32,
+}
+
+impl Scan {
+    fn new(label: &str) -> Self {
+        let entry = format!("{LABEL_VARIABLE}={label}").into_bytes();
+        Self { entry, environ: Vec::new(), own_pid: std::process::id() }
+    }
+
+    /// Whether the process carries the label; false for what is gone, hidden, or this process itself.
+    fn carries_label(&mut self, pid: u32) -> bool {
+        if pid == self.own_pid {
+            return false;
+        }
+        for _look in 0..EXEC_PATIENCE {
+            self.environ.clear();
+            let file = File::open(format!("/proc/{pid}/environ"));
+            if file.and_then(|mut file| file.read_to_end(&mut self.environ)).is_err() {
+                return false;
+            }
+            if !self.environ.is_empty() || !is_mistaken(pid) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        self.environ.split(|byte| *byte == 0).any(|entry| entry == self.entry)
+    }
+
+    /// Kills the process if it carries the label, both before and after its pidfd was taken.
+    fn kill(&mut self, pid: u32) -> Option<OwnedFd> {
+        if !self.carries_label(pid) {
+            return None;
+        }
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+        let still = self.carries_label(pid);
+        (still && sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL, 0).is_ok()).then_some(pidfd)
+    }
+}
+
+/// Whether a process whose environment reads as empty may have one after all: an exec has taken its old
+/// memory away since the file was opened, or has not filled the new one yet.
+fn is_mistaken(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat_shows_environment(&stat))
+}
+
+/// Counted after the name, which may contain anything: the state is field 0, the flags 6, the environment's
+/// start 47 and its end 48, both zero in the middle of an exec.
+fn stat_shows_environment(stat: &str) -> bool {
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let mut fields = rest.split_whitespace();
+    let (state, flags, start, end) = (fields.next(), fields.nth(5), fields.nth(40), fields.next());
+    let flags = flags.and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let is_program = !matches!(state, Some("Z" | "X")) && flags & EXITING_OR_KERNEL == 0;
+    is_program && (end == Some("0") || start != end)
+}
+
+fn all_pids() -> io::Result<impl Iterator<Item = u32>> {
+    let pid = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    Ok(fs::read_dir("/proc")?.filter_map(pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_environment_is_explained_by_the_stat_line() {
+        let line = |state: &str, flags: u32, start: u64, end: u64| {
+            let middle = "7 ".repeat(40);
+            format!("9 (a) b) {state} 1 9 9 0 -1 {flags} {middle}{start} {end} 0")
+        };
+        assert!(stat_shows_environment(&line("R", 0x40_0000, 0, 0)), "amid exec");
+        assert!(stat_shows_environment(&line("R", 0x40_0000, 140_000, 140_100)), "it has one by now");
+        assert!(!stat_shows_environment(&line("R", 0x40_0000, 140_000, 140_000)), "it has none");
+        assert!(!stat_shows_environment(&line("I", 0x20_8040, 0, 0)), "of the kernel");
+        assert!(!stat_shows_environment(&line("R", 0x40_0004, 0, 0)), "about to end");
+        assert!(!stat_shows_environment(&line("Z", 0x40_0000, 0, 0)), "has ended");
+    }
+
+    #[test]
+    fn the_fields_are_counted_right() {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(stat_shows_environment(&stat));
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let bounds = [47, 48].map(|place: usize| fields[place].parse::<usize>().unwrap());
+        let environ = fs::read("/proc/self/environ").unwrap();
+        assert_eq!(bounds[1] - bounds[0], environ.len(), "{stat}");
+    }
+}

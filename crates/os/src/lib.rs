@@ -1,0 +1,34 @@
+//! What Oxherd asks of the Linux kernel: processes, polling, signals, sockets, descriptors.
+//!
+//! This is the only crate with `unsafe`. It carries out orders and reports facts; it must never decide
+//! anything (no policy, no retry timers, no knowledge of apps or of the worker protocol) and it knows no
+//! other crate of the workspace. Every descriptor it makes is close-on-exec and owned by an [`OwnedFd`].
+//!
+//! [`OwnedFd`]: std::os::fd::OwnedFd
+#![allow(unsafe_code)]
+#![warn(missing_docs)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("oxherd-os supports Linux only");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("oxherd-os supports x86-64 and aarch64 only");
+
+pub mod alarm;
+pub mod cgroup;
+pub mod clock;
+pub mod fdpass;
+pub mod host;
+pub mod poller;
+pub mod proc;
+pub mod signals;
+pub mod socket;
+pub mod steering;
+mod sys;
+
+pub use alarm::Alarm;
+pub use host::{
+    CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, Output, SpawnError, SpawnSpec, Spawned,
+};
+pub use poller::{Event, Events, Interest, Poller, Waker};
+pub use signals::{Signals, TerminalWatch};
+pub use socket::io_errno;

@@ -1,0 +1,232 @@
+//! Making listeners, accepting, and asking sockets what they hold.
+//!
+//! Every socket is nonblocking and close-on-exec from birth. Must never unlink a path: whether a socket file
+//! is stale is for the caller to decide.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, getsockname,
+    ipproto, listen as listen_on, socket_with, sockopt,
+};
+
+use crate::sys;
+
+/// Longest path of a Unix socket in bytes, the terminating zero not counted.
+pub const UNIX_PATH_MAX: usize = 107;
+
+const BORN: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// How to open a TCP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+    pub backlog: i32,
+    /// Whether an IPv6 listener refuses IPv4 clients; `None` leaves the system's default.
+    pub v6_only: Option<bool>,
+    /// Join the address's group of listeners. All members must belong to one user.
+    pub reuse_port: bool,
+    /// Also call `listen`. Without it the socket is only bound and takes its place in a group later, by
+    /// [`listen`].
+    pub listen_now: bool,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 511, v6_only: None, reuse_port: false, listen_now: true }
+    }
+}
+
+/// Whom the file of a Unix socket lets in beyond its owner, on top of the umask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnixMode {
+    /// Readable for all (`a+r`).
+    pub readable_all: bool,
+    /// Writable for all (`a+w`), which is what connecting needs.
+    pub writable_all: bool,
+}
+
+/// What a socket is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalAddr {
+    /// IPv4 or IPv6.
+    Inet(SocketAddr),
+    /// A path, as it was bound.
+    Unix(PathBuf),
+    /// A name in Linux's abstract namespace, without the leading zero byte.
+    Abstract(Vec<u8>),
+    /// Not bound to a name, or of another family.
+    Unnamed,
+}
+
+/// A TCP listener with `SO_REUSEADDR`. Errors are those of `bind(2)`: `EADDRINUSE`, `EACCES` (a low port),
+/// `EADDRNOTAVAIL`; and `EAFNOSUPPORT` from a machine without IPv6.
+pub fn listen_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> {
+    let socket = socket_with(family_of(address), SocketType::STREAM, BORN, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    set_v6_only(&socket, address, options.v6_only)?;
+    if options.reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    if options.listen_now {
+        listen_on(&socket, options.backlog)?;
+    }
+    Ok(socket)
+}
+
+/// `listen(2)` on a bound socket: the moment it joins its group, at the next index. On a listening socket it
+/// changes the backlog.
+pub fn listen(socket: impl AsFd, backlog: i32) -> io::Result<()> {
+    Ok(listen_on(socket, backlog)?)
+}
+
+/// A Unix stream listener at `path`, or in the abstract namespace when that begins with a zero byte.
+///
+/// Of the absolute path and the one relative to the working directory the shorter is bound. Errors:
+/// `EADDRINUSE` when the path exists, a stale socket file included; `ENAMETOOLONG` beyond [`UNIX_PATH_MAX`];
+/// `ENOENT`, `EACCES` for the folder.
+pub fn listen_unix(path: &Path, backlog: i32, mode: UnixMode) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, BORN, None)?;
+    match path.as_os_str().as_bytes() {
+        [0, name @ ..] => bind(&socket, &SocketAddrUnix::new_abstract_name(name)?)?,
+        _ => {
+            let path = shorter(path);
+            bind(&socket, &SocketAddrUnix::new(&*path)?)?;
+            open_to_all(&path, mode)?;
+        }
+    }
+    listen_on(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// A bound UDP socket. Errors as for [`listen_tcp`].
+pub fn bind_udp(
+    address: SocketAddr,
+    v6_only: Option<bool>,
+    reuse_addr: bool,
+    reuse_port: bool,
+) -> io::Result<OwnedFd> {
+    let socket = socket_with(family_of(address), SocketType::DGRAM, BORN, Some(ipproto::UDP))?;
+    set_v6_only(&socket, address, v6_only)?;
+    if reuse_addr {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    if reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// The next waiting connection, nonblocking and close-on-exec; one system call, the peer's address is not
+/// asked for. Errors: `EAGAIN` (none waiting), `ECONNABORTED` (gone while waiting; try the next), `EMFILE`,
+/// `ENFILE`, `ENOBUFS`, `ENOMEM` (the connection keeps waiting), `EINVAL` (the listener was shut down).
+#[inline]
+pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(accept_with(listener, BORN)?)
+}
+
+/// What the socket is bound to.
+pub fn local_addr(socket: impl AsFd) -> io::Result<LocalAddr> {
+    let address = getsockname(socket)?;
+    match address.address_family() {
+        AddressFamily::INET | AddressFamily::INET6 => {
+            Ok(SocketAddr::try_from(address).map_or(LocalAddr::Unnamed, LocalAddr::Inet))
+        }
+        AddressFamily::UNIX => Ok(unix_name(address)),
+        _ => Ok(LocalAddr::Unnamed),
+    }
+}
+
+/// Bytes that wait to be read, at a stream socket or pipe (`FIONREAD`, alias `SIOCINQ`). `EINVAL` for a
+/// listener.
+pub fn unread_bytes(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(fd)?)
+}
+
+/// Connections that wait to be accepted at a TCP listener; `None` for other sockets, which do not tell. For a
+/// TCP socket that does not listen the number means something else (unacknowledged segments).
+pub fn accept_queue_len(listener: impl AsFd) -> io::Result<Option<u32>> {
+    match sys::get_option::<libc::tcp_info>(listener.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO) {
+        Ok(info) => Ok(Some(info.tcpi_unacked)),
+        Err(error) if matches!(io_errno(&error), libc::EOPNOTSUPP | libc::ENOPROTOOPT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error number behind an `io::Error`, `EIO` when it has none.
+pub fn io_errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn family_of(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
+fn set_v6_only(socket: &OwnedFd, address: SocketAddr, v6_only: Option<bool>) -> io::Result<()> {
+    match (address, v6_only) {
+        (SocketAddr::V6(_), Some(only)) => Ok(sockopt::set_ipv6_v6only(socket, only)?),
+        (SocketAddr::V6(_), None) | (SocketAddr::V4(_), _) => Ok(()),
+    }
+}
+
+/// The shorter of the absolute path and the one relative to the working directory.
+fn shorter(path: &Path) -> PathBuf {
+    let Ok(here) = std::env::current_dir() else {
+        return path.to_owned();
+    };
+    let absolute = here.join(path);
+    let relative = absolute.strip_prefix(&here).unwrap_or(&absolute);
+    let relative_is_usable = !relative.as_os_str().is_empty();
+    if relative_is_usable && relative.as_os_str().len() < absolute.as_os_str().len() {
+        relative.to_owned()
+    } else {
+        absolute
+    }
+}
+
+fn open_to_all(path: &Path, mode: UnixMode) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut extra = 0;
+    if mode.readable_all {
+        extra |= 0o444;
+    }
+    if mode.writable_all {
+        extra |= 0o222;
+    }
+    if extra == 0 {
+        return Ok(());
+    }
+    let mut permissions = std::fs::symlink_metadata(path)?.permissions();
+    permissions.set_mode(permissions.mode() | extra);
+    std::fs::set_permissions(path, permissions)
+}
+
+fn unix_name(address: SocketAddrAny) -> LocalAddr {
+    let Ok(address) = SocketAddrUnix::try_from(address) else {
+        return LocalAddr::Unnamed;
+    };
+    if let Some(path) = address.path() {
+        return LocalAddr::Unix(PathBuf::from(OsStr::from_bytes(path.to_bytes())));
+    }
+    // A socket without a name looks like one with an empty abstract name.
+    let name = address.abstract_name().filter(|name| !name.is_empty());
+    name.map_or(LocalAddr::Unnamed, |name| LocalAddr::Abstract(name.to_vec()))
+}
+
+/// Whether the error means "not now": the descriptor is not ready, or (for a sender of descriptors) too many
+/// are in flight.
+pub fn is_transient(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::AGAIN | Errno::INTR | Errno::TOOMANYREFS))
+}

@@ -1,0 +1,81 @@
+//! What the fake machine knows of one process. Data only; `os` lives it.
+
+use std::sync::Arc;
+
+use oxherd_core::{AppSpec, Place, Sockets};
+
+use crate::plan::Plan;
+
+/// One process, from the order on.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Where it belongs.
+    pub place: Place,
+    /// What it runs.
+    pub spec: Arc<AppSpec>,
+    /// What it will do.
+    pub plan: Plan,
+    /// How far it is.
+    pub life: Life,
+    /// It showed that it is ready.
+    pub ready: bool,
+    /// Its channel is open.
+    pub channel: bool,
+    /// It was given connections at some time.
+    pub was_admitted: bool,
+    /// It does not read its channel.
+    pub stalled: bool,
+    /// Its `Withdrawn` is on its way or was told, or will never be.
+    pub withdrawing: bool,
+    /// Its `Withdrawn` was told since it was last admitted.
+    pub withdrawn: bool,
+    /// It broke the protocol.
+    pub misbehaved: bool,
+    /// It was asked to leave.
+    pub disconnected: bool,
+    /// It announced that it leaves.
+    pub departed: bool,
+    /// It got the polite signal.
+    pub terminated: bool,
+    /// How often it was killed.
+    pub kills: u32,
+    /// How often it was swept.
+    pub sweeps: u32,
+    /// The core was told that it lives.
+    pub told_ready: bool,
+}
+
+/// How far a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Ordered.
+    Ordered,
+    /// It lives.
+    Alive,
+    /// It has ended, or could not be started.
+    Over,
+}
+
+impl Process {
+    pub(crate) fn new(place: Place, spec: &Arc<AppSpec>, plan: Plan) -> Self {
+        Self {
+            place,
+            spec: Arc::clone(spec),
+            plan,
+            life: Life::Ordered,
+            ready: false,
+            channel: spec.sockets == Sockets::Channel,
+            was_admitted: false,
+            stalled: false,
+            withdrawing: false,
+            withdrawn: false,
+            misbehaved: false,
+            disconnected: false,
+            departed: false,
+            terminated: false,
+            kills: 0,
+            sweeps: 0,
+            told_ready: false,
+        }
+    }
+}

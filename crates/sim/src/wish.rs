@@ -1,0 +1,57 @@
+//! Random wishes and configurations. They are drawn, never judged.
+
+use oxherd_core::{AppId, AppSpec, Request, RestartWhen, Sockets, Span};
+
+use crate::{Mode, Rng};
+
+/// A configuration with small spans, so that much happens in little time.
+pub fn spec(rng: &mut Rng, mode: Mode, name: String) -> AppSpec {
+    let millis = |rng: &mut Rng, end| Span::from_millis(rng.below(end));
+    let mut spec = AppSpec::new(name, "program");
+    spec.instances = 1 + rng.below(4) as u32;
+    spec.parallel = 1 + rng.below(3) as u32;
+    spec.min_uptime = Span::from_millis(rng.pick(&[0, 50, 500, 1000]));
+    spec.drain_timeout = millis(rng, 2000);
+    spec.kill_timeout = millis(rng, 1000);
+    if rng.chance(15) {
+        (spec.drain_timeout, spec.kill_timeout) = (Span::ZERO, Span::ZERO);
+    }
+    if rng.chance(15) {
+        spec.sockets = Sockets::None;
+    } else if !spec.name.starts_with("silent") {
+        spec.wait_ready = rng.chance(25);
+    }
+    spec.shutdown_with_message = rng.chance(30);
+    if mode == Mode::Healthy {
+        return spec;
+    }
+    spec.restart =
+        rng.pick(&[RestartWhen::Always, RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never]);
+    spec.restart_delay = rng.chance(30).then(|| millis(rng, 2000));
+    spec.max_restarts = 1 + rng.below(6) as u32;
+    spec.restart_window = millis(rng, 30_000);
+    spec.max_errors = rng.chance(25).then(|| 1 + rng.below(4) as u32);
+    spec.error_window = millis(rng, 10_000);
+    spec.listen_timeout = millis(rng, 3000);
+    spec
+}
+
+/// A wish about one of `apps`, or for a new one.
+pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> Request {
+    if apps.is_empty() || apps.len() < 3 && rng.chance(20) {
+        let kind = rng.pick(&["speaks", "speaks", "speaks", "silent"]);
+        return Request::Start { spec: Box::new(spec(rng, mode, format!("{kind}-{count}"))) };
+    }
+    let (app, name) = apps[rng.below(apps.len() as u64) as usize].clone();
+    let app = if rng.chance(2) { AppId(99) } else { app };
+    match rng.below(100) {
+        0..40 => {
+            let spec = rng.chance(40).then(|| Box::new(spec(rng, mode, name)));
+            Request::Reload { app, spec }
+        }
+        40..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
+        60..80 => Request::Restart { app },
+        80..93 => Request::Stop { app },
+        _ => Request::Delete { app },
+    }
+}

@@ -1,0 +1,82 @@
+//! Seeded sweeps. `OXHERD_SIM_SEEDS=20000` widens them, `OXHERD_SIM_SEED=0x1f` replays one seed with its trace.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use oxherd_core::{AppId, Request};
+use oxherd_sim::{Mode, Rng, World, wish};
+
+const SEEDS: u64 = 1500;
+
+fn seeds(share: u64) -> Vec<u64> {
+    if let Some(seed) = replayed() {
+        return vec![seed];
+    }
+    let wide = std::env::var("OXHERD_SIM_SEEDS").ok().and_then(|text| text.parse().ok());
+    (0..wide.unwrap_or(SEEDS) / share).collect()
+}
+
+fn replayed() -> Option<u64> {
+    let text = std::env::var("OXHERD_SIM_SEED").ok()?;
+    let digits = text.trim_start_matches("0x");
+    Some(u64::from_str_radix(digits, 16).expect("OXHERD_SIM_SEED is a hexadecimal number"))
+}
+
+/// Runs `act` for each seed; a failure names the seed.
+fn sweep(share: u64, act: impl Fn(u64, bool)) {
+    for seed in seeds(share) {
+        let result = catch_unwind(AssertUnwindSafe(|| act(seed, replayed().is_some())));
+        assert!(result.is_ok(), "replay with OXHERD_SIM_SEED={seed:#x}");
+    }
+}
+
+#[test]
+fn faults() {
+    sweep(1, |seed, trace| World::new(seed, Mode::Faulty, trace).run());
+}
+
+#[test]
+fn crashes() {
+    sweep(2, |seed, trace| World::new(seed, Mode::Crashing, trace).run());
+}
+
+#[test]
+fn health() {
+    sweep(6, |seed, trace| World::new(seed, Mode::Healthy, trace).run());
+}
+
+/// A primary that hands over to another at any step, with nothing lost, makes no difference to the workers.
+#[test]
+fn handovers_change_nothing() {
+    sweep(6, |seed, trace| {
+        let mut plain = World::new(seed, Mode::Paired, trace);
+        plain.run();
+        let mut reborn = World::new(seed, Mode::Paired, trace);
+        reborn.reborn_percent = 10;
+        reborn.run();
+        assert_eq!(plain.deeds, reborn.deeds);
+    });
+}
+
+/// With healthy workers a reload never takes a worker away before another has taken its place.
+#[test]
+fn a_reload_keeps_the_capacity() {
+    sweep(12, |seed, trace| {
+        let mut rng = Rng::new(seed);
+        let mut world = World::new(seed, Mode::Healthy, trace);
+        let spec = wish::spec(&mut rng, Mode::Healthy, format!("speaks-{seed}"));
+        let target = spec.instances as usize;
+        world.ask(Request::Start { spec: Box::new(spec) });
+        world.converge();
+        for _ in 0..4 {
+            world.ask(Request::Reload { app: AppId(0), spec: None });
+            for _ in 0..rng.below(60) {
+                world.live_a_step();
+                assert_eq!(world.os.admitted.len(), target, "the capacity changed during a reload");
+                if world.is_settled() {
+                    break;
+                }
+            }
+        }
+        world.converge();
+    });
+}
