@@ -13,6 +13,7 @@ mod action;
 mod app;
 mod balancer;
 mod converge;
+mod desired;
 mod event;
 mod exit;
 mod fleet;
@@ -35,6 +36,7 @@ mod time;
 
 pub use action::{Action, Parting};
 pub use balancer::{Balancer, MemberId, Strategy, StrategyError};
+pub use desired::{Desired, DesiredApp};
 pub use event::{Event, SpawnFailure};
 pub use exit::Exit;
 pub use fleet::{Fleet, Limits};

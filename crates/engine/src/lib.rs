@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod control;
+pub mod host;
 mod link;
 mod observer;
 mod report;

@@ -1,0 +1,1 @@
+//! Files as written become checked configuration.

@@ -1,0 +1,1 @@
+//! The keeper: a Host in a process of its own.

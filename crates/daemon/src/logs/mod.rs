@@ -1,0 +1,1 @@
+//! Output of workers, written to files line by line.

@@ -1,0 +1,1 @@
+//! The desired state, saved to a file.

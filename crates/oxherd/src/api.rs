@@ -1,0 +1,229 @@
+//! What the control API speaks: the bodies of its requests and answers. Data only.
+//!
+//! The core's own types ([`AppSpec`], [`Notice`], [`Status`], …) are spoken as they are.
+
+use oxherd_core::{
+    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, Notice, ReloadStatus, Slot,
+    Sockets, Status,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version in every path: `/v1/…`.
+pub const API_VERSION: u32 = 1;
+
+/// The daemon itself: `GET /v1/ping`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Its keeper's process.
+    pub keeper_pid: u32,
+    /// How many daemons the keeper had started before this one.
+    pub starts: u32,
+    /// How long this daemon has run, in milliseconds.
+    pub uptime_ms: u64,
+    /// Its home folder.
+    pub home: String,
+}
+
+/// All apps: `GET /v1/apps`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Herd {
+    /// In order of their ids.
+    pub apps: Vec<AppView>,
+    /// Resident memory of the daemon, in bytes.
+    pub daemon_memory: u64,
+    /// How long this daemon has run, in milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// One app: `GET /v1/apps/{selector}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppView {
+    /// Its id, which a selector may be.
+    pub app: AppId,
+    /// Its name, which a selector may be.
+    pub name: String,
+    /// How connections reach its workers.
+    pub distribution: Distribution,
+    /// How its workers come by their sockets.
+    pub sockets: Sockets,
+    /// The generation that respawns use.
+    pub generation: Generation,
+    /// How many slots are to be filled.
+    pub instances: u32,
+    /// Whether its slots are to be filled at all.
+    pub up: bool,
+    /// The reload that runs, if any.
+    pub reload: Option<ReloadStatus>,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The folder it runs in.
+    pub cwd: String,
+    /// The files that its workers' output goes to.
+    pub out_file: String,
+    /// The same for the error stream.
+    pub error_file: String,
+    /// Lines of output that were lost, because the disk was too slow or full.
+    pub dropped_lines: u64,
+    /// Requests that workers reported, ever.
+    pub requests: u64,
+    /// Errors that workers reported, ever.
+    pub errors: u64,
+    /// Connections that were handed over and accepted, ever.
+    pub handed_over: u64,
+    /// Its slots in order.
+    pub slots: Vec<SlotView>,
+}
+
+/// One slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlotView {
+    /// Its number.
+    pub slot: Slot,
+    /// The word for it.
+    pub status: Status,
+    /// How often it was filled again after an unwanted exit.
+    pub restarts: u32,
+    /// The occupant first, then the successor, then those on their way out.
+    pub workers: Vec<WorkerView>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its own id, never used again.
+    pub instance: InstanceId,
+    /// `cluster.worker.id`.
+    pub worker: u64,
+    /// Its generation.
+    pub generation: Generation,
+    /// Its process, once there is one.
+    pub pid: Option<u32>,
+    /// The word for it.
+    pub status: Status,
+    /// How long its process has lived, in milliseconds.
+    pub uptime_ms: u64,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// CPU use in percent of one CPU: since somebody last asked, or over its life if that is long ago.
+    pub cpu_percent: Option<f64>,
+    /// Resident memory in bytes.
+    pub memory: Option<u64>,
+    /// Requests, if the worker reports them.
+    pub requests: Option<u64>,
+    /// Errors, if the worker reports them.
+    pub errors: Option<u64>,
+    /// Open connections, if the worker reports them.
+    pub connections: Option<u64>,
+    /// Connections handed over to it and accepted.
+    pub handed_over: u64,
+}
+
+/// Start an app: `POST /v1/apps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartApp {
+    /// Its configuration.
+    pub spec: AppSpec,
+}
+
+/// Reload: the optional body of `POST /v1/apps/{selector}/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadApp {
+    /// The new configuration; the old one with the program as it is now when left out.
+    #[serde(default)]
+    pub spec: Option<AppSpec>,
+}
+
+/// Scale: `POST /v1/apps/{selector}/scale`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleApp {
+    /// How many slots are to be filled.
+    pub instances: u32,
+}
+
+/// Upgrade: `POST /v1/upgrade`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// The program to go on as; the one at the path that the keeper was started from when left out.
+    #[serde(default)]
+    pub program: Option<String>,
+}
+
+/// The answer `202` to every change: the changes can be waited on at `GET /v1/changes/{change}?wait=30`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// One for each app that the selector names.
+    pub changes: Vec<AcceptedChange>,
+}
+
+/// One change that was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedChange {
+    /// What to wait for.
+    pub change: ChangeId,
+    /// The app it is about.
+    pub app: AppId,
+    /// Its name.
+    pub name: String,
+}
+
+/// A change: `GET /v1/changes/{change}`. With `?wait=SECONDS` the answer comes when it is through, or then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// Its id.
+    pub change: ChangeId,
+    /// How it ended; nothing while it is under way.
+    pub outcome: Option<ChangeOutcome>,
+}
+
+/// A piece of news: an event of the stream `GET /v1/events`, named `notice`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewsItem {
+    /// The news.
+    pub notice: Notice,
+    /// The process that it is about.
+    pub pid: Option<u32>,
+    /// The name of the app that it is about.
+    pub name: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// One of a worker's output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputStream {
+    /// File descriptor 1.
+    Stdout,
+    /// File descriptor 2.
+    Stderr,
+}
+
+/// A line of a worker's output: an event of the stream `GET /v1/logs`, named `line`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Whose.
+    pub app: AppId,
+    /// Its name.
+    pub name: String,
+    /// The slot of the worker; unknown for lines that were read from the file.
+    pub slot: Option<Slot>,
+    /// On which stream.
+    pub stream: OutputStream,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// The body of every answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Names the thing, the cause and the way out.
+    pub error: String,
+}
