@@ -120,22 +120,11 @@ impl Drop for Group {
 
 /// The folder of the cgroup that a process lives in, from the texts of `/proc/self/mountinfo` and
 /// `/proc/self/cgroup`.
-pub(crate) fn own_group(mounts: &str, membership: &str) -> Option<PathBuf> {
+fn own_group(mounts: &str, membership: &str) -> Option<PathBuf> {
     let own = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
-    folder_in_mount(mounts, |file_system, _options| file_system == "cgroup2", own)
-}
-
-/// Where the cgroup path `own` shows below the first mount that `wanted(file system, super options)` accepts.
-pub(crate) fn folder_in_mount(
-    mounts: &str,
-    wanted: impl Fn(&str, &str) -> bool,
-    own: &str,
-) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
-        let mut kind = kind.split(' ');
-        let (file_system, _source, options) = (kind.next()?, kind.next()?, kind.next().unwrap_or_default());
-        if !wanted(file_system, options) {
+        if kind.split(' ').next() != Some("cgroup2") {
             return None;
         }
         let mut place = place.split(' ').skip(3);
