@@ -65,6 +65,18 @@ pub enum LocalAddr {
     Unnamed,
 }
 
+/// Who is at the other end of a Unix stream socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The process that connected, or that called `listen`; 0 when it is not visible from here (another pid
+    /// namespace). It may have ended since, and its number may be another's.
+    pub pid: u32,
+    /// Its effective user then.
+    pub uid: u32,
+    /// Its effective group then.
+    pub gid: u32,
+}
+
 /// A TCP listener with `SO_REUSEADDR`. Errors are those of `bind(2)`: `EADDRINUSE`, `EACCES` (a low port),
 /// `EADDRNOTAVAIL`; and `EAFNOSUPPORT` from a machine without IPv6.
 pub fn listen_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> {
@@ -159,6 +171,16 @@ pub fn accept_queue_len(listener: impl AsFd) -> io::Result<Option<u32>> {
         Err(error) if matches!(io_errno(&error), libc::EOPNOTSUPP | libc::ENOPROTOOPT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Who is at the other end of a Unix stream socket, as of when it connected (`SO_PEERCRED`). `ENOTCONN` for one
+/// that is not connected and for sockets of other families.
+pub fn peer_credentials(socket: impl AsFd) -> io::Result<Peer> {
+    let peer: libc::ucred = sys::get_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED)?;
+    if peer.uid == u32::MAX {
+        return Err(Errno::NOTCONN.into());
+    }
+    Ok(Peer { pid: u32::try_from(peer.pid).unwrap_or(0), uid: peer.uid, gid: peer.gid })
 }
 
 /// The error number behind an `io::Error`, `EIO` when it has none.

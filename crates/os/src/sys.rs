@@ -49,3 +49,5 @@ pub(crate) unsafe trait PlainData: Copy {}
 unsafe impl PlainData for libc::tcp_info {}
 // SAFETY: every bit pattern is an integer.
 unsafe impl PlainData for i32 {}
+// SAFETY: `ucred` consists of integers only.
+unsafe impl PlainData for libc::ucred {}

@@ -14,7 +14,7 @@ use common::{Folder, eventually, unique, wait_readable};
 use oxherd_os::io_errno;
 use oxherd_os::socket::{
     ListenOptions, LocalAddr, UnixMode, accept, accept_queue_len, bind_udp, listen, listen_tcp, listen_unix,
-    local_addr, unread_bytes,
+    local_addr, peer_credentials, unread_bytes,
 };
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
@@ -120,4 +120,21 @@ fn udp_sockets_may_share() {
     assert_eq!(io_errno(&bind_udp(address, None, false, false).unwrap_err()), libc::EADDRINUSE);
     let shared = bind_udp(any("127.0.0.1:0"), None, true, false).unwrap();
     bind_udp(address_of(&shared), None, true, false).unwrap();
+}
+
+#[test]
+fn the_other_end_of_a_unix_socket_is_known() {
+    let folder = Folder::new();
+    let path = folder.path().join("p.sock");
+    let listener = listen_unix(&path, 8, UnixMode::default()).unwrap();
+    let client = UnixStream::connect(&path).unwrap();
+    let accepted = accept(&listener).unwrap();
+    for end in [client.as_fd(), accepted.as_fd()] {
+        let peer = peer_credentials(end).unwrap();
+        assert_eq!(peer.pid, std::process::id());
+        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid, rustix::process::getegid().as_raw());
+    }
+    let tcp = listen_tcp(any("127.0.0.1:0"), &ListenOptions::default()).unwrap();
+    assert_eq!(io_errno(&peer_credentials(&tcp).unwrap_err()), libc::ENOTCONN);
 }

@@ -91,6 +91,12 @@ impl Child {
         self.exit
     }
 
+    /// Sends a signal to the process itself, from whichever process holds this. `ESRCH` when it has ended and its
+    /// exit was taken.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        sys::pidfd_send_signal(self.pidfd.as_fd(), signal, 0)
+    }
+
     /// Whether it lives in a cgroup of its own.
     pub fn has_cgroup(&self) -> bool {
         self.group.is_some()
