@@ -4,14 +4,11 @@
 
 mod cli;
 mod commands;
-mod environment;
 mod exit;
 mod options;
 mod output;
-mod program;
 #[cfg(test)]
 mod testing;
-mod values;
 
 use std::process::ExitCode;
 

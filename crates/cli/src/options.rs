@@ -1,9 +1,8 @@
 //! The options of `oxherd run`. Each becomes a checked value here; what they mean together is `commands::run`'s.
 
 use clap::Args;
+use oxherd_config::values::{self, Instances, Variable, Words};
 use oxherd_engine::core::{Distribution, RestartWhen, Signal, Span, Strategy};
-
-use crate::values::{self, Instances, Variable, Words};
 
 const AFTER_HELP: &str = "\
 Times are written 250ms, 1.5s, 30s, 2m or 1h.

@@ -1,46 +1,18 @@
 //! `oxherd run`: one app in the foreground. Everything that can be checked is checked before anything starts.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use oxherd_engine::core::{AppSpec, Sockets};
+use oxherd_config::environment;
+use oxherd_config::job::{self, Job, JobError};
+use oxherd_config::program::{Program, Wanted};
+use oxherd_engine::core::AppSpec;
 use oxherd_engine::{EngineError, Settings};
-use thiserror::Error;
 
 use crate::commands::complain;
-use crate::environment;
 use crate::exit::ExitStatus;
 use crate::options::RunOptions;
 use crate::output::Console;
-use crate::program::{Program, ProgramError, Wanted, absolute, words};
-
-/// Why nothing can be started.
-#[derive(Debug, Error)]
-enum RunError {
-    /// The folder that the command was called in is gone.
-    #[error("cannot find the current folder: {}; change to one that exists", words(.0))]
-    NoCurrentFolder(#[source] io::Error),
-    /// `--cwd` leads nowhere.
-    #[error("cannot use --cwd {folder}: {cause}; name an existing folder")]
-    NoFolder { folder: String, cause: &'static str },
-    /// The workers' folder cannot be told to others.
-    #[error("cannot run in {0}: the path is not UTF-8; choose another folder with --cwd")]
-    NotText(String),
-    /// The script cannot be run.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-}
-
-/// What is to be started, and what should be said before.
-#[derive(Debug)]
-struct Job {
-    spec: AppSpec,
-    doubts: Vec<String>,
-}
 
 /// Runs the app until it ends.
 pub(super) fn run(options: &RunOptions) -> ExitStatus {
@@ -74,10 +46,10 @@ fn settings(options: &RunOptions) -> Settings {
     }
 }
 
-fn prepare(options: &RunOptions) -> Result<Job, RunError> {
-    let here = current_folder().map_err(RunError::NoCurrentFolder)?;
+fn prepare(options: &RunOptions) -> Result<Job, JobError> {
+    let here = job::current_folder().map_err(JobError::NoCurrentFolder)?;
     let (mut env, mut doubts) = environment::compose(std::env::vars_os(), &options.env);
-    let cwd = workers_folder(&here, options.cwd.as_deref())?;
+    let cwd = job::workers_folder(&here, options.cwd.as_deref())?;
     if options.cwd.is_some() && !options.env.iter().any(|variable| variable.key == "PWD") {
         environment::put(&mut env, "PWD".into(), cwd.clone());
     }
@@ -94,7 +66,7 @@ fn prepare(options: &RunOptions) -> Result<Job, RunError> {
     // It honours both the affinity mask and the quota of the cgroup.
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let instances = options.instances.resolve(cpus);
-    doubts.extend(doubt_of_sharing(&program, instances, options));
+    doubts.extend(job::doubt_of_sharing(&program, instances, options.distribution));
     Ok(Job { spec: spec(options, program, cwd, env, instances), doubts })
 }
 
@@ -107,7 +79,8 @@ fn spec(
 ) -> AppSpec {
     let mut args = program.args;
     args.extend_from_slice(&options.args);
-    let defaults = AppSpec::new(name_of(options), program.program);
+    let defaults =
+        AppSpec::new(options.name.clone().unwrap_or_else(|| job::name_of(&options.script)), program.program);
     AppSpec {
         args,
         cwd,
@@ -136,53 +109,11 @@ fn spec(
     }
 }
 
-fn name_of(options: &RunOptions) -> String {
-    let stem = || Path::new(&options.script).file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
-    options.name.clone().or_else(stem).unwrap_or_else(|| "app".into())
-}
-
-/// Several workers of a program that binds its own sockets may collide; say so before they do.
-fn doubt_of_sharing(program: &Program, instances: u32, options: &RunOptions) -> Option<String> {
-    let shares = program.sockets == Sockets::Channel;
-    if shares || (instances == 1 && options.distribution.is_none()) {
-        return None;
-    }
-    let name =
-        Path::new(&program.program).file_name().map_or_else(String::new, |it| it.display().to_string());
-    Some(format!(
-        "{name} is not Node: sharing a port for other programs comes later, each of the {instances} workers \
-         binds its own (-i 1 runs one)"
-    ))
-}
-
-fn workers_folder(here: &Path, wanted: Option<&str>) -> Result<String, RunError> {
-    let folder = wanted.map_or_else(|| here.to_owned(), |wanted| absolute(here, wanted));
-    let refuse = |cause| RunError::NoFolder { folder: wanted.unwrap_or(".").into(), cause };
-    let metadata = fs::metadata(&folder).map_err(|cause| refuse(words(&cause)))?;
-    if !metadata.is_dir() {
-        return Err(refuse("it is not a folder"));
-    }
-    folder.to_str().map(str::to_owned).ok_or_else(|| RunError::NotText(folder.display().to_string()))
-}
-
-/// The current folder by the name that the shell gave it, where that is true. A symbolic link in it stays, so
-/// that a reload follows the link to where it points by then.
-fn current_folder() -> io::Result<PathBuf> {
-    let real = std::env::current_dir()?;
-    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|named| named.is_absolute());
-    Ok(named.filter(|named| is_same(named, &real)).unwrap_or(real))
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    let id = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    id(one).is_some() && id(one) == id(other)
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
 
-    use oxherd_engine::core::{Distribution, RestartWhen, Signal, Span};
+    use oxherd_engine::core::{Distribution, RestartWhen, Signal, Sockets, Span};
 
     use super::*;
     use crate::cli::{self, Command};

@@ -11,12 +11,12 @@ const OURS: [&str; 4] =
 const OUR_PREFIX: &str = "OXHERD_";
 
 /// Whether a variable is set by oxherd, and never taken from elsewhere.
-pub(crate) fn is_ours(key: &str) -> bool {
+pub fn is_ours(key: &str) -> bool {
     OURS.contains(&key) || key.starts_with(OUR_PREFIX)
 }
 
 /// The workers' environment, and one line for each entry that had to be left out.
-pub(crate) fn compose(
+pub fn compose(
     inherited: impl IntoIterator<Item = (OsString, OsString)>,
     given: &[Variable],
 ) -> (Vec<(String, String)>, Vec<String>) {
@@ -37,12 +37,12 @@ pub(crate) fn compose(
 }
 
 /// What a variable is set to.
-pub(crate) fn get<'a>(env: &'a [(String, String)], key: &str) -> Option<&'a str> {
+pub fn get<'a>(env: &'a [(String, String)], key: &str) -> Option<&'a str> {
     env.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
 }
 
 /// Sets a variable, in its old place when it has one.
-pub(crate) fn put(env: &mut Vec<(String, String)>, key: String, value: String) {
+pub fn put(env: &mut Vec<(String, String)>, key: String, value: String) {
     match env.iter_mut().find(|(known, _)| *known == key) {
         Some(entry) => entry.1 = value,
         None => env.push((key, value)),

@@ -1,8 +1,8 @@
-//! Values on the command line: times, counts, words, variables. Text in, checked value or one clear line out.
+//! Values as people write them: times, counts, words, variables. Text in, checked value or one clear line out.
 
 use std::str::FromStr;
 
-use oxherd_engine::core::{Sockets, Span};
+use oxherd_core::{Sockets, Span};
 
 use crate::environment;
 
@@ -11,7 +11,7 @@ const SPAN_MAX_MS: u64 = 365 * 24 * 3_600_000;
 
 /// How many workers are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Instances {
+pub enum Instances {
     /// This many.
     Count(u32),
     /// One per CPU.
@@ -24,18 +24,18 @@ pub(crate) enum Instances {
 
 /// A variable for the workers' environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Variable {
-    pub(crate) key: String,
-    pub(crate) value: String,
+pub struct Variable {
+    pub key: String,
+    pub value: String,
 }
 
 /// Words split at spaces; single and double quotes keep spaces together, and nothing is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Words(pub(crate) Vec<String>);
+pub struct Words(pub Vec<String>);
 
 impl Instances {
     /// The number of workers on a machine with this many CPUs; at least 1 unless 0 was asked for.
-    pub(crate) fn resolve(self, cpus: usize) -> u32 {
+    pub fn resolve(self, cpus: usize) -> u32 {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         match self {
             Self::Count(count) => count,
@@ -109,7 +109,7 @@ impl FromStr for Words {
 }
 
 /// Reads `250ms`, `1.5s`, `30s`, `2m`, `1h`; only 0 needs no unit.
-pub(crate) fn parse_span(text: &str) -> Result<Span, String> {
+pub fn parse_span(text: &str) -> Result<Span, String> {
     if text == "0" {
         return Ok(Span::ZERO);
     }
@@ -131,7 +131,7 @@ pub(crate) fn parse_span(text: &str) -> Result<Span, String> {
 }
 
 /// A whole number from 1.
-pub(crate) fn parse_positive(text: &str) -> Result<u32, String> {
+pub fn parse_positive(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(0) => Err("it must be at least 1".into()),
         Ok(number) => Ok(number),
@@ -140,7 +140,7 @@ pub(crate) fn parse_positive(text: &str) -> Result<u32, String> {
 }
 
 /// A name that can stand in a line.
-pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+pub fn parse_name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {
         return Err("a name has at least one letter and no control characters".into());
     }
@@ -167,19 +167,19 @@ fn parse_decimal(text: &str, scale: u64) -> Option<u64> {
 }
 
 /// How workers come by their sockets, where that was said.
-pub(crate) type SocketsChoice = Chosen<Sockets>;
+pub type SocketsChoice = Chosen<Sockets>;
 
 /// A choice that may be left to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Chosen<T>(Option<T>);
+pub struct Chosen<T>(Option<T>);
 
 impl<T> Chosen<T> {
-    pub(crate) fn unwrap_or(self, default: T) -> T {
+    pub fn unwrap_or(self, default: T) -> T {
         self.0.unwrap_or(default)
     }
 }
 
-pub(crate) fn parse_sockets(text: &str) -> Result<SocketsChoice, String> {
+pub fn parse_sockets(text: &str) -> Result<SocketsChoice, String> {
     match text {
         "auto" => Ok(Chosen(None)),
         "channel" => Ok(Chosen(Some(Sockets::Channel))),
@@ -190,7 +190,7 @@ pub(crate) fn parse_sockets(text: &str) -> Result<SocketsChoice, String> {
 }
 
 /// A number of bytes: `4096`, `512K`, `64M`, `1G`.
-pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
+pub fn parse_size(text: &str) -> Result<usize, String> {
     let wrong = || "give a size such as 4096, 512K, 64M or 1G".to_owned();
     let (digits, unit) = match text.strip_suffix(['K', 'k']) {
         Some(digits) => (digits, 1 << 10),

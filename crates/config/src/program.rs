@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use oxherd_engine::core::Sockets;
+use oxherd_core::Sockets;
 use thiserror::Error;
 
 /// Linux reads no more of a `#!` line.
@@ -18,33 +18,33 @@ const USUAL_SCRIPTS: [&str; 5] = ["index.js", "server.js", "app.js", "main.js", 
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
+pub struct Wanted<'a> {
     /// The script as written.
-    pub(crate) script: &'a str,
+    pub script: &'a str,
     /// `--interpreter`.
-    pub(crate) interpreter: Option<&'a str>,
+    pub interpreter: Option<&'a str>,
     /// `--node-args`.
-    pub(crate) interpreter_args: &'a [String],
+    pub interpreter_args: &'a [String],
     /// The folder that paths are relative to.
-    pub(crate) folder: &'a Path,
+    pub folder: &'a Path,
     /// The workers' `PATH`.
-    pub(crate) path: Option<&'a str>,
+    pub path: Option<&'a str>,
 }
 
 /// What is to be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Program {
+pub struct Program {
     /// The absolute path of the program.
-    pub(crate) program: String,
+    pub program: String,
     /// Its arguments up to the script, included unless the script is the program.
-    pub(crate) args: Vec<String>,
+    pub args: Vec<String>,
     /// Whether it speaks Node's cluster protocol.
-    pub(crate) sockets: Sockets,
+    pub sockets: Sockets,
 }
 
 /// Why a script cannot be run. Each names the thing, the cause and the way out.
 #[derive(Debug, Error)]
-pub(crate) enum ProgramError {
+pub enum ProgramError {
     /// There is no such file.
     #[error("cannot run {script}: no such file{place}; {hint}")]
     NoScript { script: String, place: String, hint: String },
@@ -88,7 +88,7 @@ struct Interpreter {
 
 impl Wanted<'_> {
     /// Finds what is to be executed.
-    pub(crate) fn find(&self) -> Result<Program, ProgramError> {
+    pub fn find(&self) -> Result<Program, ProgramError> {
         let script = absolute(self.folder, self.script);
         let metadata = fs::metadata(&script).map_err(|cause| self.missing(cause))?;
         self.check_file(&script, &metadata)?;
@@ -218,12 +218,12 @@ impl Wanted<'_> {
 }
 
 /// `path` below `folder`, without `.` in it. Symbolic links stay: a reload follows them anew.
-pub(crate) fn absolute(folder: &Path, path: &str) -> PathBuf {
+pub fn absolute(folder: &Path, path: &str) -> PathBuf {
     folder.join(path).components().collect()
 }
 
 /// What went wrong, in the words that people use, without a number.
-pub(crate) fn words(cause: &io::Error) -> &'static str {
+pub fn words(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::NotFound => "it does not exist",
         io::ErrorKind::NotADirectory => "a part of the path is not a folder",
