@@ -1,8 +1,10 @@
-//! The options of `oxherd run`. Each becomes a checked value here; what they mean together is `commands::run`'s.
+//! The options of `oxherd run`, and those of an app for every verb that takes one. Each becomes a checked value here;
+//! what they come to on this machine is found out by the crate `config`.
 
 use clap::Args;
+use oxherd_config::job::{Origin, Wish};
 use oxherd_config::values::{self, Instances, Variable, Words};
-use oxherd_engine::core::{Distribution, RestartWhen, Signal, Span, Strategy};
+use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Signal, Span, Strategy};
 
 const AFTER_HELP: &str = "\
 Times are written 250ms, 1.5s, 30s, 2m or 1h.
@@ -29,6 +31,25 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) app: AppOptions,
+
+    /// One more variable for the workers' environment; repeatable
+    #[arg(long, value_name = "K=V")]
+    pub(crate) env: Vec<Variable>,
+
+    /// Leave handed-over connections with a worker that does not pick them up
+    #[arg(long)]
+    pub(crate) no_recall: bool,
+
+    /// Time between two status reports; 0: none
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::parse_span)]
+    pub(crate) status_interval: Span,
+}
+
+/// The options that describe an app. Which environment it gets is said by the verb that takes them.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AppOptions {
     /// Number of workers; max: the CPUs of the cgroup and affinity mask, io: twice that, -1: all but one
     #[arg(short, long, value_name = "N|max|io|-1", default_value = "max", allow_negative_numbers = true)]
     pub(crate) instances: Instances,
@@ -106,25 +127,13 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", default_value = "2", value_parser = values::parse_positive)]
     pub(crate) handoff_window: u32,
 
-    /// Leave handed-over connections with a worker that does not pick them up
-    #[arg(long)]
-    pub(crate) no_recall: bool,
-
     /// The longest message a worker may send, in bytes, or with K, M or G (times 1024)
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = values::parse_size)]
     pub(crate) max_message: usize,
 
-    /// Time between two status reports; 0: none
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::parse_span)]
-    pub(crate) status_interval: Span,
-
     /// Folder of the workers [default: the current one]
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
-
-    /// One more variable for the workers' environment; repeatable
-    #[arg(long, value_name = "K=V")]
-    pub(crate) env: Vec<Variable>,
 
     /// Name of the app [default: the script's name without its extension]
     #[arg(long, value_name = "NAME", value_parser = values::parse_name)]
@@ -145,4 +154,47 @@ pub(crate) struct RunOptions {
     /// Arguments of the script
     #[arg(value_name = "ARGS", last = true)]
     pub(crate) args: Vec<String>,
+}
+
+impl AppOptions {
+    /// What they come to, with these variables for the workers.
+    pub(crate) fn wish(&self, env: &[Variable]) -> Wish {
+        let node_args = self.node_args.iter().flat_map(|words| words.0.iter().cloned());
+        Wish {
+            name: self.name.clone(),
+            interpreter: self.interpreter.clone(),
+            interpreter_args: node_args.collect(),
+            args: self.args.clone(),
+            cwd: self.cwd.clone(),
+            env: env.to_vec(),
+            instances: self.instances,
+            distribution: self.distribution,
+            sockets: self.sockets.get(),
+            rest: self.rest(),
+            ..Wish::new(Origin::CommandLine, &self.script)
+        }
+    }
+
+    fn rest(&self) -> AppSpec {
+        AppSpec {
+            strategy: self.strategy,
+            restart: self.restart,
+            restart_delay: self.restart_delay,
+            restart_window: self.restart_window,
+            max_restarts: self.max_restarts,
+            max_errors: self.max_errors,
+            error_window: self.error_window,
+            min_uptime: self.min_uptime,
+            wait_ready: self.wait_ready,
+            listen_timeout: self.listen_timeout,
+            drain_timeout: self.drain_timeout,
+            kill_timeout: self.kill_timeout,
+            stop_signal: self.stop_signal,
+            shutdown_with_message: self.shutdown_with_message,
+            parallel: self.parallel,
+            handoff_window: self.handoff_window,
+            max_message: self.max_message,
+            ..AppSpec::new("", "")
+        }
+    }
 }

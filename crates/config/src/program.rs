@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use oxherd_core::Sockets;
 use thiserror::Error;
 
+use crate::job::Origin;
+
 /// Linux reads no more of a `#!` line.
 const SHEBANG_BYTES_MAX: u64 = 256;
 /// File names that a folder's main script often has.
@@ -21,14 +23,16 @@ const USUAL_SCRIPTS: [&str; 5] = ["index.js", "server.js", "app.js", "main.js", 
 pub struct Wanted<'a> {
     /// The script as written.
     pub script: &'a str,
-    /// `--interpreter`.
+    /// The program that runs the script; `none` for the script itself.
     pub interpreter: Option<&'a str>,
-    /// `--node-args`.
+    /// The interpreter's own arguments.
     pub interpreter_args: &'a [String],
     /// The folder that paths are relative to.
     pub folder: &'a Path,
     /// The workers' `PATH`.
     pub path: Option<&'a str>,
+    /// How to name things when it fails. In a file, the script may also be a program on `PATH` or a line for the shell.
+    pub origin: Origin,
 }
 
 /// What is to be executed.
@@ -63,18 +67,24 @@ pub enum ProgramError {
     NotAFile { script: String },
     /// Nobody can execute it.
     #[error(
-        "cannot run {script}: it is not executable and no interpreter is known for it; name one with \
-         --interpreter, or make it executable (chmod +x)"
+        "cannot run {script}: it is not executable and no interpreter is known for it; name one with {}, or make \
+         it executable (chmod +x)",
+        origin.interpreter()
     )]
-    NotExecutable { script: String },
+    NotExecutable { script: String, origin: Origin },
     /// The interpreter is not installed.
     #[error(
-        "cannot run {script}: interpreter {name} {cause}; install it, or name another with --interpreter"
+        "cannot run {script}: interpreter {name} {cause}; install it, or name another with {}",
+        origin.interpreter()
     )]
-    NoInterpreter { script: String, name: String, cause: &'static str },
+    NoInterpreter { script: String, name: String, cause: &'static str, origin: Origin },
     /// Interpreter arguments for a program without an interpreter.
-    #[error("cannot use --node-args: {script} runs without an interpreter; give its arguments after --")]
-    NoUseForArgs { script: String },
+    #[error(
+        "cannot use {}: {script} runs without an interpreter; give its arguments {}",
+        origin.node_args(),
+        origin.args()
+    )]
+    NoUseForArgs { script: String, origin: Origin },
     /// The path cannot be told to others.
     #[error("cannot run {script}: its path is not UTF-8; move it to a folder with a plain name")]
     NotText { script: String },
@@ -90,12 +100,35 @@ impl Wanted<'_> {
     /// Finds what is to be executed.
     pub fn find(&self) -> Result<Program, ProgramError> {
         let script = absolute(self.folder, self.script);
-        let metadata = fs::metadata(&script).map_err(|cause| self.missing(cause))?;
+        let metadata = match fs::metadata(&script) {
+            Ok(metadata) => metadata,
+            Err(cause) => return self.find_command().unwrap_or_else(|| Err(self.missing(cause))),
+        };
         self.check_file(&script, &metadata)?;
         match self.choose_interpreter(&script)? {
             Some(interpreter) => self.interpreted(&script, &interpreter),
             None => self.direct(&script, &metadata),
         }
+    }
+
+    /// What stands in a file in place of a script: a program on `PATH`, or a line for the shell.
+    fn find_command(&self) -> Option<Result<Program, ProgramError>> {
+        let is_plain = self.interpreter.is_none_or(|name| name == "none");
+        if self.origin != Origin::File || !is_plain {
+            return None;
+        }
+        let (program, args) = if self.script.contains(char::is_whitespace) {
+            let shell = self.on_path("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"));
+            (shell, vec!["-c".to_owned(), self.script.to_owned()])
+        } else if !self.script.contains('/') {
+            (self.on_path(self.script)?, Vec::new())
+        } else {
+            return None;
+        };
+        if !self.interpreter_args.is_empty() {
+            return Some(Err(self.no_use_for_args()));
+        }
+        Some(self.text(&program).map(|program| Program { program, args, sockets: Sockets::None }))
     }
 
     fn choose_interpreter(&self, script: &Path) -> Result<Option<Interpreter>, ProgramError> {
@@ -146,19 +179,22 @@ impl Wanted<'_> {
     }
 
     fn direct(&self, script: &Path, metadata: &Metadata) -> Result<Program, ProgramError> {
-        let name = || self.script.to_owned();
         if !self.interpreter_args.is_empty() {
-            return Err(ProgramError::NoUseForArgs { script: name() });
+            return Err(self.no_use_for_args());
         }
         if !is_executable(metadata) {
-            return Err(ProgramError::NotExecutable { script: name() });
+            return Err(ProgramError::NotExecutable { script: self.script.into(), origin: self.origin });
         }
         Ok(Program { program: self.text(script)?, args: Vec::new(), sockets: Sockets::None })
     }
 
     fn locate(&self, name: &str) -> Result<PathBuf, ProgramError> {
-        let missing =
-            |cause| ProgramError::NoInterpreter { script: self.script.into(), name: name.into(), cause };
+        let missing = |cause| ProgramError::NoInterpreter {
+            script: self.script.into(),
+            name: name.into(),
+            cause,
+            origin: self.origin,
+        };
         if !name.contains('/') {
             return self.on_path(name).ok_or_else(|| missing("is not on PATH"));
         }
@@ -205,6 +241,10 @@ impl Wanted<'_> {
         let relative = !self.script.starts_with('/');
         let place = if relative { format!(" in {}", self.folder.display()) } else { String::new() };
         ProgramError::NoScript { script: self.script.into(), place, hint }
+    }
+
+    fn no_use_for_args(&self) -> ProgramError {
+        ProgramError::NoUseForArgs { script: self.script.into(), origin: self.origin }
     }
 
     fn unreadable(&self, cause: io::Error) -> ProgramError {
@@ -304,6 +344,7 @@ mod tests {
             interpreter_args: &[],
             folder: setup.path(),
             path: Some(&setup.path),
+            origin: Origin::CommandLine,
         };
         change(&mut wanted);
         wanted.find().map_err(|error| error.to_string())
@@ -385,6 +426,32 @@ mod tests {
         assert_eq!(shown(&folder, found), "~/bin/node --inspect ~/server.js Channel");
         let found = find(&folder, "tool", |wanted| wanted.interpreter_args = &args);
         assert!(found.unwrap_err().starts_with("cannot use --node-args: tool runs without"));
+    }
+
+    #[test]
+    fn a_file_may_name_a_program_or_a_line_for_the_shell() {
+        let folder = folder();
+        let in_file = |script| shown(&folder, find(&folder, script, |wanted| wanted.origin = Origin::File));
+        assert_eq!(in_file("ruby"), "~/bin/ruby None");
+        assert_eq!(in_file("server.js"), "~/bin/node ~/server.js Channel");
+        assert_eq!(in_file("ruby -v && echo"), "~/bin/bash -c ruby -v && echo None");
+        assert!(in_file("./ruby").contains("no such file"));
+        let args = ["-x".to_owned()];
+        let refused = find(&folder, "ruby", |wanted| {
+            (wanted.origin, wanted.interpreter_args) = (Origin::File, &args);
+        });
+        assert_eq!(
+            refused.unwrap_err(),
+            "cannot use `node_args`: ruby runs without an interpreter; give its arguments in `args`"
+        );
+        let with_node = |script| {
+            let found = find(&folder, script, |wanted| {
+                (wanted.origin, wanted.interpreter) = (Origin::File, Some("node"));
+            });
+            found.unwrap_err()
+        };
+        assert!(with_node("ruby").contains("no such file"));
+        assert!(with_node("a b").contains("no such file"));
     }
 
     #[test]

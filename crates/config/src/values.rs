@@ -29,6 +29,15 @@ pub struct Variable {
     pub value: String,
 }
 
+/// What `--env` means where it also chooses among a file's environments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvChoice {
+    /// `K=V`: one more variable.
+    Variable(Variable),
+    /// `NAME`: the file's `env_<name>`.
+    Name(String),
+}
+
 /// Words split at spaces; single and double quotes keep spaces together, and nothing is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
@@ -80,6 +89,14 @@ impl FromStr for Variable {
             return Err(format!("{key} is set by oxherd itself"));
         }
         Ok(Self { key: key.into(), value: value.into() })
+    }
+}
+
+impl FromStr for EnvChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('=') { text.parse().map(Self::Variable) } else { parse_name(text).map(Self::Name) }
     }
 }
 
@@ -174,8 +191,9 @@ pub type SocketsChoice = Chosen<Sockets>;
 pub struct Chosen<T>(Option<T>);
 
 impl<T> Chosen<T> {
-    pub fn unwrap_or(self, default: T) -> T {
-        self.0.unwrap_or(default)
+    /// What was chosen, if anything was.
+    pub fn get(self) -> Option<T> {
+        self.0
     }
 }
 
@@ -218,7 +236,7 @@ mod tests {
     #[test]
     fn what_is_not_built_yet_is_said_to_be_so() {
         assert!(parse_sockets("universal").is_err_and(|why| why.contains("not built yet")));
-        assert_eq!(parse_sockets("none").map(|it| it.unwrap_or(Sockets::Channel)), Ok(Sockets::None));
+        assert_eq!(parse_sockets("none").map(Chosen::get), Ok(Some(Sockets::None)));
     }
 
     #[test]
@@ -266,6 +284,18 @@ mod tests {
         assert_eq!(pair("A"), Err("it has no `=`: write A=value".into()));
         assert!(pair("=x").is_err());
         assert!(pair("NODE_CHANNEL_FD=3").is_err());
+    }
+
+    #[test]
+    fn an_environment_is_chosen_by_name_or_added_to() {
+        let name = |text: &str| match text.parse::<EnvChoice>() {
+            Ok(EnvChoice::Variable(variable)) => Ok(variable.key),
+            Ok(EnvChoice::Name(name)) => Ok(name),
+            Err(why) => Err(why),
+        };
+        assert_eq!(name("A=b"), Ok("A".into()));
+        assert_eq!(name("production"), Ok("production".into()));
+        assert!(name("=x").is_err() && name("").is_err());
     }
 
     #[test]

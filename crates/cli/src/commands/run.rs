@@ -1,12 +1,8 @@
 //! `oxherd run`: one app in the foreground. Everything that can be checked is checked before anything starts.
 
-use std::thread;
 use std::time::Duration;
 
-use oxherd_config::environment;
-use oxherd_config::job::{self, Job, JobError};
-use oxherd_config::program::{Program, Wanted};
-use oxherd_engine::core::AppSpec;
+use oxherd_config::job::{Job, JobError, Surroundings};
 use oxherd_engine::{EngineError, Settings};
 
 use crate::commands::complain;
@@ -47,73 +43,15 @@ fn settings(options: &RunOptions) -> Settings {
 }
 
 fn prepare(options: &RunOptions) -> Result<Job, JobError> {
-    let here = job::current_folder().map_err(JobError::NoCurrentFolder)?;
-    let (mut env, mut doubts) = environment::compose(std::env::vars_os(), &options.env);
-    let cwd = job::workers_folder(&here, options.cwd.as_deref())?;
-    if options.cwd.is_some() && !options.env.iter().any(|variable| variable.key == "PWD") {
-        environment::put(&mut env, "PWD".into(), cwd.clone());
-    }
-    let args: Vec<String> = options.node_args.iter().flat_map(|words| words.0.iter().cloned()).collect();
-    let wanted = Wanted {
-        script: &options.script,
-        interpreter: options.interpreter.as_deref(),
-        interpreter_args: &args,
-        folder: &here,
-        path: environment::get(&env, "PATH"),
-    };
-    let mut program = wanted.find()?;
-    program.sockets = options.sockets.unwrap_or(program.sockets);
-    // It honours both the affinity mask and the quota of the cgroup.
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
-    let instances = options.instances.resolve(cpus);
-    doubts.extend(job::doubt_of_sharing(&program, instances, options.distribution));
-    Ok(Job { spec: spec(options, program, cwd, env, instances), doubts })
-}
-
-fn spec(
-    options: &RunOptions,
-    program: Program,
-    cwd: String,
-    env: Vec<(String, String)>,
-    instances: u32,
-) -> AppSpec {
-    let mut args = program.args;
-    args.extend_from_slice(&options.args);
-    let defaults =
-        AppSpec::new(options.name.clone().unwrap_or_else(|| job::name_of(&options.script)), program.program);
-    AppSpec {
-        args,
-        cwd,
-        env,
-        instances,
-        distribution: options.distribution.unwrap_or_default(),
-        strategy: options.strategy,
-        sockets: program.sockets,
-        restart: options.restart,
-        restart_delay: options.restart_delay,
-        restart_window: options.restart_window,
-        max_restarts: options.max_restarts,
-        max_errors: options.max_errors,
-        error_window: options.error_window,
-        min_uptime: options.min_uptime,
-        wait_ready: options.wait_ready,
-        listen_timeout: options.listen_timeout,
-        drain_timeout: options.drain_timeout,
-        kill_timeout: options.kill_timeout,
-        stop_signal: options.stop_signal,
-        shutdown_with_message: options.shutdown_with_message,
-        parallel: options.parallel,
-        handoff_window: options.handoff_window,
-        max_message: options.max_message,
-        ..defaults
-    }
+    options.app.wish(&options.env).prepare(&Surroundings::of_caller()?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
 
-    use oxherd_engine::core::{Distribution, RestartWhen, Signal, Sockets, Span};
+    use oxherd_config::environment;
+    use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Signal, Sockets, Span};
 
     use super::*;
     use crate::cli::{self, Command};
@@ -176,6 +114,7 @@ mod tests {
             prepared(&args).unwrap().doubts
         };
         assert!(doubts(&["-i", "1"]).is_empty());
+        assert!(doubts(&["-i", "2", "--sockets", "none"]).is_empty());
         assert_eq!(doubts(&["-i", "1", "--distribution", "shared"]).len(), 1);
         assert_eq!(
             doubts(&["-i", "2"]),
