@@ -30,7 +30,7 @@ impl Cgroups {
     pub fn detect() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let root = own_group(&mounts, &membership)?;
+        let root = group_folder(&mounts, &membership)?;
         rustix::fs::access(&root, rustix::fs::Access::WRITE_OK).ok()?;
         Some(Self::at(root))
     }
@@ -48,9 +48,22 @@ impl Cgroups {
             fs::create_dir(&self.base).ok()?;
         }
         self.made += 1;
-        let path = self.base.join(format!("{}-{}", folder_name(label), self.made));
+        let path = self.base.join(format!("{}{}", folder_prefix(label), self.made));
         fs::create_dir(&path).ok()?;
-        Group::open(path)
+        let group = Group::open(path.clone());
+        if group.is_none() {
+            remove(&path);
+        }
+        group
+    }
+
+    /// The groups that were made for `label` below the same folder, by this process or another.
+    pub fn find(&self, label: &str) -> Vec<Group> {
+        let primaries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let primaries =
+            primaries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+        let groups = primaries.flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten());
+        groups.filter_map(|entry| Group::reopen(entry.path(), label)).collect()
     }
 
     /// The folder it makes groups in belongs to this one.
@@ -73,15 +86,25 @@ pub struct Group {
 }
 
 impl Group {
+    /// The group at this path, if it was made for `label`.
+    pub(crate) fn reopen(path: PathBuf, label: &str) -> Option<Self> {
+        is_made_for(&path, label).then(|| Self::open(path)).flatten()
+    }
+
+    /// The group that a process lives in, or lived in if it has ended and its exit was not taken, if that was made
+    /// for `label`.
+    pub(crate) fn of(pid: u32, label: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        Self::reopen(group_folder(&mounts, &membership)?, label)
+    }
+
     fn open(path: PathBuf) -> Option<Self> {
         // A folder of another file system has no such file, and is of no use.
         let is_cgroup = path.join("cgroup.procs").exists();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = is_cgroup.then(|| rustix::fs::open(&path, flags, Mode::empty()).ok()).flatten();
-        if directory.is_none() {
-            remove(&path);
-        }
-        Some(Self { directory: directory?, path })
+        let directory = is_cgroup.then(|| rustix::fs::open(&path, flags, Mode::empty()).ok()).flatten()?;
+        Some(Self { directory, path })
     }
 
     /// Its folder.
@@ -118,9 +141,9 @@ impl Drop for Group {
     }
 }
 
-/// The folder of the cgroup that a process lives in, from the texts of `/proc/self/mountinfo` and
-/// `/proc/self/cgroup`.
-fn own_group(mounts: &str, membership: &str) -> Option<PathBuf> {
+/// The folder of the cgroup that a process lives in, from the texts of `/proc/self/mountinfo` and of its
+/// `/proc/PID/cgroup`.
+fn group_folder(mounts: &str, membership: &str) -> Option<PathBuf> {
     let own = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
     mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
@@ -145,6 +168,24 @@ fn own_group(mounts: &str, membership: &str) -> Option<PathBuf> {
 /// mountinfo writes blanks in paths as octal escapes.
 fn unescape(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// What the names of the folders for a label begin with: something to read, and its hash, because the readable
+/// part may be that of other labels too. Other versions of this program must come to the same.
+fn folder_prefix(label: &str) -> String {
+    let fnv = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    format!("{}-{hash:016x}-", folder_name(label))
+}
+
+/// Whether this is the folder of a group that some primary made for `label`.
+fn is_made_for(path: &Path, label: &str) -> bool {
+    let name_of = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let number = name_of(path).and_then(|name| name.strip_prefix(&folder_prefix(label)).map(str::to_owned));
+    let primary = path.parent().and_then(name_of);
+    !label.is_empty()
+        && number.is_some_and(|number| number.parse::<u64>().is_ok())
+        && primary.is_some_and(|name| name.starts_with(PREFIX))
 }
 
 /// A name that is one folder and none of the kernel's own files, which have a dot.
@@ -192,7 +233,7 @@ mod tests {
 
     #[test]
     fn own_group_is_found_below_the_mount() {
-        let group = |membership| own_group(HYBRID, membership);
+        let group = |membership| group_folder(HYBRID, membership);
         assert_eq!(group("1:cpu:/\n0::/\n"), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(group("0::/user.slice/a b\n"), Some("/sys/fs/cgroup/unified/user.slice/a b".into()));
         assert_eq!(group("0::/../outside\n"), None);
@@ -202,8 +243,18 @@ mod tests {
     #[test]
     fn bind_mounted_groups_are_relative_to_their_root() {
         let mounts = "40 30 0:26 /docker/x /sys/fs\\040c rw - cgroup2 cgroup rw\n";
-        assert_eq!(own_group(mounts, "0::/docker/x/y\n"), Some("/sys/fs c/y".into()));
-        assert_eq!(own_group(mounts, "0::/docker/z\n"), None);
+        assert_eq!(group_folder(mounts, "0::/docker/x/y\n"), Some("/sys/fs c/y".into()));
+        assert_eq!(group_folder(mounts, "0::/docker/z\n"), None);
+    }
+
+    #[test]
+    fn folders_tell_labels_apart_for_ever() {
+        assert_eq!(folder_prefix("p/a:0:1:1.1"), "p_a_0_1_1_1-85770d485b631e68-");
+        let path = |label| PathBuf::from(format!("/c/oxherd-7/{}12", folder_prefix(label)));
+        assert!(is_made_for(&path("p/a:0"), "p/a:0"));
+        assert!(!is_made_for(&path("p/a:0"), "p/a_0"));
+        assert!(!is_made_for(&path(""), ""));
+        assert!(!is_made_for(Path::new(&format!("/c/other/{}1", folder_prefix("x"))), "x"));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod memfd;
 pub mod packet;
 pub mod poller;
 pub mod proc;
+pub mod reexec;
 pub mod signals;
 pub mod socket;
 pub mod steering;
@@ -30,7 +31,8 @@ mod sys;
 
 pub use alarm::Alarm;
 pub use host::{
-    CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, Output, SpawnError, SpawnSpec, Spawned,
+    CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Output, SpawnError,
+    SpawnSpec, Spawned,
 };
 pub use poller::{Event, Events, Interest, Poller, Waker};
 pub use signals::{Signals, TerminalWatch};

@@ -8,10 +8,8 @@ use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::ptr;
 
-/// The worker's end of the channel becomes this descriptor.
-pub(super) const CHANNEL_FD: RawFd = 3;
-/// Descriptors in a [`Plan`] are at least this, so that none is overwritten before it is used.
-pub(super) const SAFE_FD_MIN: RawFd = 4;
+/// The descriptors that are handed down become this one and the next.
+pub(super) const FIRST_HANDED_FD: RawFd = 3;
 
 /// Highest signal number of Linux on the supported machines.
 const SIGNAL_MAX: i32 = 64;
@@ -29,7 +27,8 @@ pub(super) struct Plan {
     pub(super) cwd: Option<CString>,
     /// What becomes descriptors 0, 1 and 2.
     pub(super) stdio: [RawFd; 3],
-    pub(super) channel: Option<RawFd>,
+    /// What becomes descriptors 3, 4 and so on: the worker's end of the channel, then the others.
+    pub(super) handed: Vec<RawFd>,
     /// Where a failure is written to; close-on-exec, so that success reads as the end.
     pub(super) report: RawFd,
     /// `cgroup.procs` to enter by hand, where the kernel could not do it at creation.
@@ -37,6 +36,14 @@ pub(super) struct Plan {
     pub(super) nofile_soft: Option<u64>,
     pub(super) parent_death_signal: bool,
     pub(super) host_pid: libc::pid_t,
+}
+
+impl Plan {
+    /// Descriptors in a plan that hands down so many are at least this, so that none is overwritten before it is
+    /// used.
+    pub(super) fn safe_fd_min(handed: usize) -> RawFd {
+        FIRST_HANDED_FD + handed as RawFd
+    }
 }
 
 /// Which step failed. The numbers travel in a [`Failure`].
@@ -89,7 +96,7 @@ impl Failure {
 ///
 /// # Safety
 /// Only in a new process that shares no memory with the Host, with all signals blocked, and with a plan whose
-/// pointers are valid and null-terminated and whose descriptors are open and at least [`SAFE_FD_MIN`].
+/// pointers are valid and null-terminated and whose descriptors are open and at least [`Plan::safe_fd_min`].
 pub(super) unsafe fn run(plan: &Plan) -> ! {
     // SAFETY: the caller's promises are those of `become_program`.
     let failure = unsafe { become_program(plan) };
@@ -160,29 +167,24 @@ unsafe fn reset_dispositions() {
     }
 }
 
-/// Puts the streams and the channel in their places and closes everything else at exec.
+/// Puts the streams and what is handed down in their places and closes everything else at exec.
 ///
 /// # Safety
-/// Only in the new process; the plan's descriptors are open and at least [`SAFE_FD_MIN`].
+/// Only in the new process; the plan's descriptors are open and at least [`Plan::safe_fd_min`].
 unsafe fn arrange_descriptors(plan: &Plan) -> bool {
     // SAFETY: plain descriptor calls; `close_range` marks, it does not close, so the report survives until
     // exec.
     unsafe {
-        for (place, source) in plan.stdio.into_iter().enumerate() {
-            if libc::dup2(source, place as RawFd) < 0 {
+        let mut place = 0;
+        for source in plan.stdio.iter().chain(&plan.handed) {
+            if libc::dup2(*source, place) < 0 {
                 return false;
             }
-        }
-        let mut first_closed = CHANNEL_FD;
-        if let Some(channel) = plan.channel {
-            if libc::dup2(channel, CHANNEL_FD) < 0 {
-                return false;
-            }
-            first_closed += 1;
+            place += 1;
         }
         // For descriptors that this program was started with; ours are all born close-on-exec. Kernels before
         // 5.11 lack the flag, and then the inherited ones stay.
-        libc::syscall(libc::SYS_close_range, first_closed, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        libc::syscall(libc::SYS_close_range, place, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
     true
 }

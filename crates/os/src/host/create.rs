@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn both_ways_lead_to_the_program() {
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();
-        let null = rustix::io::fcntl_dupfd_cloexec(&null, child::SAFE_FD_MIN).unwrap();
+        let null = rustix::io::fcntl_dupfd_cloexec(&null, Plan::safe_fd_min(0)).unwrap();
         let program = c"/bin/sh";
         let script = [program.as_ptr(), c"-c".as_ptr(), c"test $X = 1 && exit 7".as_ptr(), ptr::null()];
         let plan = Plan {
@@ -143,7 +143,7 @@ mod tests {
             envp: vec![c"X=1".as_ptr(), ptr::null()],
             cwd: Some(c"/".to_owned()),
             stdio: [null.as_raw_fd(); 3],
-            channel: None,
+            handed: Vec::new(),
             report: null.as_raw_fd(),
             cgroup_procs: None,
             nofile_soft: None,

@@ -1,10 +1,13 @@
 //! Processes: the Host starts them, signals them, takes their exits, and kills their trees.
 //!
-//! It waits only for its own children, by pidfd, because an embedding program has others. It must never
+//! It waits only by pidfd, for its own children and those it was asked to adopt, because an embedding program has
+//! others. It must never
 //! decide whether a process should be started, restarted or stopped, and never block but in [`Host::spawn`].
 
+mod adopt;
 mod child;
 mod create;
+mod ended;
 mod error;
 mod reap;
 mod spawn;
@@ -16,9 +19,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use serde::{Deserialize, Serialize};
 
+pub use self::adopt::ChildRecord;
 pub use self::error::SpawnError;
 pub use self::spawn::ChannelEnds;
 pub use self::spec::{LABEL_VARIABLE, Output, SpawnSpec};
@@ -67,8 +72,8 @@ pub enum ExitStatus {
     },
 }
 
-/// A process that the Host has started. It must be waited for with [`Host::try_wait`] until that yields its
-/// end, also after a kill; dropping it does not end it.
+/// A process that the Host has started, or that was started by another and is looked after here. It must be
+/// waited for with [`Host::try_wait`] until that yields its end, also after a kill; dropping it does not end it.
 #[derive(Debug)]
 pub struct Child {
     /// Its number, and that of its process group. For display; signals go by the pidfd.
@@ -163,11 +168,17 @@ impl Host {
     /// kernel kills the process when the *thread* that started it ends. The kernel forgets the wish when the
     /// program is setuid or has file capabilities.
     pub fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnError> {
+        self.spawn_with(spec, &[])
+    }
+
+    /// The same for a process that is given more descriptors: it finds them as 3, 4 and so on, behind its channel
+    /// if it has one, and takes them over with [`reexec::inherit`](crate::reexec::inherit).
+    pub fn spawn_with(&mut self, spec: &SpawnSpec, handed: &[BorrowedFd<'_>]) -> Result<Spawned, SpawnError> {
         let group = match &mut self.cgroups {
             Some(cgroups) if !spec.label.is_empty() => cgroups.make(&spec.label),
             Some(_) | None => None,
         };
-        let started = spawn::spawn(spec, group.as_ref())?;
+        let started = spawn::spawn(spec, handed, group.as_ref())?;
         let created = started.created;
         self.own.insert(created.pid);
         let child = Child {
@@ -183,19 +194,24 @@ impl Host {
     /// How the process ended, or `None` while it runs; asking again gives the same answer. The exit is taken,
     /// so the pid may be given to another process from then on.
     ///
-    /// `ECHILD` means that somebody else in this program has waited for it, against the rules.
+    /// Of a process that is not our child, and of one that somebody else in this program has waited for, the
+    /// kernel tells it to all who hold a pidfd (since Linux 6.15, `PIDFD_GET_INFO`), and before only for as long
+    /// as nobody has taken the exit. `NotFound` means that it has ended and nobody can say how any more.
     pub fn try_wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         if child.exit.is_some() {
             return Ok(child.exit);
         }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let status = match waitid(WaitId::PidFd(child.pidfd.as_fd()), options) {
-            Ok(Some(status)) => status,
-            Ok(None) | Err(rustix::io::Errno::INTR) => return Ok(None),
+        let exit = match waitid(WaitId::PidFd(child.pidfd.as_fd()), options) {
+            Ok(status) => Ok(status.map(|status| exit_status(&status))),
+            Err(Errno::INTR) => Ok(None),
+            Err(Errno::CHILD) => ended::exit_of(child.pid, child.pidfd.as_fd()),
             Err(error) => return Err(error.into()),
         };
-        self.own.remove(&child.pid);
-        child.exit = Some(exit_status(&status));
+        if !matches!(exit, Ok(None)) {
+            self.own.remove(&child.pid);
+        }
+        child.exit = exit?;
         Ok(child.exit)
     }
 
@@ -211,12 +227,12 @@ impl Host {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
             result => return result,
         }
-        let unreaped = child.exit.is_none();
+        let unreaped = child.exit.is_none() && self.signal(child, 0).is_ok();
         let group = i32::try_from(child.pid).ok().filter(|pid| unreaped && *pid > 1);
         let Some(group) = group else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         };
-        // SAFETY: no memory is involved; the group is that of an unreaped child, so the number is still its
+        // SAFETY: no memory is involved; the group is that of an unreaped process, so the number is still its
         // own.
         sys::check(unsafe { libc::kill(-group, signal) }.into())?;
         Ok(())
@@ -233,8 +249,9 @@ impl Host {
         // The search comes first: what the group kill hits loses its environment, and then it could not be
         // told whose exits are ours to take.
         let found = kill_labelled(&child.label);
-        if let Some(group) = &child.group {
-            group.kill();
+        match &child.group {
+            Some(group) => drop(group.kill()),
+            None => self.kill_groups(&child.label),
         }
         let _nobody_left = self.signal_group(child, libc::SIGKILL);
         self.bury_later(found?);
@@ -264,7 +281,7 @@ impl Host {
         self.dying.len()
     }
 
-    /// Processes that were started and whose exit was not taken yet.
+    /// Processes that were started or resumed and whose exit was not taken yet.
     pub fn living(&self) -> usize {
         self.own.len()
     }

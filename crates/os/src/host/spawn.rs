@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::child::{Failure, Plan, SAFE_FD_MIN, Step};
+use super::child::{Failure, Plan, Step};
 use super::create::{self, Created};
 use super::error::SpawnError;
 use super::spec::{LABEL_VARIABLE, Output, SpawnSpec};
@@ -47,22 +47,28 @@ pub(super) struct Started {
 }
 
 /// Starts the process and waits until it has become its program (or could not).
-pub(super) fn spawn(spec: &SpawnSpec, group: Option<&Group>) -> Result<Started, SpawnError> {
+pub(super) fn spawn(
+    spec: &SpawnSpec,
+    handed: &[BorrowedFd<'_>],
+    group: Option<&Group>,
+) -> Result<Started, SpawnError> {
     let name = spec.program.to_string_lossy().into_owned();
     let step = |step| {
         let name = name.clone();
         move |error: io::Error| SpawnError::at_step(&name, step, error)
     };
     let strings = Strings::of(spec, &name)?;
-    let stdin = null().map_err(step("opening /dev/null"))?;
+    let lift = Lift { min: Plan::safe_fd_min(handed.len() + usize::from(spec.channel)) };
+    let stdin = lift.null().map_err(step("opening /dev/null"))?;
     let (stdout, stdout_reader) =
-        output(spec.stdout, io::stdout().as_fd()).map_err(step("preparing its output"))?;
+        lift.output(spec.stdout, io::stdout().as_fd()).map_err(step("preparing its output"))?;
     let (stderr, stderr_reader) =
-        output(spec.stderr, io::stderr().as_fd()).map_err(step("preparing its output"))?;
-    let channel = spec.channel.then(make_channel).transpose().map_err(step("making its channel"))?;
+        lift.output(spec.stderr, io::stderr().as_fd()).map_err(step("preparing its output"))?;
+    let channel = spec.channel.then(|| make_channel(lift)).transpose().map_err(step("making its channel"))?;
+    let handed = lift.copies(handed).map_err(step("copying its descriptors"))?;
     let (reader, report) =
         pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from).map_err(step("making a pipe"))?;
-    let report = lift(report).map_err(step("making a pipe"))?;
+    let report = lift.own(report).map_err(step("making a pipe"))?;
 
     let plan = Plan {
         candidates: strings.candidates.clone(),
@@ -70,7 +76,7 @@ pub(super) fn spawn(spec: &SpawnSpec, group: Option<&Group>) -> Result<Started, 
         envp: pointers(&strings.envp),
         cwd: strings.cwd.clone(),
         stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
-        channel: channel.as_ref().map(|ends| ends.worker.as_raw_fd()),
+        handed: channel.iter().map(|ends| &ends.worker).chain(&handed).map(AsRawFd::as_raw_fd).collect(),
         report: report.as_raw_fd(),
         cgroup_procs: None,
         nofile_soft: spec.nofile_soft,
@@ -165,38 +171,49 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// The same open file at a number that the new process does not overwrite.
-fn lift(fd: OwnedFd) -> io::Result<OwnedFd> {
-    if fd.as_raw_fd() >= SAFE_FD_MIN { Ok(fd) } else { lift_copy(fd.as_fd()) }
+/// Gives descriptors numbers that the new process does not overwrite.
+#[derive(Clone, Copy)]
+struct Lift {
+    min: RawFd,
 }
 
-fn lift_copy(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, SAFE_FD_MIN)?)
-}
+impl Lift {
+    fn own(self, fd: OwnedFd) -> io::Result<OwnedFd> {
+        if fd.as_raw_fd() >= self.min { Ok(fd) } else { self.copy(fd.as_fd()) }
+    }
 
-fn null() -> io::Result<OwnedFd> {
-    lift(rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
-}
+    fn copy(self, fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(fd, self.min)?)
+    }
 
-/// What the process writes to, and our end of it if it is a pipe.
-fn output(choice: Output, own: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
-    match choice {
-        Output::Null => Ok((null()?, None)),
-        Output::Inherit => match lift_copy(own) {
-            // A program started without the stream has nothing to hand down.
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok((null()?, None)),
-            copy => Ok((copy?, None)),
-        },
-        Output::Pipe => {
-            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-            rustix::io::ioctl_fionbio(&reader, true)?;
-            Ok((lift(writer)?, Some(reader)))
+    fn copies(self, fds: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
+        fds.iter().map(|fd| self.copy(*fd)).collect()
+    }
+
+    fn null(self) -> io::Result<OwnedFd> {
+        self.own(rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// What the process writes to, and our end of it if it is a pipe.
+    fn output(self, choice: Output, own: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+        match choice {
+            Output::Null => Ok((self.null()?, None)),
+            Output::Inherit => match self.copy(own) {
+                // A program started without the stream has nothing to hand down.
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok((self.null()?, None)),
+                copy => Ok((copy?, None)),
+            },
+            Output::Pipe => {
+                let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+                rustix::io::ioctl_fionbio(&reader, true)?;
+                Ok((self.own(writer)?, Some(reader)))
+            }
         }
     }
 }
 
 /// A channel with large buffers; the worker's end blocks, as the runtimes that take it expect.
-fn make_channel() -> io::Result<ChannelEnds> {
+fn make_channel(lift: Lift) -> io::Result<ChannelEnds> {
     let (primary, worker) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::io::ioctl_fionbio(&primary, true)?;
     for end in [&primary, &worker] {
@@ -208,7 +225,7 @@ fn make_channel() -> io::Result<ChannelEnds> {
             sockopt::set_socket_recv_buffer_size(end, CHANNEL_BUFFER_BYTES)?;
         }
     }
-    Ok(ChannelEnds { primary, worker: lift(worker)? })
+    Ok(ChannelEnds { primary, worker: lift.own(worker)? })
 }
 
 /// Blocks until the process became its program (end of file) or reports why it could not.

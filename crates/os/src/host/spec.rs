@@ -75,17 +75,20 @@ pub enum Output {
 }
 
 /// Paths as bytes: serde's own rule refuses those that are not UTF-8.
-mod path_bytes {
+pub(super) mod path_bytes {
     use std::ffi::OsString;
     use std::path::PathBuf;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::host) fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         path.as_ref().map(|path| path.as_os_str()).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::host) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<PathBuf>, D::Error> {
         Ok(Option::<OsString>::deserialize(deserializer)?.map(PathBuf::from))
