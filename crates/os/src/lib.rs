@@ -17,6 +17,7 @@ pub mod alarm;
 pub mod cgroup;
 pub mod clock;
 pub mod fdpass;
+pub mod files;
 pub mod host;
 pub mod lock;
 pub mod memfd;

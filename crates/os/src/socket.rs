@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, getsockname,
-    ipproto, listen as listen_on, socket_with, sockopt,
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    getsockname, ipproto, listen as listen_on, socket_with, sockopt,
 };
 
 use crate::sys;
@@ -116,6 +117,32 @@ pub fn listen_unix(path: &Path, backlog: i32, mode: UnixMode) -> io::Result<Owne
     }
     listen_on(&socket, backlog)?;
     Ok(socket)
+}
+
+/// A Unix stream listener at the absolute `path` that only its owner (and root) may connect to: the file is born
+/// with mode 0600, whatever the umask, so that there is no moment at which others may. Errors as for
+/// [`listen_unix`].
+pub fn listen_unix_private(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, BORN, None)?;
+    // The file gets the socket's own mode, less the umask.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &address)?;
+    listen_on(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Whether a listener is behind the socket file at `path`; asks without waiting. A file that nobody listens at, or
+/// that is no socket, or is not there: `false`. Errors are the others of `connect(2)`: `EACCES` (not ours),
+/// `EPROTOTYPE` (a socket of another type).
+pub fn somebody_listens(path: &Path) -> io::Result<bool> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, BORN, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        // The queue of one that is busy is full.
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A bound UDP socket. Errors as for [`listen_tcp`].

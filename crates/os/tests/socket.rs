@@ -14,7 +14,7 @@ use common::{Folder, eventually, unique, wait_readable};
 use oxherd_os::io_errno;
 use oxherd_os::socket::{
     ListenOptions, LocalAddr, UnixMode, accept, accept_queue_len, bind_udp, listen, listen_tcp, listen_unix,
-    local_addr, peer_credentials, unread_bytes,
+    listen_unix_private, local_addr, peer_credentials, somebody_listens, unread_bytes,
 };
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
@@ -120,6 +120,22 @@ fn udp_sockets_may_share() {
     assert_eq!(io_errno(&bind_udp(address, None, false, false).unwrap_err()), libc::EADDRINUSE);
     let shared = bind_udp(any("127.0.0.1:0"), None, true, false).unwrap();
     bind_udp(address_of(&shared), None, true, false).unwrap();
+}
+
+#[test]
+fn a_private_socket_is_born_private_and_tells_whether_it_is_alive() {
+    let folder = Folder::new();
+    let path = folder.path().join("s.sock");
+    assert!(!somebody_listens(&path).unwrap());
+    let listener = listen_unix_private(&path, 0).unwrap();
+    assert_born_well(&listener);
+    assert_eq!(std::fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    // A full queue is a listener too.
+    let waiting: Vec<_> = (0..4).map(|_| somebody_listens(&path).unwrap()).collect();
+    assert_eq!(waiting, [true; 4]);
+    drop(listener);
+    assert!(!somebody_listens(&path).unwrap());
+    assert_eq!(io_errno(&listen_unix_private(&path, 8).unwrap_err()), libc::EADDRINUSE);
 }
 
 #[test]
