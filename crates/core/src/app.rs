@@ -27,6 +27,9 @@ pub(crate) struct App {
     /// The generations of which a worker was seen to listen.
     pub(crate) listens: BTreeSet<Generation>,
     pub(crate) muster: Muster,
+    /// It was wanted up when the fleet's end was asked for: that it stops is no wish about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) outlasts: bool,
 }
 
 /// What is wanted of an app.
@@ -141,6 +144,7 @@ impl App {
             queued: None,
             listens: BTreeSet::new(),
             muster: Muster::Incomplete { since: now },
+            outlasts: false,
         }
     }
 
@@ -173,6 +177,26 @@ impl App {
         match self.desired {
             Desired::Up => true,
             Desired::Closing { .. } | Desired::Down { .. } | Desired::Stopped => false,
+        }
+    }
+}
+
+impl App {
+    /// Whether its slots are to be filled, now or once it has stopped, or in the next life of the fleet.
+    pub(crate) fn is_wanted_up(&self) -> bool {
+        match self.desired {
+            Desired::Up => true,
+            Desired::Closing { then, .. } | Desired::Down { then } => {
+                then == After::StartAgain || self.outlasts
+            }
+            Desired::Stopped => self.outlasts,
+        }
+    }
+
+    pub(crate) fn is_to_be_forgotten(&self) -> bool {
+        match self.desired {
+            Desired::Closing { then, .. } | Desired::Down { then } => then == After::Forget,
+            Desired::Up | Desired::Stopped => false,
         }
     }
 }

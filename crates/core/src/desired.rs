@@ -1,8 +1,20 @@
-//! What people want, without what is: the part of a fleet that is saved to a file and survives a boot. Data only.
+//! What people want, without what is: the part of a fleet that is saved to a file and survives a boot. It knows
+//! no process, and nothing of what is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppId, AppSpec, Generation};
+use crate::app::{self, App, Muster};
+use crate::fleet::{Fleet, Limits, State};
+use crate::image::Inventory;
+use crate::lifecycle::Outbox;
+use crate::{AppId, AppSpec, Generation, Moment};
+
+/// The changes of each primary that starts without an image are numbered from a multiple of this, so that nobody
+/// who waits for a change of an earlier one hears of another.
+const CHANGES_PER_START: u64 = 1_000_000;
 
 /// All apps as they are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,4 +36,66 @@ pub struct DesiredApp {
     pub instances: u32,
     /// Whether they are to be filled at all.
     pub up: bool,
+}
+
+impl Fleet {
+    /// What people want now. That the whole fleet ends is no wish about its apps, and a reload counts once it is
+    /// done.
+    pub fn desired(&self) -> Desired {
+        let apps = self.state.apps.values().filter(|app| !app.is_to_be_forgotten());
+        let apps = apps.map(|app| DesiredApp {
+            app: app.id,
+            generation: app.generation,
+            spec: AppSpec::clone(app.spec()),
+            instances: app.instances,
+            up: app.is_wanted_up(),
+        });
+        Desired { apps: apps.collect() }
+    }
+
+    /// A fleet that is to become as `desired`, where no image can be trusted.
+    ///
+    /// The children of `inventory` are adopted by their labels or ended; no id of theirs is given again. Changes
+    /// that were under way are unknown to it.
+    pub fn from_desired(desired: Desired, limits: Limits, inventory: &Inventory, now: Moment) -> Self {
+        let known = desired.apps.iter().map(|app| app.app);
+        let last_app = known.chain(inventory.children.iter().map(|child| child.label.0.app)).max();
+        let apps = desired.apps.into_iter().map(|wanted| (wanted.app, wanted.into_app(limits, now)));
+        let state = State {
+            limits,
+            boot_id: inventory.boot_id.clone(),
+            starts: inventory.starts,
+            last_instance: 0,
+            last_app: last_app.map_or(0, |last| last.0.saturating_add(1)),
+            last_change: u64::from(inventory.starts).saturating_mul(CHANGES_PER_START),
+            ending: None,
+            apps: apps.collect(),
+            instances: BTreeMap::new(),
+            strays: BTreeSet::new(),
+            pending: Vec::new(),
+        };
+        let mut fleet = Self { state, out: Outbox::default() };
+        fleet.restore(inventory, now);
+        fleet
+    }
+}
+
+impl DesiredApp {
+    fn into_app(self, limits: Limits, now: Moment) -> App {
+        let Self { app, generation, spec, instances, up } = self;
+        App {
+            id: app,
+            desired: if up { app::Desired::Up } else { app::Desired::Stopped },
+            instances: instances.clamp(1, limits.max_instances.max(1)),
+            generation,
+            newest: generation,
+            specs: BTreeMap::from([(generation, Arc::new(spec))]),
+            slots: BTreeMap::new(),
+            reload: None,
+            queued: None,
+            listens: BTreeSet::new(),
+            muster: Muster::Incomplete { since: now },
+            outlasts: false,
+        }
+    }
 }

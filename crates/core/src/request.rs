@@ -15,6 +15,11 @@ pub enum Request {
         /// What to run.
         spec: Box<AppSpec>,
     },
+    /// Know a new app that is stopped: a restart starts it.
+    Register {
+        /// What to run then.
+        spec: Box<AppSpec>,
+    },
     /// Replace every worker without loss: successor first. With a `spec`, by that configuration.
     Reload {
         /// Which app.
@@ -54,19 +59,19 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No app has this id: list the apps.
-    #[error("there is no app with id {}", .0.0)]
+    #[error("there is no app with id {}: `ls` lists the apps", .0.0)]
     NoSuchApp(AppId),
     /// Another app has this name: choose another, or reload that one.
-    #[error("an app named `{0}` exists already")]
+    #[error("an app named `{0}` exists already: `reload {0}` or `restart {0}`, or choose another name")]
     NameTaken(String),
     /// The configuration is not valid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The app is stopped: start it first.
-    #[error("app `{0}` is stopped")]
+    /// The app is stopped: restart it first.
+    #[error("app `{0}` is stopped: `restart {0}` starts it")]
     Stopped(String),
     /// The primary is on its way out.
-    #[error("the primary is stopping")]
+    #[error("the primary is stopping: start it anew once it has ended")]
     Ending,
     /// A reload may not change this.
     #[error("a reload cannot change the {0} of an app: delete it and start it anew")]

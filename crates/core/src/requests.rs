@@ -23,7 +23,8 @@ impl Fleet {
         self.check_not_ending(&request)?;
         let change = ChangeId(self.state.last_change + 1);
         match request {
-            Request::Start { spec } => self.start(*spec, change, now)?,
+            Request::Start { spec } => self.start(*spec, Desired::Up, change, now)?,
+            Request::Register { spec } => self.start(*spec, Desired::Stopped, change, now)?,
             Request::Reload { app, spec } => self.request_reload(app, spec, change, now)?,
             Request::Restart { app } => self.restart(app, change, now)?,
             Request::Scale { app, instances } => self.scale(app, instances, change, now)?,
@@ -43,6 +44,7 @@ impl Fleet {
             (
                 Some(_),
                 Request::Start { .. }
+                | Request::Register { .. }
                 | Request::Reload { .. }
                 | Request::Restart { .. }
                 | Request::Scale { .. }
@@ -52,15 +54,22 @@ impl Fleet {
         }
     }
 
-    fn start(&mut self, spec: AppSpec, change: ChangeId, now: Moment) -> Result<(), Refusal> {
+    fn start(
+        &mut self,
+        spec: AppSpec,
+        desired: Desired,
+        change: ChangeId,
+        now: Moment,
+    ) -> Result<(), Refusal> {
         spec.check(self.state.limits.max_instances)?;
         if self.state.apps.values().any(|app| app.spec().name == spec.name) {
             return Err(Refusal::NameTaken(spec.name));
         }
         self.state.last_app += 1;
         let id = AppId(self.state.last_app - 1);
-        self.state.apps.insert(id, App::new(id, Arc::new(spec), now));
-        self.await_goal(change, id, Goal::Serving);
+        let goal = if desired == Desired::Up { Goal::Serving } else { Goal::Gone };
+        self.state.apps.insert(id, App { desired, ..App::new(id, Arc::new(spec), now) });
+        self.await_goal(change, id, goal);
         Ok(())
     }
 
@@ -136,6 +145,7 @@ impl Fleet {
         }
         self.state.ending = Some(Ending::Drain);
         self.await_end(change);
+        self.state.apps.values_mut().for_each(|app| app.outlasts = app.is_wanted_up());
         for id in self.app_ids() {
             self.abort_reload(id, &ReloadFailure::Superseded, now);
             self.supersede(id);
@@ -146,6 +156,7 @@ impl Fleet {
     fn kill_all(&mut self, change: ChangeId, now: Moment) {
         self.state.ending = Some(Ending::Kill);
         self.await_end(change);
+        self.state.apps.values_mut().for_each(|app| app.outlasts = app.is_wanted_up());
         for id in self.app_ids() {
             self.abort_reload(id, &ReloadFailure::Superseded, now);
             self.supersede(id);

@@ -43,6 +43,8 @@ pub struct AppStatus {
     pub generation: Generation,
     /// How many slots are to be filled.
     pub instances: u32,
+    /// Whether they are to be filled at all: not when the app is stopped or stopping.
+    pub up: bool,
     /// The reload that runs, if any.
     pub reload: Option<ReloadStatus>,
     /// Its slots in order.
@@ -103,6 +105,7 @@ impl Fleet {
             name: app.spec().name.clone(),
             generation: app.generation,
             instances: app.instances,
+            up: app.is_up(),
             reload,
             slots: app.slots.iter().map(|(slot, state)| self.slot_status(app, *slot, state, now)).collect(),
         }

@@ -151,7 +151,10 @@ impl World {
                 let apps = self.fleet.status(self.now).apps;
                 self.os.stopped.extend(apps.iter().map(|app| app.app));
             }
-            Request::Start { .. } | Request::Reload { .. } | Request::Scale { .. } => {}
+            Request::Start { .. }
+            | Request::Register { .. }
+            | Request::Reload { .. }
+            | Request::Scale { .. } => {}
         }
     }
 

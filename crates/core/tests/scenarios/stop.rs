@@ -63,7 +63,7 @@ fn a_stop_closes_the_doors_then_drains_then_closes_the_listeners() {
         .told(["stopped", "change 2 done"])
         .ends(None)
         .reload()
-        .refused("app `web` is stopped")
+        .refused("app `web` is stopped: `restart web` starts it")
         .at(60_000)
         .restart()
         .did(["spawn 2 s0 g1"])
@@ -120,7 +120,7 @@ fn a_delete_forgets_and_nobody_takes_that_back() {
         .up()
         .delete()
         .stop()
-        .refused("there is no app with id 0")
+        .refused("there is no app with id 0: `ls` lists the apps")
         .shutdown()
         .doors_closed()
         .goes(1)
@@ -144,7 +144,7 @@ fn a_shutdown_drains_all_and_ends_well() {
         .up()
         .shutdown()
         .start()
-        .refused("the primary is stopping")
+        .refused("the primary is stopping: start it anew once it has ended")
         .doors_closed()
         .goes(1)
         .ends(None)
@@ -249,5 +249,8 @@ fn every_change_ends_once() {
 
 #[test]
 fn names_are_taken_once() {
-    app(1).up().start().refused("an app named `web` exists already");
+    app(1)
+        .up()
+        .start()
+        .refused("an app named `web` exists already: `reload web` or `restart web`, or choose another name");
 }
