@@ -2,11 +2,12 @@
 //!
 //! The engine only ever speaks to these two traits; there is no second code path.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use oxherd_core::{Image, SpawnFailure};
-use oxherd_os::{Child, ExitStatus, Host, SpawnSpec, Spawned};
+use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned};
 
 /// Starts processes, takes their exits and kills their trees. Called on the control thread.
 pub trait ProcessHost {
@@ -45,6 +46,39 @@ pub trait ProcessHost {
 
     /// Becomes readable when the one who holds the processes is gone.
     fn loss(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Has the one who holds the processes, and with it this primary, replaced by `program`, or by the program that
+    /// stands where the running one came from.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    fn upgrade(&mut self, program: Option<&str>) -> Result<(), String> {
+        let _ = program;
+        Err("there is no keeper to be upgraded: only a daemon has one".into())
+    }
+
+    /// This primary ends on purpose, with this exit code: nobody is to come after it.
+    fn farewell(&mut self, code: u8) {
+        let _ = code;
+    }
+
+    /// The one who held the processes is gone: finds another and gives it these. What traffic had in the stash is
+    /// for traffic to put into the new one.
+    ///
+    /// # Errors
+    /// There is no other for now; it can be tried again.
+    fn renew(&mut self, heirs: &[HeirRef<'_>]) -> io::Result<Box<dyn Stash>>;
+}
+
+/// What control holds of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct HeirRef<'a> {
+    /// The process.
+    pub child: &'a Child,
+    /// Reading end of its standard output.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// Reading end of its standard error.
+    pub stderr: Option<BorrowedFd<'a>>,
 }
 
 /// Keeps named descriptors, with a few bytes each, for whoever comes after this primary. Called on the traffic
@@ -98,4 +132,80 @@ pub struct Entry {
     pub meta: Vec<u8>,
     /// Its descriptor.
     pub fd: Option<OwnedFd>,
+}
+
+/// Processes in the primary's own hands, which end with it. Nothing is kept.
+#[derive(Debug)]
+pub struct LocalHost {
+    host: Host,
+    primary: String,
+}
+
+impl LocalHost {
+    /// Supervises from this process. With `reap_strangers` the exits of all its children are taken.
+    ///
+    /// # Errors
+    /// The kernel refuses to make this process a child subreaper.
+    pub fn new(reap_strangers: bool) -> io::Result<Self> {
+        let host = Host::new(HostOptions { reap_strangers, cgroups: CgroupChoice::Detect })?;
+        // The standard library's hasher has random keys.
+        let primary = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+        Ok(Self { host, primary })
+    }
+}
+
+impl ProcessHost for LocalHost {
+    fn primary(&self) -> &str {
+        &self.primary
+    }
+
+    fn ties_workers(&self) -> bool {
+        true
+    }
+
+    fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure> {
+        let failure =
+            |error: oxherd_os::SpawnError| SpawnFailure { message: error.to_string(), lasting: !error.is_transient() };
+        self.host.spawn(spec).map_err(failure)
+    }
+
+    fn try_wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        self.host.try_wait(child)
+    }
+
+    fn kill_tree(&mut self, child: &Child) {
+        // The process group and the cgroup are killed even when the search for descendants fails.
+        drop(self.host.kill_tree(child));
+    }
+
+    fn forget(&mut self, _: &Child) {}
+
+    fn reap_strangers(&mut self) {
+        // What cannot be taken now is asked about again.
+        drop(self.host.reap_strangers());
+    }
+
+    fn dying(&mut self) -> usize {
+        self.host.dying()
+    }
+
+    fn keep_image(&mut self, _: &Image) {}
+
+    fn loss(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn renew(&mut self, _: &[HeirRef<'_>]) -> io::Result<Box<dyn Stash>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A stash that keeps nothing: there is nobody who comes after.
+#[derive(Clone, Copy, Debug)]
+pub struct NoStash;
+
+impl Stash for NoStash {
+    fn put(&mut self, _: &str, _: &[u8], _: Option<BorrowedFd<'_>>) {}
+
+    fn remove(&mut self, _: &str) {}
 }

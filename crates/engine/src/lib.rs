@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod control;
+mod handle;
 pub mod host;
 mod link;
 mod observer;
@@ -14,9 +15,12 @@ mod report;
 mod settings;
 mod traffic;
 
+use host::{Estate, LocalHost, NoStash, ProcessHost, Stash};
+
 /// The types that the engine speaks: specs, notices, outcomes.
 pub use oxherd_core as core;
 
+pub use handle::{Handle, Survey};
 pub use observer::{Alert, Bulletin, Observer, OutputLine, Stream};
 pub use report::{AppReport, Report, WorkerReport};
 pub use settings::{EngineError, Settings};
@@ -33,5 +37,47 @@ pub fn run(
     settings: Settings,
     observer: &mut dyn Observer,
 ) -> Result<core::Outcome, EngineError> {
-    control::Control::new(&settings, observer)?.run(specs)
+    let host = LocalHost::new(settings.signals)
+        .map_err(|cause| EngineError::Os { what: "supervise processes", cause })?;
+    let mut primary = Primary::new(&settings, Box::new(host), Box::new(NoStash), observer)?;
+    primary.run(specs, Estate::default())
+}
+
+/// A primary that is not left alone: its processes may be held by somebody else, other threads have wishes, and it
+/// may go on where another ended.
+pub struct Primary<'a> {
+    control: control::Control<'a>,
+}
+
+impl<'a> Primary<'a> {
+    /// Prepares the two threads. The calling one is to become the control thread.
+    ///
+    /// # Errors
+    /// The kernel refuses what the engine itself needs (epoll, signalfd, threads).
+    pub fn new(
+        settings: &Settings,
+        host: Box<dyn ProcessHost>,
+        stash: Box<dyn Stash>,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, EngineError> {
+        Ok(Self { control: control::Control::new(settings, host, stash, observer)? })
+    }
+
+    /// How other threads reach it.
+    pub fn handle(&self) -> Handle {
+        self.control.handle()
+    }
+
+    /// Takes over what another primary left, starts `specs`, and runs until the end.
+    ///
+    /// # Errors
+    /// The kernel refuses what the engine needs, or a spec is not valid.
+    pub fn run(&mut self, specs: Vec<core::AppSpec>, estate: Estate) -> Result<core::Outcome, EngineError> {
+        self.control.run(specs, estate)
+    }
+
+    /// Says farewell to who holds the processes: nobody is to come after this primary.
+    pub fn end(mut self, code: u8) {
+        self.control.farewell(code);
+    }
 }

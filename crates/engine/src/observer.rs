@@ -15,6 +15,14 @@ pub trait Observer {
     fn report(&mut self, report: &Report);
     /// The primary itself met a condition that people should know of.
     fn alert(&mut self, alert: &Alert);
+    /// What is wanted may have changed. Told after every accepted wish and whenever one has come true.
+    fn desired(&mut self, desired: oxherd_core::Desired) {
+        drop(desired);
+    }
+    /// Whether [`desired`](Self::desired) is worth its making.
+    fn wants_desired(&self) -> bool {
+        false
+    }
 }
 
 /// A piece of news with what only the engine knows.
@@ -64,4 +72,12 @@ pub enum Alert {
     MessagesDropped { place: Place, count: u64 },
     /// A request that came in by a signal was refused.
     Refused { what: String, why: String },
+    /// What the primary before this one left could not be used.
+    EstateRefused { why: String },
+    /// The herd was taken over from a primary that ended: so many workers go on, so many connections were saved.
+    TakenOver { workers: u32, connections: u32, trusted: bool },
+    /// The one who held the processes is gone; another holds them, and every app is reloaded on to it.
+    KeeperReplaced,
+    /// The one who held the processes is gone, and there is no other yet.
+    KeeperLost { why: String },
 }

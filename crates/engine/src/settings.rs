@@ -14,11 +14,14 @@ pub struct Settings {
     pub recall: bool,
     /// Turn signals into requests, as `oxherd run` does.
     pub signals: bool,
+    /// Go on when no app has anything left to run.
+    pub stays: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { status_interval: Some(Duration::from_secs(30)), recall: true, signals: true }
+        Self {
+            status_interval: Some(Duration::from_secs(30)), recall: true, signals: true, stays: false }
     }
 }
 

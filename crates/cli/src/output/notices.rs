@@ -68,7 +68,21 @@ pub(super) fn alert(alert: &Alert) -> Line {
             count(*number, "message was", "messages were")
         )),
         Alert::Refused { what, why } => Line::trouble(format!("Cannot {what}: {why}")),
+        Alert::EstateRefused { why } => Line::trouble(format!("Cannot go on from the kept state: {why}")),
+        Alert::TakenOver { workers, connections, trusted } => taken_over(*workers, *connections, *trusted),
+        Alert::KeeperReplaced => Line::trouble("The keeper has ended: a new one takes over, every app is reloaded".to_owned()),
+        Alert::KeeperLost { why } => Line::trouble(format!("The keeper has ended and cannot be replaced: {why}")),
     }
+}
+
+/// The line for a primary that goes on where another ended.
+fn taken_over(workers: u32, connections: u32, trusted: bool) -> Line {
+    let from = if trusted { "" } else { ", from what was wanted and from what lives" };
+    Line::trouble(format!(
+        "Took over {}{from}; {} saved",
+        count(u64::from(workers), "worker", "workers"),
+        count(u64::from(connections), "connection was", "connections were")
+    ))
 }
 
 /// The line for an engine that cannot go on.

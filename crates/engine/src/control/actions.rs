@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal, SpawnFailure};
-use oxherd_os::{Output, SpawnSpec};
+use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal};
+use oxherd_os::{Output, SpawnSpec, Spawned};
 
 use crate::control::Control;
+use crate::control::children::Process;
 use crate::traffic::{Attachment, Counters, Order};
 
 /// The channel's descriptor in the worker, as Node's own `fork` has it.
@@ -33,22 +34,24 @@ impl Control<'_> {
 
     fn spawn(&mut self, place: Place, spec: Arc<AppSpec>) {
         let instance = place.instance;
-        match self.host.spawn(&spawn_spec(&self.herd, place, &spec, self.nofile)) {
-            Ok(mut spawned) => {
+        let mut wanted = spawn_spec(self.host.primary(), place, &spec, self.nofile);
+        wanted.parent_death_signal = self.host.ties_workers();
+        match self.host.spawn(&wanted) {
+            Ok(Spawned { child, channel, stdout, stderr }) => {
                 let counters = Arc::new(Counters::default());
-                let pid = spawned.child.pid;
-                let ends = spawned.channel.take();
-                let has_channel = ends.is_some();
-                self.add_child(place, spawned, Arc::clone(&counters), has_channel);
-                if let Some(ends) = ends {
-                    self.traffic.orders.send(Order::Attach(Attachment { place, spec, pid, ends, counters }));
+                let pid = child.pid;
+                let has_channel = channel.is_some();
+                self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), has_channel);
+                if let Some(ends) = channel {
+                    let label = wanted.label;
+                    let (channel, worker_end) = (ends.primary, Some(ends.worker));
+                    let attachment =
+                        Attachment { place, label, spec, pid, channel, worker_end, counters, is_heir: false };
+                    self.traffic.orders.send(Order::Attach(attachment));
                 }
                 self.fleet.handle_event(Event::Spawned { instance }, super::now());
             }
-            Err(error) => {
-                let cause = SpawnFailure { message: error.to_string(), lasting: !error.is_transient() };
-                self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now());
-            }
+            Err(cause) => self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now()),
         }
     }
 
@@ -70,20 +73,21 @@ impl Control<'_> {
     fn terminate(&mut self, instance: InstanceId, signal: Signal) {
         if let Some(child) = self.children.process(instance) {
             // It may have ended just now; then its exit is on its way.
-            drop(self.host.signal(child, signal.0));
+            drop(child.signal(signal.0));
         }
     }
 
     fn kill(&mut self, instance: InstanceId) {
         if let Some(child) = self.children.process(instance) {
-            // The process group and the cgroup are killed even when the search for descendants fails.
-            drop(self.host.kill_tree(child));
+            self.host.kill_tree(child);
         }
     }
 
     fn sweep(&mut self, instance: InstanceId) {
         self.kill(instance);
-        self.children.remove(instance);
+        if let Some(state) = self.children.remove(instance) {
+            self.host.forget(&state.process);
+        }
     }
 }
 
@@ -106,7 +110,6 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec, nofile: Option<u64>) -> 
     it.label = format!("{herd}/{}", Label(place));
     it.stdout = Output::Pipe;
     it.stderr = Output::Pipe;
-    it.parent_death_signal = true;
     it.nofile_soft = nofile;
     it
 }

@@ -1,10 +1,11 @@
 //! The processes: what is known of each, what it writes, and how its end is noticed.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use oxherd_core::{Event, Exit, InstanceId, Place, Signal};
-use oxherd_os::{Child, ExitStatus, Interest, Spawned};
+use oxherd_os::{Child, ExitStatus, Interest};
 
 use crate::control::output::Pump;
 use crate::control::{CHILDREN, Control};
@@ -27,10 +28,18 @@ pub(super) struct ChildState {
     pub(super) place: Place,
     pub(super) process: Child,
     pub(super) counters: Arc<Counters>,
-    stdout: Option<Pump>,
-    stderr: Option<Pump>,
+    pub(super) stdout: Option<Pump>,
+    pub(super) stderr: Option<Pump>,
     has_channel: bool,
     ending: Ending,
+}
+
+/// A process with our ends of its output.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) child: Child,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
 }
 
 /// How far the end of a process has been looked at.
@@ -74,8 +83,12 @@ impl Children {
         self.states.get_mut(&instance)
     }
 
-    pub(super) fn remove(&mut self, instance: InstanceId) {
-        self.states.remove(&instance);
+    pub(super) fn remove(&mut self, instance: InstanceId) -> Option<ChildState> {
+        self.states.remove(&instance)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ChildState> {
+        self.states.values()
     }
 }
 
@@ -83,11 +96,11 @@ impl Control<'_> {
     pub(super) fn add_child(
         &mut self,
         place: Place,
-        spawned: Spawned,
+        process: Process,
         counters: Arc<Counters>,
         has_channel: bool,
     ) {
-        let Spawned { child, stdout, stderr, .. } = spawned;
+        let Process { child, stdout, stderr } = process;
         let watch = |fd: &dyn std::os::fd::AsFd, part| {
             // Without its event a pipe is still read when the process ends; a pidfd can always be added.
             drop(self.poller.add(fd.as_fd(), token(place.instance, part), Interest::READ));
@@ -148,7 +161,7 @@ impl Control<'_> {
         self.keep_totals(instance);
         self.take_in(Event::Exited { instance, exit });
         // Orphans of its tree became our children.
-        drop(self.host.reap_strangers());
+        self.host.reap_strangers();
     }
 
     fn pump_output(&mut self, instance: InstanceId, stream: Stream) {

@@ -33,13 +33,17 @@ impl Control<'_> {
     }
 
     pub(super) fn report(&mut self, now: Moment) {
+        let report = self.make_report(now);
+        self.observer.report(&report);
+    }
+
+    pub(super) fn make_report(&self, now: Moment) -> Report {
         let status = self.fleet.status(now);
-        let report = Report {
+        Report {
             run_time: now.since(self.started),
             primary_memory: proc::resident_of(std::process::id()).unwrap_or(0),
             apps: status.apps.iter().map(|app| self.report_app(app)).collect(),
-        };
-        self.observer.report(&report);
+        }
     }
 
     fn report_app(&self, app: &AppStatus) -> AppReport {

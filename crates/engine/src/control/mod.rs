@@ -5,24 +5,32 @@
 mod actions;
 mod children;
 mod figures;
+mod keeping;
 mod output;
 mod signals;
+mod takeover;
+mod wishes;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use oxherd_core::{AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
-use oxherd_os::{CgroupChoice, Events, Host, HostOptions, Interest, Poller, clock, proc};
+use oxherd_os::{Events, Interest, Poller, clock, proc};
 
 use crate::control::children::Children;
 use crate::control::figures::Totals;
+use crate::control::keeping::Keeping;
 use crate::control::signals::SignalSource;
+use crate::handle::{Handle, Wish};
+use crate::host::{Estate, ProcessHost, Stash};
+use crate::link::{Reader, Writer, link};
 use crate::traffic::{News, TrafficHandle};
 use crate::{Bulletin, EngineError, Observer, Settings};
 
 const NEWS: u64 = 0;
 const SIGNALS: u64 = 1;
+const WISHES: u64 = 2;
+const LOSS: u64 = 3;
 /// Tokens of children begin here: three for each, in the order of [`children::Part`].
 const CHILDREN: u64 = 16;
 const EVENTS_PER_WAIT: usize = 128;
@@ -35,14 +43,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Everything that the control thread holds.
 pub(crate) struct Control<'a> {
     poller: Poller,
-    host: Host,
+    host: Box<dyn ProcessHost>,
     fleet: Fleet,
-    /// Tells this primary's workers from those of any other on the machine.
-    herd: String,
+    keeping: Keeping,
     children: Children,
     traffic: TrafficHandle,
     traffic_lost: bool,
     signals: Option<SignalSource>,
+    wishes: Reader<Wish>,
+    wishing: Writer<Wish>,
+    stays: bool,
     observer: &'a mut dyn Observer,
     totals: BTreeMap<oxherd_core::AppId, Totals>,
     status_interval: Option<Span>,
@@ -50,19 +60,29 @@ pub(crate) struct Control<'a> {
     started: Moment,
     /// When the fleet was first seen to have ended.
     ended: Option<Moment>,
+    /// When to look for another keeper again, while there is none.
+    renew_at: Option<Moment>,
     nofile: Option<u64>,
 }
 
 impl<'a> Control<'a> {
-    pub(crate) fn new(settings: &Settings, observer: &'a mut dyn Observer) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        host: Box<dyn ProcessHost>,
+        stash: Box<dyn Stash>,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, EngineError> {
         let os = |what| move |cause| EngineError::Os { what, cause };
         // Signals are blocked before any thread exists, so that all threads inherit the mask.
         let signals = settings.signals.then(SignalSource::open).transpose().map_err(os("watch signals"))?;
         let nofile = proc::raise_fd_limit().ok();
         let poller = Poller::new().map_err(os("open an epoll descriptor"))?;
-        let traffic = TrafficHandle::start(settings.recall).map_err(os("start the traffic thread"))?;
-        let options = HostOptions { reap_strangers: settings.signals, cgroups: CgroupChoice::Detect };
-        let host = Host::new(options).map_err(os("supervise processes"))?;
+        let traffic = TrafficHandle::start(settings.recall, stash).map_err(os("start the traffic thread"))?;
+        let (wishing, wishes) = link().map_err(os("make a queue"))?;
+        poller.add(wishes.waker(), WISHES, Interest::READ).map_err(os("watch a queue"))?;
+        if let Some(loss) = host.loss() {
+            poller.add(loss, LOSS, Interest::READ).map_err(os("watch the keeper"))?;
+        }
         poller.add(traffic.news.waker(), NEWS, Interest::READ).map_err(os("watch the traffic thread"))?;
         if let Some(signals) = &signals {
             poller.add(signals, SIGNALS, Interest::READ).map_err(os("watch signals"))?;
@@ -74,23 +94,36 @@ impl<'a> Control<'a> {
             poller,
             host,
             fleet: Fleet::new(Limits::default(), clock::boot_id(), 0),
-            // The standard library's hasher has random keys.
-            herd: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
+            keeping: Keeping::default(),
             children: Children::default(),
             traffic,
             traffic_lost: false,
             signals,
+            wishes,
+            wishing,
+            stays: settings.stays,
             observer,
             totals: BTreeMap::new(),
             status_interval,
             next_report: status_interval.map(|it| started + it),
             started,
             ended: None,
+            renew_at: None,
             nofile,
         })
     }
 
-    pub(crate) fn run(mut self, specs: Vec<AppSpec>) -> Result<Outcome, EngineError> {
+    /// How other threads reach it.
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::new(self.wishing.clone())
+    }
+
+    pub(crate) fn farewell(&mut self, code: u8) {
+        self.host.farewell(code);
+    }
+
+    pub(crate) fn run(&mut self, specs: Vec<AppSpec>, estate: Estate) -> Result<Outcome, EngineError> {
+        self.take_over(estate);
         for spec in specs {
             self.fleet.handle_request(Request::Start { spec: Box::new(spec) }, now())?;
         }
@@ -107,6 +140,8 @@ impl<'a> Control<'a> {
                 match event.token {
                     NEWS => self.on_news(),
                     SIGNALS => self.on_signals(),
+                    WISHES => self.on_wishes(),
+                    LOSS => self.on_loss(),
                     token => self.on_child(token),
                 }
             }
@@ -115,6 +150,7 @@ impl<'a> Control<'a> {
                 return Err(EngineError::Os { what: "hand connections over", cause });
             }
             self.on_time();
+            self.keep();
         }
     }
 
@@ -122,8 +158,11 @@ impl<'a> Control<'a> {
     /// a moment to die, on a busy machine a long one.
     fn outcome(&mut self) -> Option<Outcome> {
         let outcome = self.fleet.outcome().filter(|_| self.children.is_empty())?;
+        if self.stays && matches!(outcome, Outcome::AllEnded | Outcome::GaveUp) {
+            return None;
+        }
         let ended = *self.ended.get_or_insert_with(now);
-        drop(self.host.reap_strangers());
+        self.host.reap_strangers();
         let gone = self.host.dying() == 0 || now().since(ended) >= LONGEST_DEATH;
         gone.then_some(outcome)
     }
@@ -132,7 +171,8 @@ impl<'a> Control<'a> {
         if self.ended.is_some() {
             return LOOK_AT_DYING_EVERY;
         }
-        let next = [self.fleet.poll_timeout(), self.next_report].into_iter().flatten().min();
+        let due = [self.fleet.poll_timeout(), self.next_report, self.keeping.due(), self.renew_at];
+        let next = due.into_iter().flatten().min();
         let left = next.map(|next| Duration::from_millis(next.since(now()).as_millis()));
         left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
     }
@@ -140,9 +180,11 @@ impl<'a> Control<'a> {
     fn on_time(&mut self) {
         let now = now();
         if self.fleet.poll_timeout().is_some_and(|due| due <= now) {
+            self.keeping.touch();
             self.fleet.handle_timeout(now);
             self.carry_out();
         }
+        self.renew_if_due(now);
         if let (Some(due), Some(interval)) = (self.next_report, self.status_interval)
             && due <= now
         {
@@ -164,12 +206,14 @@ impl<'a> Control<'a> {
 
     /// Takes a fact into the core, and carries out what follows from it.
     fn take_in(&mut self, fact: oxherd_core::Event) {
+        self.keeping.touch();
         self.fleet.handle_event(fact, now());
         self.carry_out();
     }
 
     /// Takes a wish into the core. A refusal is told.
     fn ask(&mut self, what: &str, request: Request) {
+        self.keeping.touch();
         if let Err(refusal) = self.fleet.handle_request(request, now()) {
             let alert = crate::Alert::Refused { what: what.into(), why: refusal.to_string() };
             self.observer.alert(&alert);
@@ -183,10 +227,12 @@ impl<'a> Control<'a> {
             while let Some(notice) = self.fleet.poll_notice() {
                 let pid = place_of(&notice).and_then(|place| self.children.pid(place.instance));
                 let at = now().since(self.started);
+                self.keeping.note(&notice);
                 self.observer.bulletin(&Bulletin { notice, pid, at });
             }
             let Some(action) = self.fleet.poll_action() else { return };
             self.act(action);
+            self.keep_in_between();
         }
     }
 }

@@ -48,7 +48,7 @@ impl Control<'_> {
                 SIGHUP => self.on_hangup(),
                 SIGTTIN => self.scale_by(1),
                 SIGTTOU => self.scale_by(-1),
-                SIGCHLD => drop(self.host.reap_strangers()),
+                SIGCHLD => self.host.reap_strangers(),
                 _ => {}
             }
         }

@@ -103,6 +103,9 @@ impl Traffic {
     }
 
     pub(super) fn on_answer(&mut self, number: usize, seq: u64, accepted: bool) {
+        if self.on_fence_answer(number, seq) {
+            return;
+        }
         let Some(worker) = self.workers.get_mut(number) else { return };
         let Some(at) = worker.unanswered.iter().position(|handed| handed.seq == seq) else { return };
         let Some(handed) = worker.unanswered.remove(at) else { return };
@@ -211,6 +214,7 @@ impl Traffic {
             member.watched = if done.is_ok() { wanted } else { member.watched };
             member.source.pending &= member.watched;
         }
+        self.keep_group(listener);
     }
 
     fn has_waiting(&self, listener: usize) -> bool {

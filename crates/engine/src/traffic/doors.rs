@@ -36,9 +36,7 @@ impl Traffic {
             return self.look_again(app, quiet_looks);
         }
         for number in self.listeners.of_app(app) {
-            if let Some(listener) = self.listeners.get_mut(number) {
-                listener.empty_and_close(&self.poller);
-            }
+            self.empty_and_close(number);
             self.pump(number);
         }
         // The last look may have brought somebody in.
@@ -63,9 +61,17 @@ impl Traffic {
             let Some(listener) = self.listeners.get_mut(number) else { continue };
             if !listener.keep_new_clients_out() {
                 // Clients come all the time and none can be kept out: those who are there are let in at once.
-                listener.empty_and_close(&self.poller);
+                self.empty_and_close(number);
             }
             self.pump(number);
+        }
+    }
+
+    fn empty_and_close(&mut self, number: usize) {
+        let Some(listener) = self.listeners.get_mut(number) else { return };
+        listener.empty_and_close(&self.poller);
+        if matches!(listener.socket, Socket::Closed) {
+            self.unkeep_listener(number, &[]);
         }
     }
 

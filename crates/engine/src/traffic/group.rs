@@ -11,6 +11,7 @@ use oxherd_core::{InstanceId, Slot};
 use oxherd_os::socket::{self, ListenOptions, LocalAddr};
 use oxherd_os::{Poller, steering};
 
+use crate::traffic::keep::{Kind, MemberRecord};
 use crate::traffic::listener::Source;
 
 const SIDES: usize = 2;
@@ -24,6 +25,8 @@ pub(crate) struct Group {
     v6_only: Option<bool>,
     backlog: i32,
     next_number: usize,
+    /// The numbers of members that have left since somebody asked.
+    gone: Vec<usize>,
 }
 
 /// One listener.
@@ -37,6 +40,16 @@ pub(crate) struct Member {
     pub(crate) owner: Option<InstanceId>,
     /// The primary accepts from it itself.
     pub(crate) watched: bool,
+    /// What was put into the stash of it.
+    pub(crate) kept: Option<MemberRecord>,
+}
+
+impl Member {
+    /// One that another primary had.
+    pub(crate) fn restore(number: usize, record: MemberRecord, fd: OwnedFd) -> Self {
+        let (slot, owner) = (record.slot, record.owner);
+        Self { number, slot, source: Source::new(fd), owner, watched: false, kept: Some(record) }
+    }
 }
 
 /// What a retired slot leaves behind.
@@ -62,9 +75,30 @@ impl Group {
             let probe = ListenOptions { backlog, v6_only, reuse_port: false, listen_now: false };
             drop(socket::listen_tcp(address, &probe)?);
         }
-        let mut group = Self { members: Vec::new(), address, v6_only, backlog, next_number: 0 };
+        let mut group = Self::restore(Vec::new(), address, v6_only, backlog);
         group.open_slot(slot)?;
         Ok(group)
+    }
+
+    /// The group that another primary had, its members in the kernel's order.
+    pub(crate) fn restore(
+        members: Vec<Member>,
+        address: SocketAddr,
+        v6_only: Option<bool>,
+        backlog: i32,
+    ) -> Self {
+        let next_number = members.iter().map(|member| member.number + 1).max().unwrap_or(0);
+        Self { members, address, v6_only, backlog, next_number, gone: Vec::new() }
+    }
+
+    /// What is to be known of it to restore it.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::Kernel { address: self.address, v6_only: self.v6_only, backlog: self.backlog }
+    }
+
+    /// The numbers of members that have left since this was asked last.
+    pub(super) fn take_gone(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Where it listens.
@@ -74,6 +108,10 @@ impl Group {
 
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    pub(super) fn members_mut(&mut self) -> &mut [Member] {
+        &mut self.members
     }
 
     pub(crate) fn member_mut(&mut self, number: usize) -> Option<&mut Member> {
@@ -133,6 +171,7 @@ impl Group {
         let mut waiting = Vec::new();
         while let Some(at) = self.members.iter().rposition(|member| member.slot == slot) {
             let member = self.members.swap_remove(at);
+            self.gone.push(member.number);
             if member.watched {
                 // A descendant of a worker may hold it open.
                 drop(poller.remove(&member.source.fd));
@@ -140,6 +179,7 @@ impl Group {
             while let Ok(connection) = socket::accept(&member.source.fd) {
                 waiting.push(connection);
             }
+            socket::stop_listening(&member.source.fd);
         }
         Retired { waiting, is_empty: self.members.is_empty() }
     }
@@ -177,7 +217,7 @@ impl Group {
             let number = self.next_number;
             self.next_number += 1;
             let source = Source::new(fd);
-            self.members.push(Member { number, slot, source, owner: None, watched: false });
+            self.members.push(Member { number, slot, source, owner: None, watched: false, kept: None });
         }
         Ok(())
     }

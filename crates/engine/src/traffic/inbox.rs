@@ -56,7 +56,7 @@ impl Traffic {
 
     /// Says what is wrong with what came.
     fn take_in(&mut self, number: usize, chunk: &[u8], truncated: bool) -> Option<String> {
-        if self.workers.get(number)?.received.len() > 1 {
+        if self.workers.get(number)?.received.len() > 1 && !self.is_resynchronising(number) {
             return Some("more than one file descriptor on a frame".into());
         }
         if truncated {
@@ -69,6 +69,10 @@ impl Traffic {
         let worker = self.workers.get_mut(number).filter(|it| it.is_listening_to_us())?;
         worker.decoder = Some(decoder);
         worker.expects_handle = partial && !worker.received.is_empty();
+        if worker.is_resynchronising && !partial {
+            // The frame that it belongs to was begun under the old primary.
+            worker.received.clear();
+        }
         if fault.is_none() && !worker.received.is_empty() && !partial {
             return Some(NOT_CLAIMED.into());
         }
@@ -88,6 +92,8 @@ impl Traffic {
             }
             let frame = match wire::parse(line) {
                 Ok(frame) => frame,
+                // Its beginning was read by the old primary.
+                Err(_) if self.is_resynchronising(number) => continue,
                 Err(error) => return Some(error.to_string()),
             };
             if let Some(fault) = self.handle_frame(number, frame) {
@@ -112,6 +118,10 @@ impl Traffic {
             None => return false,
         }
         true
+    }
+
+    fn is_resynchronising(&self, number: usize) -> bool {
+        self.workers.get(number).is_some_and(|worker| worker.is_resynchronising)
     }
 
     fn handle_frame(&mut self, number: usize, frame: Inbound<'_>) -> Option<String> {
@@ -157,6 +167,10 @@ impl Traffic {
 
     fn on_handle_ack(&mut self, number: usize) {
         let Some(worker) = self.workers.get_mut(number) else { return };
+        if worker.fence.is_some() {
+            // For a frame of the old primary, or for the fence, whose answer says more.
+            return;
+        }
         if let Some(HandleFrame::Socket { seq, .. }) = worker.handles.pop_front() {
             worker.out.ledger.peer_read(seq);
         }
@@ -179,6 +193,9 @@ impl Traffic {
     /// socket is sent again.
     fn on_handle_nack(&mut self, number: usize) {
         let Some(worker) = self.workers.get_mut(number) else { return };
+        if worker.fence.is_some() {
+            return self.on_fence_refused(number);
+        }
         match worker.handles.pop_front() {
             Some(HandleFrame::Connection(seq)) => self.on_answer(number, seq, false),
             Some(HandleFrame::Socket { seq, ack, listener, tries }) => {
@@ -260,12 +277,14 @@ impl Traffic {
     }
 
     fn end_channel(&mut self, number: usize, standing: Standing) -> Option<InstanceId> {
+        self.drop_worker_end(number);
         let worker = self.workers.get_mut(number)?;
         worker.standing = standing;
+        worker.fence = None;
         worker.received.clear();
         worker.decoder = None;
-        worker.worker_end = None;
         worker.out.close();
+        self.stash.remove(&format!("channel/{}", worker.label));
         // It was added when the worker was attached; should it be gone, nothing is lost.
         drop(self.poller.remove(worker.out.socket()));
         Some(worker.place.instance)

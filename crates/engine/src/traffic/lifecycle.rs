@@ -32,6 +32,9 @@ impl Traffic {
                 Order::CloseDoors(app) => self.close_doors(app),
                 Order::CloseListeners(app) => self.close_listeners(app),
                 Order::RetireSlot(app, slot) => self.retire_slot(app, slot),
+                Order::TakeOver(bequest) => self.take_over(bequest),
+                Order::Reconcile(wanted) => self.reconcile(&wanted),
+                Order::Restash(stash) => self.restash(stash.0),
                 Order::Stop => self.stopping = true,
             }
         }
@@ -41,11 +44,18 @@ impl Traffic {
         let app = attachment.place.app;
         self.apps.entry(app).or_insert_with(|| App::new(&attachment.spec));
         let number = self.workers.vacant();
-        let worker = Worker::new(attachment, self.recall);
+        let is_heir = attachment.is_heir;
+        let worker = Worker::new(attachment, self.first_seq);
         let added = self.poller.add(worker.out.socket(), Token::Channel(number).encode(), Interest::READ);
         self.workers.insert(number, worker);
         if let Err(error) = added {
-            self.condemn(number, &format!("its channel cannot be watched: {error}"));
+            return self.condemn(number, &format!("its channel cannot be watched: {error}"));
+        }
+        if !self.recall {
+            self.drop_worker_end(number);
+        }
+        if is_heir {
+            self.receive_heir(number);
         }
     }
 
@@ -90,7 +100,7 @@ impl Traffic {
     pub(super) fn on_all_answered(&mut self, number: usize) {
         let Some(worker) = self.workers.get(number) else { return };
         let instance = worker.place.instance;
-        if worker.unanswered.is_empty() && worker.standing != Standing::Open {
+        if worker.unanswered.is_empty() && worker.fence.is_none() && worker.standing != Standing::Open {
             // Without a connection in its life there is nothing to be gracious about, unless it accepts itself.
             let accepts_itself = worker.registered.iter().any(|it| self.is_lent(*it));
             let since = if accepts_itself { self.now } else { worker.last_answer };
@@ -111,8 +121,8 @@ impl Traffic {
         let Some(number) = self.worker_of(instance) else { return };
         let Some(worker) = self.workers.get_mut(number) else { return };
         // The timer may be left from an earlier withdrawal that was taken back.
-        if !worker.unanswered.is_empty() || worker.standing == Standing::Open || worker.grace_until > self.now
-        {
+        let owes = !worker.unanswered.is_empty() || worker.fence.is_some();
+        if owes || worker.standing == Standing::Open || worker.grace_until > self.now {
             return;
         }
         if worker.standing == Standing::Withdrawing {
@@ -134,23 +144,25 @@ impl Traffic {
             }
             Standing::Leaving | Standing::Condemned | Standing::Ended => return,
         }
-        // While a duplicate of the worker's end is open, its closing the channel would not be seen.
-        worker.worker_end = None;
         let seq = worker.take_seq();
         wire::disconnect(&mut lines, seq);
+        self.drop_worker_end(number);
         self.exclude(number);
+        // It must not be told twice: Node fails at the second time.
+        self.keep_uses(number);
         self.send_to(number, &lines);
     }
 
     pub(super) fn on_departing(&mut self, number: usize, seq: u64) {
         self.exclude(number);
         let Some(worker) = self.workers.get_mut(number) else { return };
-        worker.worker_end = None;
         worker.standing = Standing::Leaving;
         let instance = worker.place.instance;
         let own = worker.take_seq();
         let mut line = Vec::new();
         wire::ack(&mut line, own, seq);
+        self.drop_worker_end(number);
+        self.keep_uses(number);
         self.send_to(number, &line);
         self.refresh_all_of(number);
         self.tell_from(number, News::Fact(Event::Departing { instance }));
@@ -161,14 +173,13 @@ impl Traffic {
         let Some(number) = self.worker_of(instance) else {
             return self.tell(News::Detached(instance));
         };
-        if let Some(worker) = self.workers.get_mut(number) {
-            worker.worker_end = None;
-        }
+        self.drop_worker_end(number);
         self.read_what_is_left(number);
         self.exclude(number);
         // Nothing is given to it any more: it is at its end for all that look.
         if let Some(worker) = self.workers.get_mut(number) {
             worker.standing = Standing::Ended;
+            worker.fence = None;
         }
         self.take_all_back(number);
         let Some(worker) = self.workers.remove(number) else { return };
@@ -180,6 +191,7 @@ impl Traffic {
             }
             self.refresh_group(listener);
         }
+        self.settle_stranded(worker.place.app);
         self.tell(News::Detached(instance));
     }
 
@@ -216,7 +228,7 @@ impl Traffic {
         self.apps.remove(&app);
     }
 
-    fn retire_slot(&mut self, app: AppId, slot: Slot) {
+    pub(super) fn retire_slot(&mut self, app: AppId, slot: Slot) {
         for number in self.listeners.of_app(app) {
             let Some(listener) = self.listeners.get_mut(number) else { continue };
             let Socket::Kernel(group) = &mut listener.socket else { continue };
@@ -225,6 +237,7 @@ impl Traffic {
             if is_empty && listener.returned.is_empty() {
                 self.close_listener(number);
             } else {
+                self.keep_group(number);
                 self.refresh_group(number);
                 self.pump(number);
             }

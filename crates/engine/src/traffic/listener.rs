@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use oxherd_core::AppId;
-use oxherd_os::Poller;
+use oxherd_os::{Poller, socket};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::traffic::group::Group;
@@ -106,11 +106,17 @@ impl Listener {
 
     /// Closes the socket, and takes a socket's file away. Idempotent, so that nobody else's file is taken.
     pub(crate) fn shut(&mut self, poller: &Poller) {
-        let socket = std::mem::replace(&mut self.socket, Socket::Closed);
-        match &socket {
+        let closing = std::mem::replace(&mut self.socket, Socket::Closed);
+        match &closing {
             // A descendant of a worker may hold a copy open, which would be reported for ever.
-            Socket::Kernel(group) => group.forget(poller),
-            Socket::Handoff(_) | Socket::Shared(_) | Socket::Udp(_) => {}
+            Socket::Kernel(group) => {
+                group.forget(poller);
+                group.members().iter().for_each(|member| socket::stop_listening(&member.source.fd));
+            }
+            // Whoever else holds a copy, nobody gets in from here on, and the address is free.
+            Socket::Handoff(source) => socket::stop_listening(&source.fd),
+            Socket::Shared(fd) => socket::stop_listening(fd),
+            Socket::Udp(_) => {}
             Socket::Closed => return,
         }
         if self.identity.address_type == AddressType::Path
@@ -151,6 +157,17 @@ impl Listeners {
     pub(crate) fn push(&mut self, listener: Listener) {
         self.places.insert(self.next, listener);
         self.next += 1;
+    }
+
+    /// One that another primary had under this number.
+    pub(crate) fn restore(&mut self, number: usize, listener: Listener) {
+        self.places.insert(number, listener);
+        self.next = self.next.max(number + 1);
+    }
+
+    /// New ones get this number at least.
+    pub(crate) fn start_at(&mut self, number: usize) {
+        self.next = self.next.max(number);
     }
 
     pub(crate) fn get(&self, number: usize) -> Option<&Listener> {

@@ -9,6 +9,7 @@ mod channel;
 mod doors;
 mod group;
 mod inbox;
+mod keep;
 mod lifecycle;
 mod listener;
 mod orders;
@@ -17,6 +18,7 @@ mod query;
 mod recall;
 mod reply;
 mod stall;
+mod takeover;
 mod timers;
 mod worker;
 
@@ -27,13 +29,16 @@ use std::thread::JoinHandle;
 use oxherd_core::{AppId, InstanceId};
 use oxherd_os::{Alarm, Events, Interest, Poller, clock};
 
+use crate::host::Stash;
 use crate::link::{Reader, Writer, link};
 use crate::traffic::apps::App;
 use crate::traffic::listener::Listeners;
+use crate::traffic::takeover::Leftovers;
 use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
-pub(crate) use orders::{Attachment, Counters, News, Order};
+pub(crate) use keep::{lists_listeners, uses_of};
+pub(crate) use orders::{Attachment, Bequest, Counters, NewStash, News, Order};
 
 const WAKER: u64 = 0;
 const ALARM: u64 = 1;
@@ -50,10 +55,10 @@ pub(crate) struct TrafficHandle {
 }
 
 impl TrafficHandle {
-    pub(crate) fn start(recall: bool) -> io::Result<Self> {
+    pub(crate) fn start(recall: bool, stash: Box<dyn Stash>) -> io::Result<Self> {
         let (orders, order_reader) = link()?;
         let (news_writer, news) = link()?;
-        let traffic = Traffic::new(order_reader, news_writer.clone(), recall)?;
+        let traffic = Traffic::new(order_reader, news_writer.clone(), recall, stash)?;
         let work = move || {
             let _obituary = Obituary(news_writer);
             traffic.run();
@@ -128,6 +133,10 @@ pub(crate) struct Traffic {
     listeners: Listeners,
     timers: Timers,
     alarm: Alarm,
+    stash: Box<dyn Stash>,
+    leftovers: Leftovers,
+    /// The number of the first frame to each worker.
+    first_seq: u64,
     recall: bool,
     recall_armed: bool,
     /// Monotonic milliseconds, read once per turn of the loop.
@@ -143,7 +152,12 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    fn new(orders: Reader<Order>, news: Writer<News>, recall: bool) -> io::Result<Self> {
+    fn new(
+        orders: Reader<Order>,
+        news: Writer<News>,
+        recall: bool,
+        stash: Box<dyn Stash>,
+    ) -> io::Result<Self> {
         let poller = Poller::new()?;
         let alarm = Alarm::new()?;
         poller.add(orders.waker(), Token::Orders.encode(), Interest::READ)?;
@@ -157,6 +171,9 @@ impl Traffic {
             listeners: Listeners::default(),
             timers: Timers::default(),
             alarm,
+            stash,
+            leftovers: Leftovers::default(),
+            first_seq: 0,
             recall,
             recall_armed: false,
             now: clock::monotonic_millis(),

@@ -1,12 +1,15 @@
 //! What control tells traffic and what traffic tells control. Data only.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oxherd_core::{AppId, AppSpec, Event, InstanceId, Parting, Place, Slot};
-use oxherd_os::ChannelEnds;
 
 use crate::Alert;
+use crate::host::{Entry, Stash};
 
 /// From control to traffic.
 #[derive(Debug)]
@@ -27,6 +30,12 @@ pub(crate) enum Order {
     CloseListeners(AppId),
     /// A slot is gone.
     RetireSlot(AppId, Slot),
+    /// Take over what another primary left, before any worker of it is attached.
+    TakeOver(Bequest),
+    /// Compare the listeners with what there should be: the apps with their slots.
+    Reconcile(BTreeMap<AppId, BTreeSet<Slot>>),
+    /// Put everything that is to outlive this primary into another stash.
+    Restash(NewStash),
     /// End the thread.
     Stop,
 }
@@ -35,10 +44,37 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) place: Place,
+    /// As its environment carries it.
+    pub(crate) label: String,
     pub(crate) spec: Arc<AppSpec>,
     pub(crate) pid: u32,
-    pub(crate) ends: ChannelEnds,
+    /// The primary's end.
+    pub(crate) channel: OwnedFd,
+    /// A duplicate of the worker's end.
+    pub(crate) worker_end: Option<OwnedFd>,
     pub(crate) counters: Arc<Counters>,
+    /// It outlived the primary that started it.
+    pub(crate) is_heir: bool,
+}
+
+/// What traffic takes over from the primary before.
+#[derive(Debug)]
+pub(crate) struct Bequest {
+    /// How many primaries there were.
+    pub(crate) starts: u32,
+    /// What was in the stash.
+    pub(crate) entries: Vec<Entry>,
+    /// Connections that the primary held when it ended.
+    pub(crate) connections: Vec<OwnedFd>,
+}
+
+/// A stash in place of the one that is lost.
+pub(crate) struct NewStash(pub(crate) Box<dyn Stash>);
+
+impl fmt::Debug for NewStash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewStash")
+    }
 }
 
 /// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for

@@ -101,12 +101,19 @@ impl Traffic {
 
     pub(in crate::traffic) fn close_listener(&mut self, number: usize) {
         let Some(mut listener) = self.listeners.remove(number) else { return };
+        let members = match &listener.socket {
+            Socket::Kernel(group) => group.members().iter().map(|member| member.number).collect(),
+            Socket::Handoff(_) | Socket::Shared(_) | Socket::Udp(_) | Socket::Closed => Vec::new(),
+        };
         listener.shut(&self.poller);
-        let users: Vec<usize> = self.workers.iter().map(|(user, _)| user).collect();
+        self.unkeep_listener(number, &members);
+        let users: Vec<usize> =
+            self.workers.iter().filter(|(_, it)| it.registered.contains(&number)).map(|(user, _)| user).collect();
         for user in users {
             if let Some(worker) = self.workers.get_mut(user) {
                 worker.registered.retain(|it| *it != number);
             }
+            self.keep_uses(user);
         }
     }
 
@@ -126,6 +133,7 @@ impl Traffic {
             paused_until: 0,
             identity,
         });
+        self.keep_listener(number);
         Ok(number)
     }
 

@@ -18,9 +18,11 @@ impl Traffic {
     /// Replies to a query with a listener that is there.
     pub(super) fn lend(&mut self, number: usize, listener: usize, query: Query) {
         let Some(it) = self.listeners.get_mut(listener) else { return };
-        if it.data.is_none() {
+        if it.data.is_none() && query.data.is_some() {
             it.data = query.data;
+            self.keep_listener(listener);
         }
+        let Some(it) = self.listeners.get_mut(listener) else { return };
         let is_lent = if it.is_handoff() {
             self.reply_round_robin(number, listener, query.seq);
             true
@@ -35,6 +37,7 @@ impl Traffic {
         {
             worker.registered.push(listener);
         }
+        self.keep_uses(number);
         self.refresh_group(listener);
         self.pump(listener);
     }
@@ -129,6 +132,7 @@ impl Traffic {
         if let Some(Socket::Kernel(group)) = self.listeners.get_mut(listener).map(|it| &mut it.socket) {
             group.give_back(instance);
         }
+        self.keep_uses(number);
         self.refresh_group(listener);
     }
 }

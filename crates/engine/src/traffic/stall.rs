@@ -75,6 +75,7 @@ impl Worker {
             Attention::Awake => None,
             Attention::Suspect { since } => Some(since + STALL_MS),
         };
-        [silent, blocked, suspect].into_iter().flatten().min()
+        let fenced = self.fence.map(|fence| fence.since + STALL_MS);
+        [silent, blocked, suspect, fenced].into_iter().flatten().min()
     }
 }

@@ -14,10 +14,18 @@ use crate::traffic::orders::{Attachment, Counters};
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) place: Place,
+    /// As its environment carries it.
+    pub(crate) label: String,
     pub(crate) pid: u32,
     pub(crate) out: Outgoing,
     /// The duplicate of the worker's own end, while connections may be taken back.
     pub(crate) worker_end: Option<OwnedFd>,
+    /// The stash has a duplicate too.
+    pub(crate) is_end_stashed: bool,
+    /// It outlived its primary: what it owes that one is not answered yet.
+    pub(crate) fence: Option<Fence>,
+    /// The old primary may have read the beginning of its frame, or a descriptor that belongs to one.
+    pub(crate) is_resynchronising: bool,
     /// Taken out while its lines are looked at.
     pub(crate) decoder: Option<Decoder>,
     /// Received descriptors that no frame has claimed yet.
@@ -70,6 +78,14 @@ pub(crate) struct Handed {
     pub(crate) at: u64,
     /// How many workers have refused it.
     pub(crate) refusals: u32,
+}
+
+/// A connection that the worker refuses, behind everything that another primary had sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) seq: u64,
+    pub(crate) since: u64,
+    pub(crate) tries: u32,
 }
 
 /// How far a worker's channel is in its life.
@@ -125,17 +141,21 @@ impl Talk {
 }
 
 impl Worker {
-    pub(crate) fn new(attachment: Attachment, recall: bool) -> Self {
-        let Attachment { place, spec, pid, ends, counters } = attachment;
+    pub(crate) fn new(attachment: Attachment, first_seq: u64) -> Self {
+        let Attachment { place, label, spec, pid, channel, worker_end, counters, is_heir: _ } = attachment;
         Self {
             place,
+            label,
             pid,
-            out: Outgoing::new(ends.primary),
-            worker_end: recall.then_some(ends.worker),
+            out: Outgoing::new(channel),
+            is_end_stashed: worker_end.is_some(),
+            worker_end,
+            fence: None,
+            is_resynchronising: false,
             decoder: Some(Decoder::new(spec.max_message)),
             received: VecDeque::new(),
             expects_handle: false,
-            next_seq: 0,
+            next_seq: first_seq,
             handles: VecDeque::new(),
             unanswered: VecDeque::new(),
             registered: Vec::new(),
@@ -164,6 +184,7 @@ impl Worker {
     pub(crate) fn may_take(&self, listener: usize) -> bool {
         self.standing == Standing::Open
             && self.attention == Attention::Awake
+            && self.fence.is_none()
             && self.out.takes_handles()
             && self.registered.contains(&listener)
     }

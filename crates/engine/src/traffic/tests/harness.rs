@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oxherd_core::{AppId, AppSpec, Distribution, Event, Generation, InstanceId, Place, Slot};
-use oxherd_os::{ChannelEnds, Events, fdpass};
+use oxherd_os::{Events, fdpass};
 
+use super::keeper::MemoryStash;
+use crate::host::NoStash;
 use crate::link::{Reader, Writer, link};
 use crate::traffic::orders::{Attachment, Counters, News, Order};
 use crate::traffic::{EVENTS_PER_WAIT, Traffic};
@@ -47,10 +49,23 @@ impl Herd {
     }
 
     fn with(recall: bool) -> Self {
+        Self::made(recall, None)
+    }
+
+    /// One that keeps what is to outlive it.
+    pub(super) fn kept(stash: &MemoryStash) -> Self {
+        Self::made(true, Some(stash.clone()))
+    }
+
+    fn made(recall: bool, stash: Option<MemoryStash>) -> Self {
+        let stash: Box<dyn crate::host::Stash> = match stash {
+            Some(stash) => Box::new(stash),
+            None => Box::new(NoStash),
+        };
         let (orders, reader) = link().unwrap();
         let (writer, news) = link().unwrap();
         Self {
-            traffic: Traffic::new(reader, writer, recall).unwrap(),
+            traffic: Traffic::new(reader, writer, recall, stash).unwrap(),
             orders,
             news,
             events: Events::with_capacity(EVENTS_PER_WAIT),
@@ -113,14 +128,16 @@ impl Herd {
         self.instances += 1;
         let instance = InstanceId { starts: 0, number: self.instances };
         let place = Place { app: APP, slot: Slot(slot), generation: Generation(1), instance };
-        let ends = ChannelEnds { primary: primary.into(), worker: worker.try_clone().unwrap().into() };
         let counters = Arc::new(Counters::default());
         self.order(Order::Attach(Attachment {
             place,
+            label: label_of(place),
             spec: Arc::new(self.spec.clone()),
-            pid: 10_000 + self.instances,
-            ends,
+            pid: NOBODY + self.instances,
+            channel: primary.into(),
+            worker_end: Some(worker.try_clone().unwrap().into()),
             counters: Arc::clone(&counters),
+            is_heir: false,
         }));
         Worker {
             place,
@@ -168,6 +185,13 @@ impl Herd {
         let of = worker.place.instance;
         assert!(self.told.iter().any(|news| matches!(news, News::Detached(it) if *it == of)));
     }
+}
+
+/// No process has such a number (`PID_MAX_LIMIT` is 2^22).
+const NOBODY: u32 = 1 << 24;
+
+pub(super) fn label_of(place: Place) -> String {
+    format!("test/{}", oxherd_core::Label(place))
 }
 
 /// A scripted worker: the far end of a channel.

@@ -2,6 +2,7 @@
 //! clients, and time that only moves when a test says so.
 
 mod harness;
+mod keeper;
 
 mod answers;
 mod channel;
@@ -15,5 +16,6 @@ mod recall;
 mod routing;
 mod shortage;
 mod stall;
+mod takeover;
 mod tokens;
 mod withdraw;

@@ -6,7 +6,7 @@ use super::harness::Herd;
 fn by_id_by_pid_and_to_all_others() {
     let mut herd = Herd::new();
     let mut workers: Vec<_> = (0..3).map(|slot| herd.attach(slot)).collect();
-    for (target, receivers) in [("2", &[1][..]), ("10003", &[2]), ("\"all\"", &[1, 2]), ("77", &[])] {
+    for (target, receivers) in [("2", &[1][..]), ("16777219", &[2]), ("\"all\"", &[1, 2]), ("77", &[])] {
         workers[0].say(&format!(r#"{{"targetWorker":{target},"data":"\ud800"}}"#));
         herd.settle();
         for (at, worker) in workers.iter_mut().enumerate() {

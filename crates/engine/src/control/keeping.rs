@@ -1,0 +1,86 @@
+//! What is kept for whoever comes after this primary: when the fleet's image is written, and when the desired
+//! state is told.
+
+use std::time::{Duration, Instant};
+
+use oxherd_core::{Moment, Notice, Span};
+
+use crate::control::{Control, now};
+
+/// The core goes on from an image that is at most 16 actions old; half of that is left as a margin.
+const MAX_ACTIONS_BEHIND: u32 = 8;
+/// Writing images may take one part in so many of the control thread's time.
+const SHARE: u32 = 10;
+
+/// How far the kept image is behind.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// Something has happened since.
+    dirty: bool,
+    actions: u32,
+    /// Before this moment none is written again, unless too many actions have passed.
+    rest_until: Option<Moment>,
+    /// What is wanted may have changed.
+    desired: bool,
+}
+
+impl Keeping {
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    pub(super) fn touch_desired(&mut self) {
+        self.desired = true;
+    }
+
+    /// News that comes with a change of what is wanted.
+    pub(super) fn note(&mut self, notice: &Notice) {
+        self.desired |= matches!(
+            notice,
+            Notice::Changed { .. } | Notice::ReloadDone { .. } | Notice::Deleted { .. } | Notice::Stopped { .. }
+        );
+    }
+
+    /// When the next image is to be written, if one is wanted.
+    pub(super) fn due(&self) -> Option<Moment> {
+        self.rest_until.filter(|_| self.dirty)
+    }
+}
+
+impl Control<'_> {
+    /// Called when a turn of the loop is done: keeps what has changed.
+    pub(super) fn keep(&mut self) {
+        if std::mem::take(&mut self.keeping.desired) && self.observer.wants_desired() {
+            self.observer.desired(self.fleet.desired());
+        }
+        let rests = self.keeping.rest_until.is_some_and(|until| until > now());
+        if self.keeping.dirty && !rests {
+            self.keep_now();
+        }
+    }
+
+    /// Called after each action: one turn may carry out hundreds.
+    pub(super) fn keep_in_between(&mut self) {
+        self.keeping.actions += 1;
+        if self.keeping.actions >= MAX_ACTIONS_BEHIND {
+            self.keep_now();
+        }
+    }
+
+    pub(super) fn keep_now(&mut self) {
+        self.keeping.dirty = false;
+        self.keeping.actions = 0;
+        if self.host.ties_workers() {
+            return;
+        }
+        let start = Instant::now();
+        self.host.keep_image(&self.fleet.image());
+        self.keeping.rest_until = rest(start.elapsed()).map(|rest| now() + rest);
+    }
+}
+
+/// How long to leave it after writing an image took so long.
+fn rest(took: Duration) -> Option<Span> {
+    let millis = u64::try_from((took * SHARE).as_millis()).unwrap_or(u64::MAX);
+    (millis > 0).then(|| Span::from_millis(millis))
+}

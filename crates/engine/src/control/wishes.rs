@@ -1,0 +1,39 @@
+//! Wishes from other threads: each is answered once what it changed is kept.
+
+use oxherd_core::{ChangeId, Refusal, Request};
+
+use crate::control::{Control, now};
+use crate::handle::{Survey, Wish};
+
+impl Control<'_> {
+    pub(super) fn on_wishes(&mut self) {
+        for wish in self.wishes.take() {
+            match wish {
+                Wish::Request(request, reply) => reply(self.on_request(request)),
+                Wish::Survey(asked, reply) => reply(self.survey(&asked)),
+                Wish::Upgrade(program, reply) => {
+                    self.keep_now();
+                    reply(self.host.upgrade(program.as_deref()));
+                }
+            }
+        }
+    }
+
+    /// What was accepted is kept before anybody hears of it: a primary that ends here has not promised in vain.
+    fn on_request(&mut self, request: Request) -> Result<ChangeId, Refusal> {
+        let change = self.fleet.handle_request(request, now())?;
+        self.keeping.touch_desired();
+        self.keep_now();
+        self.carry_out();
+        self.keeping.touch();
+        Ok(change)
+    }
+
+    fn survey(&self, asked: &[ChangeId]) -> Survey {
+        let now = now();
+        let status = self.fleet.status(now);
+        let specs = status.apps.iter().filter_map(|app| Some((app.app, self.fleet.spec(app.app)?.clone()))).collect();
+        let pending = asked.iter().copied().filter(|change| self.fleet.is_pending(*change)).collect();
+        Survey { report: self.make_report(now), status, specs, last_change: self.fleet.last_change(), pending }
+    }
+}

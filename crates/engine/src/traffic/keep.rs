@@ -1,0 +1,237 @@
+//! What of the traffic outlives the primary: listeners, groups, and which worker uses what, as entries of the
+//! stash. It writes and reads records; what is done with them is `takeover`.
+//!
+//! An entry is put before anybody can rely on it, and only then: a listener before a worker is told of it, what a
+//! worker uses after it was told.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use oxherd_core::{InstanceId, Slot};
+use oxherd_wire::AddressType;
+use serde::{Deserialize, Serialize};
+
+use crate::host::Stash;
+use crate::traffic::Traffic;
+use crate::traffic::listener::{Identity, Listener, Socket};
+use crate::traffic::worker::Standing;
+
+const LISTENER: &str = "listener/";
+const MEMBER: &str = "member/";
+const USES: &str = "uses/";
+
+/// The record of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListenerRecord {
+    pub(super) app: u32,
+    pub(super) address_type: Family,
+    pub(super) address: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) v6_only: bool,
+    pub(super) index: Option<u64>,
+    pub(super) key: String,
+    pub(super) sockname: Option<SocketAddr>,
+    pub(super) shown: String,
+    pub(super) data: Option<Vec<u8>>,
+    pub(super) kind: Kind,
+}
+
+/// What a listener is made of. The descriptor rides on the entry, but for a group, whose members have entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Handoff,
+    Shared,
+    Udp,
+    Kernel { address: SocketAddr, v6_only: Option<bool>, backlog: i32 },
+}
+
+/// The address types that can be listened on, as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Family {
+    V4,
+    V6,
+    Path,
+    Udp4,
+    Udp6,
+}
+
+/// The record of a group's member. Its place in the kernel's order rides along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MemberRecord {
+    pub(super) slot: Slot,
+    pub(super) index: usize,
+    pub(super) owner: Option<InstanceId>,
+}
+
+/// What a worker uses, and whether it was told to leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UsesRecord {
+    pub(super) listeners: Vec<usize>,
+    pub(super) leaving: bool,
+}
+
+/// Whose record of uses this entry is.
+pub(crate) fn uses_of(name: &str) -> Option<&str> {
+    name.strip_prefix(USES)
+}
+
+/// Whether a worker's record of uses names a listener.
+pub(crate) fn lists_listeners(meta: &[u8]) -> bool {
+    read::<UsesRecord>(meta).is_some_and(|uses| !uses.listeners.is_empty())
+}
+
+/// The number in a listener's entry name.
+pub(super) fn listener_number(name: &str) -> Option<usize> {
+    name.strip_prefix(LISTENER)?.parse().ok()
+}
+
+/// The listener's and the member's numbers in a member's entry name.
+pub(super) fn member_numbers(name: &str) -> Option<(usize, usize)> {
+    let (listener, member) = name.strip_prefix(MEMBER)?.split_once('/')?;
+    Some((listener.parse().ok()?, member.parse().ok()?))
+}
+
+/// What an entry says, if it is of this build's shape.
+pub(super) fn read<T: for<'de> Deserialize<'de>>(meta: &[u8]) -> Option<T> {
+    serde_json::from_slice(meta).ok()
+}
+
+fn write<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records have string keys and nothing that fails")
+}
+
+impl Traffic {
+    /// The listener is there: so it is for whoever comes after.
+    pub(super) fn keep_listener(&mut self, number: usize) {
+        let Some(listener) = self.listeners.get(number) else { return };
+        let Some(record) = ListenerRecord::of(listener) else { return };
+        let fd = match &listener.socket {
+            Socket::Handoff(source) => Some(source.fd.as_fd()),
+            Socket::Shared(fd) | Socket::Udp(fd) => Some(fd.as_fd()),
+            Socket::Kernel(_) | Socket::Closed => None,
+        };
+        self.stash.put(&format!("{LISTENER}{number}"), &write(&record), fd);
+        self.keep_group(number);
+    }
+
+    /// Puts what has changed of a group's members.
+    pub(super) fn keep_group(&mut self, number: usize) {
+        let Some(Socket::Kernel(group)) = self.listeners.get_mut(number).map(|it| &mut it.socket) else { return };
+        for gone in group.take_gone() {
+            self.stash.remove(&format!("{MEMBER}{number}/{gone}"));
+        }
+        for (index, member) in group.members_mut().iter_mut().enumerate() {
+            let record = MemberRecord { slot: member.slot, index, owner: member.owner };
+            if member.kept.as_ref() != Some(&record) {
+                let name = format!("{MEMBER}{number}/{}", member.number);
+                self.stash.put(&name, &write(&record), Some(member.source.fd.as_fd()));
+                member.kept = Some(record);
+            }
+        }
+    }
+
+    /// The listener is closed for good.
+    pub(super) fn unkeep_listener(&mut self, number: usize, members: &[usize]) {
+        unkeep(&mut *self.stash, number, members);
+    }
+
+    /// What a worker uses has changed.
+    pub(super) fn keep_uses(&mut self, worker: usize) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        let record = UsesRecord {
+            listeners: worker.registered.clone(),
+            leaving: matches!(worker.standing, Standing::Leaving),
+        };
+        self.stash.put(&format!("{USES}{}", worker.label), &write(&record), None);
+    }
+
+    /// The primary's hold on the worker's own end is given up, here and in the stash: while it is open anywhere,
+    /// the worker's closing of the channel does not show.
+    pub(super) fn drop_worker_end(&mut self, worker: usize) {
+        let Some(worker) = self.workers.get_mut(worker) else { return };
+        if worker.worker_end.take().is_some() || worker.is_end_stashed {
+            worker.is_end_stashed = false;
+            self.stash.remove(&format!("worker-end/{}", worker.label));
+        }
+    }
+
+    /// Everything again, for a stash that has nothing yet.
+    pub(super) fn restash(&mut self, stash: Box<dyn Stash>) {
+        self.stash = stash;
+        let listeners: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();
+        for number in listeners {
+            if let Some(Socket::Kernel(group)) = self.listeners.get_mut(number).map(|it| &mut it.socket) {
+                group.members_mut().iter_mut().for_each(|member| member.kept = None);
+            }
+            self.keep_listener(number);
+        }
+        let workers: Vec<usize> = self.workers.iter().map(|(number, _)| number).collect();
+        for number in workers {
+            self.keep_uses(number);
+            let Some(worker) = self.workers.get(number) else { continue };
+            if worker.is_listening_to_us() {
+                self.stash.put(&format!("channel/{}", worker.label), b"", Some(worker.out.socket()));
+            }
+            if let Some(end) = &worker.worker_end {
+                self.stash.put(&format!("worker-end/{}", worker.label), b"", Some(end.as_fd()));
+            }
+        }
+    }
+}
+
+fn unkeep(stash: &mut dyn Stash, number: usize, members: &[usize]) {
+    stash.remove(&format!("{LISTENER}{number}"));
+    members.iter().for_each(|member| stash.remove(&format!("{MEMBER}{number}/{member}")));
+}
+
+impl ListenerRecord {
+    /// Nothing for one that is closed.
+    fn of(listener: &Listener) -> Option<Self> {
+        let kind = match &listener.socket {
+            Socket::Handoff(_) => Kind::Handoff,
+            Socket::Shared(_) => Kind::Shared,
+            Socket::Udp(_) => Kind::Udp,
+            Socket::Kernel(group) => group.kind(),
+            Socket::Closed => return None,
+        };
+        let Identity { app, address_type, address, port, v6_only, index } = &listener.identity;
+        Some(Self {
+            app: app.0,
+            address_type: Family::of(*address_type)?,
+            address: address.clone(),
+            port: *port,
+            v6_only: *v6_only,
+            index: *index,
+            key: listener.key.clone(),
+            sockname: listener.sockname,
+            shown: listener.address.clone(),
+            data: listener.data.clone(),
+            kind,
+        })
+    }
+}
+
+impl Family {
+    fn of(address_type: AddressType) -> Option<Self> {
+        match address_type {
+            AddressType::V4 => Some(Self::V4),
+            AddressType::V6 => Some(Self::V6),
+            AddressType::Path => Some(Self::Path),
+            AddressType::Udp4 => Some(Self::Udp4),
+            AddressType::Udp6 => Some(Self::Udp6),
+            AddressType::Fd => None,
+        }
+    }
+
+    pub(super) fn address_type(self) -> AddressType {
+        match self {
+            Self::V4 => AddressType::V4,
+            Self::V6 => AddressType::V6,
+            Self::Path => AddressType::Path,
+            Self::Udp4 => AddressType::Udp4,
+            Self::Udp6 => AddressType::Udp6,
+        }
+    }
+}
