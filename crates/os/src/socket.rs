@@ -172,6 +172,12 @@ pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
     Ok(accept_with(listener, BORN)?)
 }
 
+/// Ends the listening of a socket for all who hold a copy of it, as closing the last copy would: who waits is
+/// reset, and the address is free for others. Errors mean that it does not listen.
+pub fn stop_listening(socket: impl AsFd) {
+    let _not_listening = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
 /// What the socket is bound to.
 pub fn local_addr(socket: impl AsFd) -> io::Result<LocalAddr> {
     let address = getsockname(socket)?;
