@@ -16,6 +16,8 @@ compile_error!("oxherd-os supports x86-64 and aarch64 only");
 pub mod alarm;
 pub mod cgroup;
 pub mod clock;
+pub mod detach;
+pub mod exit_watch;
 pub mod fdpass;
 pub mod files;
 pub mod host;
@@ -25,16 +27,20 @@ pub mod packet;
 pub mod poller;
 pub mod proc;
 pub mod reexec;
+pub mod rescue;
+pub mod shared;
 pub mod signals;
 pub mod socket;
 pub mod steering;
 mod sys;
 
 pub use alarm::Alarm;
+pub use exit_watch::{ExitWatch, Watched};
 pub use host::{
     CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Output, SpawnError,
     SpawnSpec, Spawned,
 };
 pub use poller::{Event, Events, Interest, Poller, Waker};
+pub use shared::SharedWords;
 pub use signals::{Signals, TerminalWatch};
 pub use socket::io_errno;
