@@ -44,6 +44,11 @@ pub trait ProcessHost {
     /// Keeps the fleet's state for whoever comes after this primary.
     fn keep_image(&mut self, image: &Image);
 
+    /// Keeps a few bytes under a name, as the stash does.
+    fn keep_note(&mut self, name: &str, bytes: &[u8]) {
+        let _ = (name, bytes);
+    }
+
     /// Becomes readable when the one who holds the processes is gone.
     fn loss(&self) -> Option<BorrowedFd<'_>>;
 
@@ -164,8 +169,10 @@ impl ProcessHost for LocalHost {
     }
 
     fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure> {
-        let failure =
-            |error: oxherd_os::SpawnError| SpawnFailure { message: error.to_string(), lasting: !error.is_transient() };
+        let failure = |error: oxherd_os::SpawnError| SpawnFailure {
+            message: error.to_string(),
+            lasting: !error.is_transient(),
+        };
         self.host.spawn(spec).map_err(failure)
     }
 

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod control;
+mod counters;
 mod handle;
 pub mod host;
 mod link;

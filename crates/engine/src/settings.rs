@@ -20,8 +20,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            status_interval: Some(Duration::from_secs(30)), recall: true, signals: true, stays: false }
+        Self { status_interval: Some(Duration::from_secs(30)), recall: true, signals: true, stays: false }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The core's orders, one method each.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use oxherd_os::{Output, SpawnSpec, Spawned};
 
 use crate::control::Control;
 use crate::control::children::Process;
-use crate::traffic::{Attachment, Counters, Order};
+use crate::counters::Counters;
+use crate::traffic::{Attachment, Order};
 
 /// The channel's descriptor in the worker, as Node's own `fork` has it.
 const CHANNEL_FD: &str = "3";
@@ -38,21 +40,37 @@ impl Control<'_> {
         wanted.parent_death_signal = self.host.ties_workers();
         match self.host.spawn(&wanted) {
             Ok(Spawned { child, channel, stdout, stderr }) => {
-                let counters = Arc::new(Counters::default());
+                let (counters, counters_fd) = self.new_counters(channel.is_some());
                 let pid = child.pid;
                 let has_channel = channel.is_some();
                 self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), has_channel);
                 if let Some(ends) = channel {
                     let label = wanted.label;
                     let (channel, worker_end) = (ends.primary, Some(ends.worker));
-                    let attachment =
-                        Attachment { place, label, spec, pid, channel, worker_end, counters, is_heir: false };
-                    self.traffic.orders.send(Order::Attach(attachment));
+                    self.traffic.orders.send(Order::Attach(Attachment {
+                        place,
+                        label,
+                        spec,
+                        pid,
+                        channel,
+                        worker_end,
+                        counters,
+                        counters_fd,
+                        is_heir: false,
+                    }));
                 }
                 self.fleet.handle_event(Event::Spawned { instance }, super::now());
             }
             Err(cause) => self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now()),
         }
+    }
+
+    /// Where somebody comes after this primary, the counters go on.
+    fn new_counters(&self, has_channel: bool) -> (Arc<Counters>, Option<OwnedFd>) {
+        let shared = (has_channel && !self.host.ties_workers()).then(|| Counters::shared().ok()).flatten();
+        let (counters, fd) =
+            shared.map_or((Counters::default(), None), |(counters, fd)| (counters, Some(fd)));
+        (Arc::new(counters), fd)
     }
 
     fn order(&mut self, instance: InstanceId, order: Order) {

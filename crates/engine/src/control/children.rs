@@ -9,7 +9,8 @@ use oxherd_os::{Child, ExitStatus, Interest};
 
 use crate::control::output::Pump;
 use crate::control::{CHILDREN, Control};
-use crate::traffic::{Counters, Order};
+use crate::counters::Counters;
+use crate::traffic::Order;
 use crate::{OutputLine, Stream};
 
 /// What of a child an event is about.

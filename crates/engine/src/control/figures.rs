@@ -1,23 +1,37 @@
 //! What workers report of themselves, kept beyond their death, and the status report made of it.
 
-use oxherd_core::{AppStatus, InstanceId, InstanceStatus, Moment, Status};
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxherd_core::{AppId, AppStatus, InstanceId, InstanceStatus, Moment, Status};
 use oxherd_os::proc;
+use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
-use crate::traffic::Counters;
+use crate::counters::Counters;
+use crate::host::Entry;
 use crate::{AppReport, Report, WorkerReport};
 
+/// The entry of the totals among what is kept.
+const TOTALS: &str = "totals";
+
 /// The sums over workers that are no more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Totals {
     requests: u64,
     errors: u64,
     handed_over: u64,
 }
 
+/// The totals of all apps, and whose ends they count of those that are not forgotten yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AllTotals {
+    apps: BTreeMap<AppId, Totals>,
+    counted: BTreeSet<InstanceId>,
+}
+
 impl Totals {
     fn add(&mut self, counters: &Counters) {
-        self.requests = self.requests.saturating_add(counters.requests.get().unwrap_or(0));
+        self.requests = self.requests.saturating_add(counters.requests().get().unwrap_or(0));
         self.errors = self.errors.saturating_add(all_errors(counters).unwrap_or(0));
         self.handed_over += counters.handed_over();
     }
@@ -28,7 +42,25 @@ impl Control<'_> {
     pub(super) fn keep_totals(&mut self, instance: InstanceId) {
         if let Some(child) = self.children.get_mut(instance) {
             let counters = std::mem::take(&mut child.counters);
-            self.totals.entry(child.place.app).or_default().add(&counters);
+            self.totals.apps.entry(child.place.app).or_default().add(&counters);
+            self.totals.counted.insert(instance);
+            let living: BTreeSet<InstanceId> = self.children.iter().map(|it| it.place.instance).collect();
+            self.totals.counted.retain(|it| living.contains(it));
+            if let Ok(bytes) = serde_json::to_vec(&self.totals) {
+                self.host.keep_note(TOTALS, &bytes);
+            }
+        }
+    }
+
+    /// Whether what a worker did is in the totals.
+    pub(super) fn is_counted(&self, instance: InstanceId) -> bool {
+        self.totals.counted.contains(&instance)
+    }
+
+    /// Takes the totals over that another primary kept.
+    pub(super) fn inherit_totals(&mut self, entries: &mut Vec<Entry>) {
+        if let Some(at) = entries.iter().position(|entry| entry.name == TOTALS) {
+            self.totals = serde_json::from_slice(&entries.swap_remove(at).meta).unwrap_or_default();
         }
     }
 
@@ -47,7 +79,7 @@ impl Control<'_> {
     }
 
     fn report_app(&self, app: &AppStatus) -> AppReport {
-        let mut totals = self.totals.get(&app.app).copied().unwrap_or_default();
+        let mut totals = self.totals.apps.get(&app.app).copied().unwrap_or_default();
         let mut workers = Vec::new();
         for instance in app.slots.iter().flat_map(|slot| &slot.instances) {
             let Some(child) = self.children.get(instance.place.instance) else { continue };
@@ -73,18 +105,18 @@ fn report_worker(instance: &InstanceStatus, child: &super::children::ChildState)
         slot: instance.place.slot,
         pid,
         status: instance.status,
-        requests: counters.requests.get(),
+        requests: counters.requests().get(),
         errors: all_errors(counters),
-        connections: counters.connections.get(),
+        connections: counters.connections().get(),
         handed_over: counters.handed_over(),
         uptime: instance.uptime,
-        memory: counters.memory.get().or_else(|| proc::resident_of(pid).ok()),
+        memory: counters.memory().get().or_else(|| proc::resident_of(pid).ok()),
     }
 }
 
 /// Metrics and reports together; nothing when the worker tells of neither.
 fn all_errors(counters: &Counters) -> Option<u64> {
-    match (counters.errors.get(), counters.error_reports.get()) {
+    match (counters.errors().get(), counters.error_reports().get()) {
         (None, None) => None,
         (counted, reports) => Some(counted.unwrap_or(0).saturating_add(reports.unwrap_or(0))),
     }

@@ -37,7 +37,10 @@ impl Keeping {
     pub(super) fn note(&mut self, notice: &Notice) {
         self.desired |= matches!(
             notice,
-            Notice::Changed { .. } | Notice::ReloadDone { .. } | Notice::Deleted { .. } | Notice::Stopped { .. }
+            Notice::Changed { .. }
+                | Notice::ReloadDone { .. }
+                | Notice::Deleted { .. }
+                | Notice::Stopped { .. }
         );
     }
 

@@ -11,14 +11,13 @@ mod signals;
 mod takeover;
 mod wishes;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oxherd_core::{AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
 use oxherd_os::{Events, Interest, Poller, clock, proc};
 
 use crate::control::children::Children;
-use crate::control::figures::Totals;
+use crate::control::figures::AllTotals;
 use crate::control::keeping::Keeping;
 use crate::control::signals::SignalSource;
 use crate::handle::{Handle, Wish};
@@ -54,7 +53,7 @@ pub(crate) struct Control<'a> {
     wishing: Writer<Wish>,
     stays: bool,
     observer: &'a mut dyn Observer,
-    totals: BTreeMap<oxherd_core::AppId, Totals>,
+    totals: AllTotals,
     status_interval: Option<Span>,
     next_report: Option<Moment>,
     started: Moment,
@@ -103,7 +102,7 @@ impl<'a> Control<'a> {
             wishing,
             stays: settings.stays,
             observer,
-            totals: BTreeMap::new(),
+            totals: AllTotals::default(),
             status_interval,
             next_report: status_interval.map(|it| started + it),
             started,

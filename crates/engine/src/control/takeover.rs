@@ -1,6 +1,7 @@
 //! Taking a herd over: what another primary left becomes this one's; and the loss of who holds the processes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use oxherd_core::{
@@ -11,8 +12,9 @@ use oxherd_os::{Interest, clock};
 use crate::Alert;
 use crate::control::children::Process;
 use crate::control::{Control, LOSS, now};
+use crate::counters::Counters;
 use crate::host::{Entry, Estate, Heir, HeirRef};
-use crate::traffic::{Attachment, Bequest, Counters, NewStash, Order, uses_of};
+use crate::traffic::{Attachment, Bequest, NewStash, Order, counters_of, uses_of};
 
 /// When to look for another keeper again.
 const RENEW_EVERY: Span = Span::from_secs(1);
@@ -20,7 +22,9 @@ const RENEW_EVERY: Span = Span::from_secs(1);
 impl Control<'_> {
     /// Goes on where another primary ended; from nothing where there was none.
     pub(super) fn take_over(&mut self, estate: Estate) {
-        let Estate { starts, image, desired, children, entries, connections } = estate;
+        let Estate { starts, image, desired, children, mut entries, connections } = estate;
+        self.inherit_totals(&mut entries);
+        let mut counters = counters_in(&mut entries);
         let (known, strangers): (Vec<_>, Vec<_>) = children
             .into_iter()
             .map(|heir| (self.place_of(&heir), heir))
@@ -35,6 +39,7 @@ impl Control<'_> {
         let child = |(place, heir): &(Place, Heir)| CoreChild {
             label: Label(*place),
             ready: listening.contains(heir.child.label()),
+            born: None,
         };
         let inventory =
             Inventory { boot_id: clock::boot_id(), starts, children: known.iter().map(child).collect() };
@@ -46,13 +51,21 @@ impl Control<'_> {
             self.observer.alert(&Alert::TakenOver { workers, connections, trusted });
         }
         self.traffic.orders.send(Order::TakeOver(Bequest { starts, entries, connections }));
-        known.into_iter().for_each(|(place, heir)| self.adopt(place, heir));
+        for (place, heir) in known {
+            let counters = counters.remove(heir.child.label());
+            self.adopt(place, heir, counters);
+        }
         self.carry_out();
         self.reconcile();
         self.keep_now();
     }
 
-    fn restore(&mut self, image: Option<oxherd_core::Image>, desired: Option<Desired>, inventory: &Inventory) -> Fleet {
+    fn restore(
+        &mut self,
+        image: Option<oxherd_core::Image>,
+        desired: Option<Desired>,
+        inventory: &Inventory,
+    ) -> Fleet {
         let refused = match image.map(|image| Fleet::from_image(image, inventory, now())) {
             Some(Ok(fleet)) => return fleet,
             Some(Err(error)) => Some(error),
@@ -71,19 +84,29 @@ impl Control<'_> {
         Some(label.0)
     }
 
-    fn adopt(&mut self, place: Place, heir: Heir) {
+    fn adopt(&mut self, place: Place, heir: Heir, counters_fd: Option<OwnedFd>) {
         let Heir { child, channel, worker_end, stdout, stderr } = heir;
         let (pid, label) = (child.pid, child.label().to_owned());
-        let counters = Arc::new(Counters::default());
+        // Those of one that had ended are in the totals already.
+        let counters = counters_fd.as_ref().filter(|_| !self.is_counted(place.instance));
+        let counters = Arc::new(counters.and_then(|fd| Counters::of(fd).ok()).unwrap_or_default());
         let spec = self.fleet.spec(place.app).cloned();
         let has_channel = channel.is_some();
         self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), has_channel);
         if let Some(channel) = channel {
             // One without an app is only there to be killed.
             let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
-            let attachment =
-                Attachment { place, label, spec, pid, channel, worker_end, counters, is_heir: true };
-            self.traffic.orders.send(Order::Attach(attachment));
+            self.traffic.orders.send(Order::Attach(Attachment {
+                place,
+                label,
+                spec,
+                pid,
+                channel,
+                worker_end,
+                counters,
+                counters_fd,
+                is_heir: true,
+            }));
         }
     }
 
@@ -153,6 +176,15 @@ impl Control<'_> {
             self.ask("reload", Request::Reload { app: app.app, spec: None });
         }
     }
+}
+
+/// The counters of workers, by their labels.
+fn counters_in(entries: &mut Vec<Entry>) -> BTreeMap<String, OwnedFd> {
+    let (counters, others) =
+        std::mem::take(entries).into_iter().partition(|it: &Entry| counters_of(&it.name).is_some());
+    *entries = others;
+    let labelled = |it: Entry| Some((counters_of(&it.name)?.to_owned(), it.fd?));
+    Vec::into_iter(counters).filter_map(labelled).collect()
 }
 
 /// The labels of the workers that were lent a listener.

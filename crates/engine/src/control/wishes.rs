@@ -32,8 +32,15 @@ impl Control<'_> {
     fn survey(&self, asked: &[ChangeId]) -> Survey {
         let now = now();
         let status = self.fleet.status(now);
-        let specs = status.apps.iter().filter_map(|app| Some((app.app, self.fleet.spec(app.app)?.clone()))).collect();
+        let specs =
+            status.apps.iter().filter_map(|app| Some((app.app, self.fleet.spec(app.app)?.clone()))).collect();
         let pending = asked.iter().copied().filter(|change| self.fleet.is_pending(*change)).collect();
-        Survey { report: self.make_report(now), status, specs, last_change: self.fleet.last_change(), pending }
+        Survey {
+            report: self.make_report(now),
+            status,
+            specs,
+            last_change: self.fleet.last_change(),
+            pending,
+        }
     }
 }

@@ -213,20 +213,20 @@ impl Traffic {
         match message.convention() {
             Convention::Ready => self.tell_from(number, News::Fact(Event::Ready { instance })),
             Convention::Stats { connections, requests } => {
-                counters.connections.note(connections);
-                counters.requests.note(requests);
+                counters.connections().note(connections);
+                counters.requests().note(requests);
             }
             Convention::Metrics { requests, errors, memory_rss_bytes, .. } => {
-                counters.requests.note(requests);
-                counters.errors.note(errors);
-                counters.memory.note(memory_rss_bytes);
+                counters.requests().note(requests);
+                counters.errors().note(errors);
+                counters.memory().note(memory_rss_bytes);
             }
             Convention::Request { connections } => {
-                counters.connections.note(connections);
-                counters.requests.count_one();
+                counters.connections().note(connections);
+                counters.requests().count_one();
             }
             Convention::Error { error, stack } => {
-                counters.error_reports.count_one();
+                counters.error_reports().count_one();
                 let error = stack.filter(|stack| stack.contains(&error)).unwrap_or(error);
                 self.tell_from(number, News::Fact(Event::ErrorReported { instance, error }));
             }

@@ -19,6 +19,7 @@ use crate::traffic::worker::Standing;
 const LISTENER: &str = "listener/";
 const MEMBER: &str = "member/";
 const USES: &str = "uses/";
+const COUNTERS: &str = "counters/";
 
 /// The record of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,11 @@ pub(crate) fn uses_of(name: &str) -> Option<&str> {
     name.strip_prefix(USES)
 }
 
+/// Whose counters this entry holds.
+pub(crate) fn counters_of(name: &str) -> Option<&str> {
+    name.strip_prefix(COUNTERS)
+}
+
 /// Whether a worker's record of uses names a listener.
 pub(crate) fn lists_listeners(meta: &[u8]) -> bool {
     read::<UsesRecord>(meta).is_some_and(|uses| !uses.listeners.is_empty())
@@ -118,7 +124,9 @@ impl Traffic {
 
     /// Puts what has changed of a group's members.
     pub(super) fn keep_group(&mut self, number: usize) {
-        let Some(Socket::Kernel(group)) = self.listeners.get_mut(number).map(|it| &mut it.socket) else { return };
+        let Some(Socket::Kernel(group)) = self.listeners.get_mut(number).map(|it| &mut it.socket) else {
+            return;
+        };
         for gone in group.take_gone() {
             self.stash.remove(&format!("{MEMBER}{number}/{gone}"));
         }
@@ -147,6 +155,14 @@ impl Traffic {
         self.stash.put(&format!("{USES}{}", worker.label), &write(&record), None);
     }
 
+    /// What is counted for a worker goes on being counted.
+    pub(super) fn keep_counters(&mut self, worker: usize) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        if let Some(fd) = &worker.counters_fd {
+            self.stash.put(&format!("{COUNTERS}{}", worker.label), b"", Some(fd.as_fd()));
+        }
+    }
+
     /// The primary's hold on the worker's own end is given up, here and in the stash: while it is open anywhere,
     /// the worker's closing of the channel does not show.
     pub(super) fn drop_worker_end(&mut self, worker: usize) {
@@ -170,6 +186,7 @@ impl Traffic {
         let workers: Vec<usize> = self.workers.iter().map(|(number, _)| number).collect();
         for number in workers {
             self.keep_uses(number);
+            self.keep_counters(number);
             let Some(worker) = self.workers.get(number) else { continue };
             if worker.is_listening_to_us() {
                 self.stash.put(&format!("channel/{}", worker.label), b"", Some(worker.out.socket()));

@@ -51,6 +51,7 @@ impl Traffic {
         if let Err(error) = added {
             return self.condemn(number, &format!("its channel cannot be watched: {error}"));
         }
+        self.keep_counters(number);
         if !self.recall {
             self.drop_worker_end(number);
         }

@@ -37,8 +37,8 @@ use crate::traffic::takeover::Leftovers;
 use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
-pub(crate) use keep::{lists_listeners, uses_of};
-pub(crate) use orders::{Attachment, Bequest, Counters, NewStash, News, Order};
+pub(crate) use keep::{counters_of, lists_listeners, uses_of};
+pub(crate) use orders::{Attachment, Bequest, NewStash, News, Order};
 
 const WAKER: u64 = 0;
 const ALARM: u64 = 1;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use oxherd_core::{AppId, AppSpec, Event, InstanceId, Parting, Place, Slot};
 
 use crate::Alert;
+use crate::counters::Counters;
 use crate::host::{Entry, Stash};
 
 /// From control to traffic.
@@ -53,6 +53,8 @@ pub(crate) struct Attachment {
     /// A duplicate of the worker's end.
     pub(crate) worker_end: Option<OwnedFd>,
     pub(crate) counters: Arc<Counters>,
+    /// By which others can go on with the counters.
+    pub(crate) counters_fd: Option<OwnedFd>,
     /// It outlived the primary that started it.
     pub(crate) is_heir: bool,
 }
@@ -74,53 +76,6 @@ pub(crate) struct NewStash(pub(crate) Box<dyn Stash>);
 impl fmt::Debug for NewStash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NewStash")
-    }
-}
-
-/// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for
-/// the report; as messages, a worker's figures could fill the queue to control faster than it is read.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    handed_over: AtomicU64,
-    /// Since the worker's start, like the other figures.
-    pub(crate) requests: Figure,
-    /// As the worker's own metrics count them.
-    pub(crate) errors: Figure,
-    /// Messages that told of an error, which no metric is known to include.
-    pub(crate) error_reports: Figure,
-    pub(crate) connections: Figure,
-    pub(crate) memory: Figure,
-}
-
-impl Counters {
-    pub(crate) fn count_accepted(&self) {
-        // Only the traffic thread writes: a plain load and store, without a locked instruction.
-        self.handed_over.store(self.handed_over() + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn handed_over(&self) -> u64 {
-        self.handed_over.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that a worker may have told: one more than it, or 0.
-#[derive(Debug, Default)]
-pub(crate) struct Figure(AtomicU64);
-
-impl Figure {
-    /// The worker told this; what it does not tell stays as it was.
-    pub(crate) fn note(&self, told: Option<u64>) {
-        if let Some(told) = told {
-            self.0.store(told.saturating_add(1), Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn count_one(&self) {
-        self.note(Some(self.get().unwrap_or(0).saturating_add(1)));
-    }
-
-    pub(crate) fn get(&self) -> Option<u64> {
-        self.0.load(Ordering::Relaxed).checked_sub(1)
     }
 }
 

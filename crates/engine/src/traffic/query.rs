@@ -107,8 +107,12 @@ impl Traffic {
         };
         listener.shut(&self.poller);
         self.unkeep_listener(number, &members);
-        let users: Vec<usize> =
-            self.workers.iter().filter(|(_, it)| it.registered.contains(&number)).map(|(user, _)| user).collect();
+        let users: Vec<usize> = self
+            .workers
+            .iter()
+            .filter(|(_, it)| it.registered.contains(&number))
+            .map(|(user, _)| user)
+            .collect();
         for user in users {
             if let Some(worker) = self.workers.get_mut(user) {
                 worker.registered.retain(|it| *it != number);

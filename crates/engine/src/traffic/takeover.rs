@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use oxherd_core::{AppId, Slot};
-use oxherd_os::socket::{self, LocalAddr};
 use oxherd_os::Interest;
+use oxherd_os::socket::{self, LocalAddr};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::host::Entry;
@@ -176,7 +176,8 @@ impl Traffic {
         let mut touched = BTreeSet::new();
         for Stranded { listener, connection, .. } in mine {
             let is_held = rescue_stub::inode(&connection).is_ok_and(|inode| held.contains(&inode));
-            if !is_held && rescue_stub::is_untouched(&connection)
+            if !is_held
+                && rescue_stub::is_untouched(&connection)
                 && let Some(it) = self.listeners.get_mut(listener)
             {
                 it.returned.push_back(Returned::fresh(connection));
@@ -189,20 +190,29 @@ impl Traffic {
     fn sockets_of_workers(&self, app: AppId) -> BTreeSet<u64> {
         let workers = self.workers.iter().filter(|(_, worker)| worker.place.app == app);
         // One that has just ended holds nothing.
-        workers.flat_map(|(_, worker)| rescue_stub::socket_inodes_of(worker.pid).unwrap_or_default()).collect()
+        workers
+            .flat_map(|(_, worker)| rescue_stub::socket_inodes_of(worker.pid).unwrap_or_default())
+            .collect()
     }
 
     /// Closes what no app has, and retires slots that are no more.
     pub(super) fn reconcile(&mut self, wanted: &BTreeMap<AppId, BTreeSet<Slot>>) {
-        let all: Vec<(usize, AppId)> = self.listeners.iter().map(|(number, it)| (number, it.identity.app)).collect();
+        let all: Vec<(usize, AppId)> =
+            self.listeners.iter().map(|(number, it)| (number, it.identity.app)).collect();
         for (number, app) in all {
             let Some(slots) = wanted.get(&app) else {
                 self.close_listener(number);
                 continue;
             };
-            let Some(Socket::Kernel(group)) = self.listeners.get(number).map(|it| &it.socket) else { continue };
-            let gone: BTreeSet<Slot> =
-                group.members().iter().map(|member| member.slot).filter(|slot| !slots.contains(slot)).collect();
+            let Some(Socket::Kernel(group)) = self.listeners.get(number).map(|it| &it.socket) else {
+                continue;
+            };
+            let gone: BTreeSet<Slot> = group
+                .members()
+                .iter()
+                .map(|member| member.slot)
+                .filter(|slot| !slots.contains(slot))
+                .collect();
             gone.into_iter().for_each(|slot| self.retire_slot(app, slot));
         }
         let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();
@@ -267,7 +277,11 @@ impl Listener {
             }),
             LocalAddr::Unix(path) => {
                 self.identity.address_type == AddressType::Path
-                    && self.identity.address.as_deref().is_some_and(|own| path.ends_with(own) || *own == *path)
+                    && self
+                        .identity
+                        .address
+                        .as_deref()
+                        .is_some_and(|own| path.ends_with(own) || *own == *path)
             }
             LocalAddr::Abstract(_) | LocalAddr::Unnamed => false,
         }
@@ -285,7 +299,9 @@ mod rescue_stub {
     fn parse(link: &std::path::Path) -> Option<u64> {
         link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     }
-    pub(super) fn is_untouched(_: &OwnedFd) -> bool { true }
+    pub(super) fn is_untouched(_: &OwnedFd) -> bool {
+        true
+    }
     pub(super) fn socket_inodes_of(pid: u32) -> std::io::Result<BTreeSet<u64>> {
         let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
         Ok(entries.filter_map(|e| parse(&std::fs::read_link(e.ok()?.path()).ok()?)).collect())

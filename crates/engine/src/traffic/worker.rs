@@ -7,8 +7,9 @@ use std::sync::Arc;
 use oxherd_core::{InstanceId, Place};
 use oxherd_wire::Decoder;
 
+use crate::counters::Counters;
 use crate::traffic::channel::Outgoing;
-use crate::traffic::orders::{Attachment, Counters};
+use crate::traffic::orders::Attachment;
 
 /// One worker's channel with all its bookkeeping.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct Worker {
     pub(crate) talk: Talk,
     pub(crate) dropped_messages: u64,
     pub(crate) counters: Arc<Counters>,
+    /// By which others can go on with the counters.
+    pub(crate) counters_fd: Option<OwnedFd>,
 }
 
 /// What a frame with an fd was about.
@@ -142,7 +145,8 @@ impl Talk {
 
 impl Worker {
     pub(crate) fn new(attachment: Attachment, first_seq: u64) -> Self {
-        let Attachment { place, label, spec, pid, channel, worker_end, counters, is_heir: _ } = attachment;
+        let Attachment { place, label, spec, pid, channel, worker_end, counters, counters_fd, is_heir: _ } =
+            attachment;
         Self {
             place,
             label,
@@ -171,6 +175,7 @@ impl Worker {
             talk: Talk::default(),
             dropped_messages: 0,
             counters,
+            counters_fd,
         }
     }
 

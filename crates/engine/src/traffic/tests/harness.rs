@@ -12,9 +12,10 @@ use oxherd_core::{AppId, AppSpec, Distribution, Event, Generation, InstanceId, P
 use oxherd_os::{Events, fdpass};
 
 use super::keeper::MemoryStash;
+use crate::counters::Counters;
 use crate::host::NoStash;
 use crate::link::{Reader, Writer, link};
-use crate::traffic::orders::{Attachment, Counters, News, Order};
+use crate::traffic::orders::{Attachment, News, Order};
 use crate::traffic::{EVENTS_PER_WAIT, Traffic};
 
 /// Far longer than anything takes; only a bug lets it pass.
@@ -137,6 +138,7 @@ impl Herd {
             channel: primary.into(),
             worker_end: Some(worker.try_clone().unwrap().into()),
             counters: Arc::clone(&counters),
+            counters_fd: None,
             is_heir: false,
         }));
         Worker {

@@ -71,6 +71,7 @@ pub(super) fn succeed(old: Herd, stash: &MemoryStash, workers: &[&Worker]) -> He
             channel,
             worker_end,
             counters,
+            counters_fd: None,
             is_heir: true,
         }));
         herd.order(Order::Admit(place.instance));

@@ -36,7 +36,7 @@ fn figures_are_kept_and_cannot_overflow() {
     worker.say(r#"{"type":"error","error":"x"}"#);
     herd.settle();
     let counters = &worker.counters;
-    assert!(counters.requests.get().unwrap() >= u64::MAX - 1);
-    assert_eq!((counters.connections.get(), counters.errors.get()), (Some(3), Some(4)));
-    assert_eq!((counters.error_reports.get(), counters.memory.get()), (Some(1), Some(4096)));
+    assert!(counters.requests().get().unwrap() >= u64::MAX - 1);
+    assert_eq!((counters.connections().get(), counters.errors().get()), (Some(3), Some(4)));
+    assert_eq!((counters.error_reports().get(), counters.memory().get()), (Some(1), Some(4096)));
 }

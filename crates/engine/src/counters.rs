@@ -1,0 +1,108 @@
+//! What is counted for each worker. The numbers may lie in memory that outlives the primary: none is lost with it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use oxherd_os::SharedWords;
+
+const HANDED_OVER: usize = 0;
+const REQUESTS: usize = 1;
+const ERRORS: usize = 2;
+const ERROR_REPORTS: usize = 3;
+const CONNECTIONS: usize = 4;
+const MEMORY: usize = 5;
+const COUNT: usize = 6;
+
+/// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for
+/// the report; as messages, a worker's figures could fill the queue to control faster than it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    words: Words,
+}
+
+#[derive(Debug)]
+enum Words {
+    Own([AtomicU64; COUNT]),
+    Shared(SharedWords),
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self::Own(Default::default())
+    }
+}
+
+impl Counters {
+    /// Numbers that others can go on with, by way of the descriptor.
+    pub(crate) fn shared() -> io::Result<(Self, OwnedFd)> {
+        let (words, fd) = SharedWords::new("oxherd counters")?;
+        Ok((Self { words: Words::Shared(words) }, fd))
+    }
+
+    /// The numbers that another primary counted.
+    pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
+        Ok(Self { words: Words::Shared(SharedWords::of(fd)?) })
+    }
+
+    pub(crate) fn count_accepted(&self) {
+        // Only the traffic thread writes: a plain load and store, without a locked instruction.
+        self.word(HANDED_OVER).store(self.handed_over() + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn handed_over(&self) -> u64 {
+        self.word(HANDED_OVER).load(Ordering::Relaxed)
+    }
+
+    /// Since the worker's start, like the other figures.
+    pub(crate) fn requests(&self) -> Figure<'_> {
+        Figure(self.word(REQUESTS))
+    }
+
+    /// As the worker's own metrics count them.
+    pub(crate) fn errors(&self) -> Figure<'_> {
+        Figure(self.word(ERRORS))
+    }
+
+    /// Messages that told of an error, which no metric is known to include.
+    pub(crate) fn error_reports(&self) -> Figure<'_> {
+        Figure(self.word(ERROR_REPORTS))
+    }
+
+    pub(crate) fn connections(&self) -> Figure<'_> {
+        Figure(self.word(CONNECTIONS))
+    }
+
+    /// In bytes.
+    pub(crate) fn memory(&self) -> Figure<'_> {
+        Figure(self.word(MEMORY))
+    }
+
+    fn word(&self, which: usize) -> &AtomicU64 {
+        match &self.words {
+            Words::Own(words) => &words[which],
+            Words::Shared(words) => &words.words()[which],
+        }
+    }
+}
+
+/// A number that a worker may have told: one more than it, or 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure<'a>(&'a AtomicU64);
+
+impl Figure<'_> {
+    /// The worker told this; what it does not tell stays as it was.
+    pub(crate) fn note(self, told: Option<u64>) {
+        if let Some(told) = told {
+            self.0.store(told.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_one(self) {
+        self.note(Some(self.get().unwrap_or(0).saturating_add(1)));
+    }
+
+    pub(crate) fn get(self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
