@@ -7,7 +7,7 @@
 
 pub mod home;
 pub mod keeper;
-mod link;
+pub mod link;
 pub mod logs;
 pub mod server;
 pub mod state;

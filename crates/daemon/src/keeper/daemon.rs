@@ -1,0 +1,104 @@
+//! The daemon's process: starting it, and the sockets to it.
+//!
+//! Must never wait for it: what it says comes as events, and an answer that it does not fetch ends it.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use oxherd_os::packet;
+use oxherd_os::{Child, ExitWatch, Host, SpawnSpec};
+
+use super::estate::Pieces;
+use crate::link::message::{self, Answer};
+
+/// The running program, whatever happened to its file since.
+const SELF: &str = "/proc/self/exe";
+const SIGKILL: i32 = 9;
+
+/// A daemon that runs.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub(super) child: Child,
+    pub(super) link: OwnedFd,
+    pub(super) stash: OwnedFd,
+    /// When it was started, in milliseconds of the monotonic clock.
+    pub(super) started_ms: u64,
+    pub(super) progress: Progress,
+    /// Holds it for a moment when it is about to end, where that is allowed.
+    pub(super) watch: Option<ExitWatch>,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// It has not said a word.
+    Started,
+    /// It fetches the estate.
+    TakingOver(Pieces),
+    /// It has the estate.
+    TakenOver,
+}
+
+impl Daemon {
+    /// Starts one.
+    pub(super) fn start(
+        host: &mut Host,
+        args: &[OsString],
+        nofile: Option<u64>,
+        now_ms: u64,
+    ) -> io::Result<Self> {
+        let (link, their_link) = packet::pair()?;
+        let (stash, their_stash) = packet::pair()?;
+        let mut spec = SpawnSpec::new(own_program());
+        // The numbers are those that a process finds what it is handed at.
+        spec.args = ["daemon", "--link", "3", "--stash", "4"].map(OsString::from).to_vec();
+        spec.args.extend_from_slice(args);
+        spec.env = env::vars_os().collect();
+        spec.nofile_soft = nofile;
+        let spawned = host.spawn_with(&spec, &[their_link.as_fd(), their_stash.as_fd()]);
+        let child = spawned.map_err(io::Error::other)?.child;
+        let link = unblocked(link)?;
+        Ok(Self { child, link, stash, started_ms: now_ms, progress: Progress::Started, watch: None })
+    }
+
+    /// Answers. A daemon that does not fetch its answers cannot be helped: it is ended, and the next one will.
+    pub(super) fn answer(&self, answer: &Answer, body: &[u8], fds: &[BorrowedFd<'_>]) {
+        let encoded = message::encode(answer, body).map_err(io::Error::other);
+        let Err(error) = encoded.and_then(|bytes| packet::send(&self.link, &bytes, fds)) else { return };
+        if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            super::say(&format!("cannot answer the daemon, which is started again: {error}"));
+            self.kill();
+        }
+    }
+
+    /// Ends it as any accident would.
+    pub(super) fn kill(&self) {
+        // It may have ended by itself.
+        drop(self.child.signal(SIGKILL));
+    }
+}
+
+/// The path of the running program, or where that is gone or another by now, a path that only works for its own
+/// children.
+pub(super) fn own_program() -> PathBuf {
+    let same = |path: &Path| {
+        let (own, other) = (fs::metadata(SELF).ok()?, fs::metadata(path).ok()?);
+        Some((own.dev(), own.ino()) == (other.dev(), other.ino()))
+    };
+    let path = env::current_exe().ok().filter(|path| same(path).unwrap_or(false));
+    path.unwrap_or_else(|| SELF.into())
+}
+
+/// The same socket, for sending without waiting. Receiving asks not to wait each time.
+pub(super) fn unblocked(socket: OwnedFd) -> io::Result<OwnedFd> {
+    // The type only lends its method: the call is the same for every descriptor.
+    let socket = UnixStream::from(socket);
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

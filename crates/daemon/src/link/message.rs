@@ -1,0 +1,223 @@
+//! The messages between daemon and keeper, and their bytes. Data only.
+//!
+//! A message is a line of JSON, then, if it has one, its body as it is: an image or an entry's bytes are never
+//! looked into. The daemon asks, the keeper answers in order; some of what the daemon says is not answered.
+//! Anything that does not parse must end in an error, never in a panic.
+
+use std::ffi::OsString;
+
+use oxherd_os::{ExitStatus, SpawnSpec};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The version of this protocol. Both sides come from one program, except while a keeper is being upgraded.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// What a daemon says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// The first message; answered by the greeting.
+    Hello {
+        /// The daemon's [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// The next piece of the estate, please. Also says that the piece before has arrived.
+    Next,
+    /// The daemon serves, or cannot. Not answered.
+    Ready {
+        /// Why it cannot.
+        failure: Option<String>,
+    },
+    /// Start a process.
+    Spawn {
+        /// How.
+        spec: Box<SpawnSpec>,
+    },
+    /// How did it end?
+    TakeExit {
+        /// Whose exit.
+        label: String,
+    },
+    /// Kill it and all its descendants.
+    KillTree {
+        /// Whose tree.
+        label: String,
+    },
+    /// Drop all that is held of it.
+    Forget {
+        /// Of whom.
+        label: String,
+    },
+    /// Take the exits of orphans.
+    Reap,
+    /// How many members of killed trees are still dying?
+    Dying,
+    /// Keep the body as the fleet's image. Not answered.
+    KeepImage,
+    /// Keep an entry: the body are its bytes, and it may come with a descriptor. Not answered.
+    Put {
+        /// Its name.
+        name: String,
+    },
+    /// Forget an entry. Not answered.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// The daemon ends on purpose: it is not to be started again.
+    Farewell {
+        /// The code that the keeper is to exit with.
+        code: u8,
+    },
+    /// Go on as another program.
+    Upgrade {
+        /// Its path; else that of the running one.
+        program: Option<String>,
+    },
+    /// To a new keeper whose predecessor died: you are the keeper of the daemon that says so.
+    Succeed(Box<Succession>),
+    /// To a new keeper: hold this process.
+    Adopt {
+        /// Its label.
+        label: String,
+        /// Its number.
+        pid: u32,
+        /// A descriptor of its standard output comes after its pidfd.
+        stdout: bool,
+        /// Then one of its standard error.
+        stderr: bool,
+    },
+}
+
+/// What a keeper says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// To a hello or a succession.
+    Greeting(Box<Greeting>),
+    /// A piece of the estate: a process; its pidfd comes along.
+    Child {
+        /// Its label.
+        label: String,
+        /// Its number.
+        pid: u32,
+    },
+    /// A piece of the estate: an entry, with its bytes as the body and its descriptor, if it has one.
+    Entry {
+        /// Its name.
+        name: String,
+    },
+    /// A piece of the estate: the image, as the body.
+    Image,
+    /// A piece of the estate: descriptors of connections.
+    Connections,
+    /// That was all of the estate.
+    End,
+    /// The process runs. Its pidfd comes along, then what is said here.
+    Spawned {
+        /// Its number.
+        pid: u32,
+        /// The reading end of its standard output.
+        stdout: bool,
+        /// The reading end of its standard error.
+        stderr: bool,
+        /// Both ends of its channel, the primary's first.
+        channel: bool,
+    },
+    /// The process could not be started.
+    SpawnFailed {
+        /// Why.
+        message: String,
+        /// Whether trying again is of no use.
+        lasting: bool,
+    },
+    /// How a process ended, or that it runs.
+    Exit {
+        /// Its end.
+        status: Option<ExitStatus>,
+    },
+    /// Nobody knows how it ended.
+    UnknownExit,
+    /// Members of killed trees that are still there.
+    Dying {
+        /// How many.
+        count: u64,
+    },
+    /// It is done.
+    Done,
+    /// It is not done.
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What a keeper tells each daemon first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// The keeper's version of the protocol.
+    pub protocol: u32,
+    /// The keeper's process.
+    pub keeper_pid: u32,
+    /// How many daemons there were before this one.
+    pub starts: u32,
+    /// This boot of the machine.
+    pub boot_id: String,
+    /// What tells this primary's workers from those of any other. Drawn by the first keeper, and handed on.
+    pub primary: String,
+    /// The home folder.
+    pub home: OsString,
+    /// Whether the keeper was started in the foreground, to run one configuration.
+    pub foreground: bool,
+    /// What daemons are started with, after what tells them of their sockets.
+    pub daemon_args: Vec<OsString>,
+    /// The soft limit of descriptors that workers get.
+    pub nofile: Option<u64>,
+    /// Whether the image may be used. It may not when daemons died of it again and again.
+    pub trust_image: bool,
+    /// How many daemons in a row have died early.
+    pub deaths: u32,
+    /// How the daemon before this one ended, where that is known and was not on purpose.
+    pub last_exit: Option<ExitStatus>,
+    /// Why the connections of a daemon that dies cannot be saved.
+    pub untraced: Option<String>,
+    /// Why an upgrade that was begun has failed.
+    pub upgrade_failure: Option<String>,
+}
+
+/// What a daemon tells a new keeper, whose predecessor died. The stash's socket and a pidfd of the daemon come
+/// along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Succession {
+    /// The daemon's process.
+    pub(crate) daemon_pid: u32,
+    /// A descriptor of the home's lock comes as the third.
+    pub(crate) lock: bool,
+    /// What the predecessor told this daemon.
+    pub(crate) greeting: Greeting,
+}
+
+/// Bytes that are no message of this protocol.
+#[derive(Debug, Error)]
+#[error("not a message of protocol version {PROTOCOL}: {0}")]
+pub(crate) struct Garbled(#[from] serde_json::Error);
+
+/// The bytes of a message.
+pub(crate) fn encode(message: &impl Serialize, body: &[u8]) -> Result<Vec<u8>, Garbled> {
+    let mut bytes = serde_json::to_vec(message)?;
+    if !body.is_empty() {
+        bytes.reserve_exact(body.len() + 1);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(body);
+    }
+    Ok(bytes)
+}
+
+/// The message and the body in these bytes.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Garbled> {
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let header = parts.next().unwrap_or_default();
+    Ok((serde_json::from_slice(header)?, parts.next().unwrap_or_default()))
+}
