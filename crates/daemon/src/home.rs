@@ -1,1 +1,0 @@
-//! The home folder: paths, permissions, locks.
