@@ -1,1 +1,0 @@
-//! The desired state, saved to a file.
