@@ -3,8 +3,10 @@
 //! Reads only, but for [`raise_fd_limit`]. Must never keep a pid: a figure belongs to whoever had the pid
 //! then.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -42,6 +44,25 @@ pub fn cpu_millis_of(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks = cpu_ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
     Ok(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
+}
+
+/// The numbers of all sockets that a process has open, as [`socket::inode`](crate::socket::inode) tells them; a
+/// few µs for each descriptor (`/proc/PID/fd`). `NotFound` or `ESRCH` when it is gone, `EACCES` for a process that
+/// may not be looked into: another user's, or one that is not dumpable.
+pub fn socket_inodes_of(pid: u32) -> io::Result<BTreeSet<u64>> {
+    Ok(sockets_of(pid)?.into_iter().map(|(_, inode)| inode).collect())
+}
+
+/// The descriptors of a process that are sockets, with the sockets' numbers.
+pub(crate) fn sockets_of(pid: u32) -> io::Result<Vec<(RawFd, u64)>> {
+    let socket = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, inode))
+    };
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    // What was closed meanwhile is none of them.
+    Ok(entries.filter_map(Result::ok).filter_map(socket).collect())
 }
 
 /// Soft and hard limit of open descriptors of this process; `u64::MAX` for none.

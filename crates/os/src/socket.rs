@@ -22,6 +22,10 @@ use crate::sys;
 /// Longest path of a Unix socket in bytes, the terminating zero not counted.
 pub const UNIX_PATH_MAX: usize = 107;
 
+/// States in `tcp_info`.
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE_WAIT: u8 = 8;
+
 const BORN: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// How to open a TCP listener.
@@ -76,6 +80,40 @@ pub struct Peer {
     pub uid: u32,
     /// Its effective group then.
     pub gid: u32,
+}
+
+/// How far the talk over a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    /// A TCP connection, of which the kernel keeps count.
+    Tcp(TcpState),
+    /// A connection of another kind, such as a Unix socket: what was read and written before is not known.
+    Other {
+        /// Bytes that wait to be read.
+        unread: u64,
+    },
+}
+
+/// Counts of a TCP connection, as seen from this side (`TCP_INFO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpState {
+    /// It can still be answered: established, or only the other side has finished sending.
+    pub established: bool,
+    /// Payload bytes that came in all.
+    pub bytes_received: u64,
+    /// Payload bytes that this side has written in all, sent or not yet. On the connecting side of kernels
+    /// before 4.19 one more.
+    pub bytes_sent: u64,
+    /// Of those that came, how many nobody has read yet.
+    pub unread: u64,
+}
+
+impl TcpState {
+    /// Whether nobody has read or answered anything on this connection yet, so that anybody may do so without
+    /// its client noticing.
+    pub fn is_untouched(&self) -> bool {
+        self.established && self.bytes_sent == 0 && self.unread == self.bytes_received
+    }
 }
 
 /// A TCP listener with `SO_REUSEADDR`. Errors are those of `bind(2)`: `EADDRINUSE`, `EACCES` (a low port),
@@ -206,6 +244,39 @@ pub fn accept_queue_len(listener: impl AsFd) -> io::Result<Option<u32>> {
     }
 }
 
+/// How far the talk over a connected stream socket has come. Errors: `EINVAL` for a listening Unix socket,
+/// `ENOTSOCK`.
+pub fn stream_state(socket: impl AsFd) -> io::Result<StreamState> {
+    let info: libc::tcp_info = match sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO) {
+        Ok(info) => info,
+        Err(error) if matches!(io_errno(&error), libc::EOPNOTSUPP | libc::ENOPROTOOPT) => {
+            return Ok(StreamState::Other { unread: unread_bytes(socket)? });
+        }
+        Err(error) => return Err(error),
+    };
+    // A listening socket has nothing to read and says so with an error.
+    let unread = unread_bytes(&socket).unwrap_or(0);
+    let fin = u64::from(info.tcpi_state == TCP_CLOSE_WAIT);
+    let sent = info.tcpi_bytes_sent.saturating_sub(info.tcpi_bytes_retrans).max(info_acked(&info));
+    Ok(StreamState::Tcp(TcpState {
+        established: matches!(info.tcpi_state, TCP_ESTABLISHED | TCP_CLOSE_WAIT),
+        // The other side's end counts as a byte.
+        bytes_received: info.tcpi_bytes_received.saturating_sub(fin),
+        bytes_sent: sent.saturating_add(info.tcpi_notsent_bytes.into()),
+        unread,
+    }))
+}
+
+/// The number of a socket that all its copies in all processes share, as in `/proc/PID/fd`; see
+/// [`socket_inodes_of`](crate::proc::socket_inodes_of). `ENOTSOCK` for what is no socket.
+pub fn inode(socket: impl AsFd) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(socket)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Socket {
+        return Err(Errno::NOTSOCK.into());
+    }
+    Ok(stat.st_ino)
+}
+
 /// Who is at the other end of a Unix stream socket, as of when it connected (`SO_PEERCRED`). `ENOTCONN` for one
 /// that is not connected and for sockets of other families.
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<Peer> {
@@ -219,6 +290,11 @@ pub fn peer_credentials(socket: impl AsFd) -> io::Result<Peer> {
 /// The error number behind an `io::Error`, `EIO` when it has none.
 pub fn io_errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// Payload bytes that the other side has acknowledged, where the kernel does not count those sent (before 4.19).
+fn info_acked(info: &libc::tcp_info) -> u64 {
+    if info.tcpi_bytes_sent == 0 { info.tcpi_bytes_acked } else { 0 }
 }
 
 fn family_of(address: SocketAddr) -> AddressFamily {

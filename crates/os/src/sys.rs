@@ -19,6 +19,45 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) 
     Ok(())
 }
 
+/// `ptrace(2)` for requests whose `data` is a number.
+pub(crate) fn ptrace(request: u32, pid: u32, data: u32) -> io::Result<()> {
+    let (address, data) = (0 as libc::c_ulong, libc::c_ulong::from(data));
+    // SAFETY: the requests of this crate take numbers here and touch no memory of this process.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, libc::c_ulong::from(request), pid, address, data) })?;
+    Ok(())
+}
+
+/// `PTRACE_GETSIGINFO`: what the traced process is stopped for, as `waitid` would report it. `ESRCH` while it
+/// runs.
+pub(crate) fn ptrace_stop_code(pid: u32) -> io::Result<i32> {
+    const PTRACE_GETSIGINFO: libc::c_ulong = 0x4202;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let (address, data) = (0 as libc::c_ulong, info.as_mut_ptr());
+    // SAFETY: the structure is valid for the kernel to fill.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, PTRACE_GETSIGINFO, pid, address, data) })?;
+    // SAFETY: it was zeroed, and then filled.
+    Ok(unsafe { info.assume_init() }.si_code)
+}
+
+/// `waitid(2)` for one process by its pidfd, without waiting: why it was reported (`CLD_EXITED` and so on) and
+/// its status, or `None` when there is nothing to report.
+pub(crate) fn waitid_pidfd(pidfd: BorrowedFd<'_>, options: i32) -> io::Result<Option<(i32, i32)>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let (which, id) = (libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t);
+    let options = options | libc::WNOHANG;
+    // SAFETY: the structure is valid for the kernel to fill.
+    match check(unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) }.into()) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => return Ok(None),
+        result => result?,
+    };
+    // SAFETY: it was zeroed, and filled as for a child if there is something to report; the pid is then set.
+    let (info, pid, status) = unsafe {
+        let info = info.assume_init();
+        (info, info.si_pid(), info.si_status())
+    };
+    Ok((pid != 0).then_some((info.si_code, status)))
+}
+
 /// `setsockopt(2)` with a plain value.
 pub(crate) fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Result<()> {
     let (fd, length) = (fd.as_raw_fd(), size_of::<T>() as libc::socklen_t);

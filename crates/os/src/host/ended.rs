@@ -37,7 +37,7 @@ const STAT_EXIT_FIELD: usize = 49;
 const _: () = assert!(size_of::<PidfdInfo>() == 64, "the size is part of the request's number");
 
 /// How the process ended, `None` while it runs, `NotFound` when it has ended and nobody can say how.
-pub(super) fn exit_of(pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+pub(crate) fn exit_of(pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     if !has_ended(pidfd)? {
         return Ok(None);
     }
@@ -51,7 +51,8 @@ pub(super) fn exit_of(pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit
     }
 }
 
-fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+/// Whether the process has ended, all threads of it.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
     loop {
         match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {

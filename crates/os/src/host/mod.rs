@@ -7,7 +7,7 @@
 mod adopt;
 mod child;
 mod create;
-mod ended;
+pub(crate) mod ended;
 mod error;
 mod reap;
 mod spawn;
@@ -201,6 +201,10 @@ impl Host {
         if child.exit.is_some() {
             return Ok(child.exit);
         }
+        if !ended::has_ended(child.pidfd.as_fd())? {
+            // A wait would take the stops of a process that is watched, see `exit_watch`.
+            return Ok(None);
+        }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let exit = match waitid(WaitId::PidFd(child.pidfd.as_fd()), options) {
             Ok(status) => Ok(status.map(|status| exit_status(&status))),
@@ -213,6 +217,13 @@ impl Host {
         }
         child.exit = exit?;
         Ok(child.exit)
+    }
+
+    /// Notes how a process ended of which an [`ExitWatch`](crate::ExitWatch) has taken the exit, before
+    /// [`try_wait`](Self::try_wait) asks in vain. What was found out earlier stays.
+    pub fn note_exit(&mut self, child: &mut Child, exit: ExitStatus) {
+        self.own.remove(&child.pid);
+        child.exit.get_or_insert(exit);
     }
 
     /// Sends a signal to the process itself. `ESRCH` when it has ended and its exit was taken.

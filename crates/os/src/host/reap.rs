@@ -14,6 +14,7 @@ use rustix::process::{
     Pid, WaitId, WaitIdOptions, WaitOptions, child_subreaper, getpid, set_child_subreaper, waitid, waitpid,
 };
 
+use super::ended;
 use crate::sys;
 
 /// How many Hosts of this process want to be subreaper, and what it was before the first.
@@ -65,9 +66,9 @@ pub(super) fn insist_on_exits() -> io::Result<()> {
 /// Takes the exits of all ended children whose pid is not in `own`; returns how many.
 pub(super) fn reap_strangers(own: &BTreeSet<u32>) -> io::Result<usize> {
     let mut reaped = 0;
-    while let Some(pid) = first_ended()? {
-        if own.contains(&pid) {
-            // It hides those behind it until the Host takes its exit.
+    while let Some((pid, has_ended)) = peek(libc::P_ALL, 0)? {
+        if own.contains(&pid) || !has_ended {
+            // It hides those behind it until the Host takes its exit, or its tracer its stop.
             return Ok(reaped + reap_listed(own));
         }
         reaped += usize::from(reap(pid));
@@ -75,13 +76,14 @@ pub(super) fn reap_strangers(own: &BTreeSet<u32>) -> io::Result<usize> {
     Ok(reaped)
 }
 
-/// The child that a wait for anybody would take, left in place.
-fn first_ended() -> io::Result<Option<u32>> {
+/// The process that a wait would report, left in place, and whether it has ended: a wait for exits reports the
+/// stops of traced processes too.
+fn peek(which: libc::idtype_t, id: u32) -> io::Result<Option<(u32, bool)>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     loop {
         // SAFETY: the structure is valid for the kernel to fill.
-        let result = sys::check(unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) }.into());
+        let result = sys::check(unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) }.into());
         match result {
             Ok(_) => break,
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
@@ -89,9 +91,13 @@ fn first_ended() -> io::Result<Option<u32>> {
             Err(error) => return Err(error),
         }
     }
-    // SAFETY: it was zeroed, and filled if a child has ended; the pid is then set, else zero.
-    let pid = unsafe { info.assume_init().si_pid() };
-    Ok(u32::try_from(pid).ok().filter(|pid| *pid != 0))
+    // SAFETY: it was zeroed, and filled if there is something to report; the pid is then set, else zero.
+    let (info, pid) = unsafe {
+        let info = info.assume_init();
+        (info, info.si_pid())
+    };
+    let has_ended = matches!(info.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+    Ok(u32::try_from(pid).ok().filter(|pid| *pid != 0).map(|pid| (pid, has_ended)))
 }
 
 /// The slower way, by the kernel's lists of children (absent from some kernels; then another time will do).
@@ -107,13 +113,17 @@ fn reap_listed(own: &BTreeSet<u32>) -> usize {
 
 /// Takes the exit of this child if it has ended.
 fn reap(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_))))
+    let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    matches!(peek(libc::P_PID, pid), Ok(Some((_, true))))
+        && known.is_some_and(|pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_))))
 }
 
 /// Takes the exit of a process by its pidfd; true when that is done, or somebody else has done it. A process
 /// whose parent still lives is not our child yet.
 pub(super) fn settle(pidfd: &OwnedFd) -> bool {
+    if !matches!(ended::has_ended(pidfd.as_fd()), Ok(true)) {
+        return false;
+    }
     match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         Ok(exit) => exit.is_some(),
         Err(Errno::CHILD) => sys::pidfd_send_signal(pidfd.as_fd(), 0, 0).is_err(),
