@@ -2,8 +2,8 @@
 //! what they come to on this machine is found out by the crate `config`.
 
 use clap::Args;
-use oxherd_config::job::{Origin, Wish};
 use oxherd_config::values::{self, Instances, Variable, Words};
+use oxherd_config::{Origin, Wish};
 use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Signal, Span, Strategy};
 
 const AFTER_HELP: &str = "\

@@ -108,6 +108,11 @@ impl Origin {
         self.spelled("after --", "in `args`")
     }
 
+    /// How the script's own arguments are named.
+    pub fn its_args(self) -> &'static str {
+        self.spelled("arguments after --", "`args`")
+    }
+
     fn one_instance(self) -> &'static str {
         self.spelled("-i 1", "`instances` 1")
     }
@@ -188,6 +193,7 @@ impl Wish {
             script: &self.script,
             interpreter: self.interpreter.as_deref(),
             interpreter_args: &self.interpreter_args,
+            args: &self.args,
             folder,
             path,
             origin: self.origin,
@@ -196,12 +202,10 @@ impl Wish {
     }
 
     fn spec(&self, program: Program, cwd: String, env: Vec<(String, String)>, instances: u32) -> AppSpec {
-        let mut args = program.args;
-        args.extend_from_slice(&self.args);
         AppSpec {
             name: self.name(),
             program: program.program,
-            args,
+            args: program.args,
             cwd,
             env,
             instances,

@@ -1,11 +1,23 @@
-//! Wishes and files as written become checked configuration.
+//! Wishes and files as written become checked configuration, with diagnostics that point at the line.
 //!
-//! The command line and files share one way from a wish to an `AppSpec`. Nothing is started here.
+//! The command line and files share one way from a [`Wish`] to an `AppSpec`: [`Wish::prepare`]. A file is read by
+//! [`load`] or [`read`] into [`RawApp`]s, which [`jobs`] turns into what is to be started. Nothing is started here.
 
+mod diagnostics;
 pub mod environment;
-pub mod job;
+mod file;
+mod job;
+mod json;
+mod keys;
 pub mod program;
+mod raw;
+mod typed;
 pub mod values;
 
 #[cfg(test)]
 mod testing;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Spot};
+pub use file::{FILE_BYTES_MAX, is_config, jobs, load, read};
+pub use job::{Job, JobError, Origin, Surroundings, Wish};
+pub use raw::RawApp;

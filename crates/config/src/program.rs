@@ -27,6 +27,8 @@ pub struct Wanted<'a> {
     pub interpreter: Option<&'a str>,
     /// The interpreter's own arguments.
     pub interpreter_args: &'a [String],
+    /// The script's own arguments.
+    pub args: &'a [String],
     /// The folder that paths are relative to.
     pub folder: &'a Path,
     /// The workers' `PATH`.
@@ -40,7 +42,7 @@ pub struct Wanted<'a> {
 pub struct Program {
     /// The absolute path of the program.
     pub program: String,
-    /// Its arguments up to the script, included unless the script is the program.
+    /// Its arguments: the interpreter's, the script unless it is the program, and the script's own.
     pub args: Vec<String>,
     /// Whether it speaks Node's cluster protocol.
     pub sockets: Sockets,
@@ -85,6 +87,9 @@ pub enum ProgramError {
         origin.args()
     )]
     NoUseForArgs { script: String, origin: Origin },
+    /// Arguments for a line that has its own.
+    #[error("cannot use {} with a line for the shell: {script}; write them in the line", origin.its_args())]
+    NoArgsForLine { script: String, origin: Origin },
     /// The path cannot be told to others.
     #[error("cannot run {script}: its path is not UTF-8; move it to a folder with a plain name")]
     NotText { script: String },
@@ -117,18 +122,24 @@ impl Wanted<'_> {
         if self.origin != Origin::File || !is_plain {
             return None;
         }
-        let (program, args) = if self.script.contains(char::is_whitespace) {
-            let shell = self.on_path("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"));
-            (shell, vec!["-c".to_owned(), self.script.to_owned()])
-        } else if !self.script.contains('/') {
-            (self.on_path(self.script)?, Vec::new())
-        } else {
-            return None;
+        let is_line = self.script.contains(char::is_whitespace);
+        let found = match is_line {
+            true => Some(self.on_path("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"))),
+            false if self.script.contains('/') => None,
+            false => self.on_path(self.script),
         };
+        found.map(|program| self.command(&program, is_line))
+    }
+
+    fn command(&self, program: &Path, is_line: bool) -> Result<Program, ProgramError> {
         if !self.interpreter_args.is_empty() {
-            return Some(Err(self.no_use_for_args()));
+            return Err(self.no_use_for_args());
         }
-        Some(self.text(&program).map(|program| Program { program, args, sockets: Sockets::None }))
+        if is_line && !self.args.is_empty() {
+            return Err(ProgramError::NoArgsForLine { script: self.script.into(), origin: self.origin });
+        }
+        let args = if is_line { vec!["-c".into(), self.script.into()] } else { self.args.to_vec() };
+        Ok(Program { program: self.text(program)?, args, sockets: Sockets::None })
     }
 
     fn choose_interpreter(&self, script: &Path) -> Result<Option<Interpreter>, ProgramError> {
@@ -174,6 +185,7 @@ impl Wanted<'_> {
         let mut args = interpreter.args.clone();
         args.extend_from_slice(self.interpreter_args);
         args.push(self.text(script)?);
+        args.extend_from_slice(self.args);
         let sockets = if is_node(&program) { Sockets::Channel } else { Sockets::None };
         Ok(Program { program: self.text(&program)?, args, sockets })
     }
@@ -185,7 +197,7 @@ impl Wanted<'_> {
         if !is_executable(metadata) {
             return Err(ProgramError::NotExecutable { script: self.script.into(), origin: self.origin });
         }
-        Ok(Program { program: self.text(script)?, args: Vec::new(), sockets: Sockets::None })
+        Ok(Program { program: self.text(script)?, args: self.args.to_vec(), sockets: Sockets::None })
     }
 
     fn locate(&self, name: &str) -> Result<PathBuf, ProgramError> {
@@ -342,6 +354,7 @@ mod tests {
             script,
             interpreter: None,
             interpreter_args: &[],
+            args: &[],
             folder: setup.path(),
             path: Some(&setup.path),
             origin: Origin::CommandLine,
@@ -443,6 +456,11 @@ mod tests {
         assert_eq!(
             refused.unwrap_err(),
             "cannot use `node_args`: ruby runs without an interpreter; give its arguments in `args`"
+        );
+        let refused = find(&folder, "ruby -v", |wanted| (wanted.origin, wanted.args) = (Origin::File, &args));
+        assert_eq!(
+            refused.unwrap_err(),
+            "cannot use `args` with a line for the shell: ruby -v; write them in the line"
         );
         let with_node = |script| {
             let found = find(&folder, script, |wanted| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxherd_config::job::{Job, JobError, Surroundings};
+use oxherd_config::{Job, JobError, Surroundings};
 use oxherd_engine::{EngineError, Settings};
 
 use crate::commands::complain;

@@ -1,0 +1,223 @@
+//! A file as a whole: its kind, its apps, and what must hold between them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::diagnostics::{Diagnostics, Source, shown};
+use crate::job::{Job, Surroundings};
+use crate::json::{self, Document, Entry, Node, Value};
+use crate::keys::{self, Meaning};
+use crate::program::words;
+use crate::raw::{self, RawApp};
+use crate::typed::Typed;
+
+/// Longer files are refused.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// More apps in a file are refused.
+const APPS_MAX: usize = 1024;
+/// Kinds of files by the end of their names.
+const LATER: [&str; 7] = [".config.js", ".config.cjs", ".config.mjs", ".json5", ".yaml", ".yml", ".toml"];
+const NOW: &str = ".json";
+
+/// Whether a file of this name is a list of apps rather than a script, of a kind that can be read by now or later.
+pub fn is_config(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(NOW) || LATER.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Reads the file at `path`, which is relative to the current folder.
+pub fn load(path: &Path) -> Result<Vec<RawApp>, Diagnostics> {
+    let refuse = |what: &str| Diagnostics::of_file(path.display().to_string(), what);
+    check_kind(path)?;
+    let mut bytes = Vec::new();
+    let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    let read = file.and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|cause| match cause.kind() {
+        io::ErrorKind::IsADirectory => refuse("cannot be read: it is a folder; name the file in it"),
+        _ => refuse(&format!("cannot be read: {}", words(&cause))),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = good.filter(|byte| **byte == b'\n').count() + 1;
+        refuse(&format!("cannot be read: line {line} is not UTF-8"))
+    })?;
+    read_text(path, &text)
+}
+
+/// Reads the text of the file at `path`. Everything that is wrong with it is told at once.
+pub fn read(path: &Path, text: &str) -> Result<Vec<RawApp>, Diagnostics> {
+    check_kind(path)?;
+    read_text(path, text)
+}
+
+/// All apps as jobs, or all that is wrong with any.
+pub fn jobs(apps: &[RawApp], surroundings: &Surroundings) -> Result<Vec<Job>, Diagnostics> {
+    let (mut jobs, mut wrong) = (Vec::<Job>::new(), None::<Diagnostics>);
+    for app in apps {
+        match app.job(surroundings) {
+            Ok(mut job) => {
+                // What is odd about the caller's environment is so for all, and said once.
+                job.doubts.retain(|doubt| !jobs.iter().any(|other| other.doubts.contains(doubt)));
+                jobs.push(job);
+            }
+            Err(more) => {
+                wrong = Some(match wrong {
+                    Some(known) => known.and(more),
+                    None => more,
+                });
+            }
+        }
+    }
+    wrong.map_or(Ok(jobs), Err)
+}
+
+fn check_kind(path: &Path) -> Result<(), Diagnostics> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let file = || path.display().to_string();
+    if name.ends_with(NOW) {
+        return Ok(());
+    }
+    Err(match LATER.iter().find(|ending| name.ends_with(**ending)) {
+        Some(ending) => Diagnostics::of_file(
+            file(),
+            format!("{ending} files cannot be read yet, only {NOW} files can; write the apps as JSON"),
+        ),
+        None => Diagnostics::of_file(file(), format!("is no list of apps: its name does not end in {NOW}")),
+    })
+}
+
+fn read_text(path: &Path, text: &str) -> Result<Vec<RawApp>, Diagnostics> {
+    let name = path.display().to_string();
+    if text.len() > FILE_BYTES_MAX {
+        return Err(Diagnostics::of_file(name, format!("is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    let source = Arc::new(Source::new(name, text));
+    let Document { root, repeated } = json::read(&source.text)
+        .map_err(|fault| Diagnostics::at(&source, &fault.place, fault.what, fault.hint.map(str::to_owned)))?;
+    let mut typed = Typed::default();
+    for again in repeated {
+        let line = source.line(again.first.start);
+        let what = format!("the key `{}` is already on line {line}", shown(&again.key));
+        typed.wrong_but(&again.place, what, "keep one of them");
+    }
+    let apps = read_apps(&source, &root, &mut typed);
+    check_names(&source, &apps, &mut typed);
+    typed.findings.conclude(&source, apps)
+}
+
+fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp> {
+    let items = match &root.value {
+        Value::List(items) => items.as_slice(),
+        Value::Object(entries) if is_app(entries) => std::slice::from_ref(root),
+        Value::Object(entries) => apps_among(root, entries, typed),
+        _ => {
+            typed.wrong(
+                &root.place,
+                format!("an object or a list of apps is wanted, found {}", root.value.kind()),
+            );
+            return Vec::new();
+        }
+    };
+    if items.is_empty() && matches!(root.value, Value::List(_)) {
+        typed.wrong(&root.place, "there is no app in the list");
+    }
+    if let Some(item) = items.get(APPS_MAX) {
+        typed.wrong(&item.place, format!("there are more than {APPS_MAX} apps"));
+    }
+    let read_one = |item: &Node| match &item.value {
+        Value::Object(entries) => Some(raw::read(source, item.place.clone(), entries, typed)),
+        _ => {
+            typed.wrong(&item.place, format!("an app is an object, found {}", item.value.kind()));
+            None
+        }
+    };
+    items.iter().take(APPS_MAX).filter_map(read_one).collect()
+}
+
+/// Whether an object is itself an app: it has a key of one, and no list of them.
+fn is_app(entries: &[Entry]) -> bool {
+    let is_app_key = |entry: &Entry| matches!(keys::meaning_of(&entry.key), Meaning::Key(_));
+    entries.iter().all(|entry| entry.key != "apps") && entries.iter().any(is_app_key)
+}
+
+/// The list in `{"apps": [...]}`.
+fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [Node] {
+    let mut apps = None;
+    let mut misspelt = false;
+    for entry in entries {
+        if entry.key == "apps" {
+            apps = Some(&entry.node);
+        } else {
+            misspelt |= refuse_top_level(entry, typed);
+        }
+    }
+    match apps.map(|node| (&node.value, node)) {
+        None if misspelt => &[],
+        None => {
+            let start = root.place.start..root.place.start + 1;
+            typed.wrong_but(
+                &start,
+                "there is no app in it",
+                "write {\"apps\": [{\"script\": \"server.js\"}]}",
+            );
+            &[]
+        }
+        Some((Value::List(items), node)) => {
+            if items.is_empty() {
+                typed.wrong(&node.place, "there is no app in the list");
+            }
+            items
+        }
+        Some((Value::Object(_), node)) => std::slice::from_ref(node),
+        Some((value, node)) => {
+            typed.wrong(&node.place, format!("`apps` wants a list of objects, found {}", value.kind()));
+            &[]
+        }
+    }
+}
+
+/// Says what is wrong with a key next to `apps`, and whether `apps` itself may have been meant.
+fn refuse_top_level(entry: &Entry, typed: &mut Typed) -> bool {
+    let place = &entry.key_place;
+    match (entry.key.as_str(), keys::meaning_of(&entry.key)) {
+        ("deploy", _) => {
+            typed.wrong_but(place, "`deploy` is not supported", "remove it, and deploy with another tool");
+        }
+        ("static", _) => typed.wrong_but(place, "`static` is not supported yet", "remove it"),
+        (_, Meaning::Unknown) => {
+            if keys::means_apps(&entry.key) {
+                let what = format!("unknown key `{}`", shown(&entry.key));
+                typed.wrong_but(place, what, "did you mean `apps`?");
+                return true;
+            }
+            raw::unknown(typed, entry);
+        }
+        _ => typed.wrong_but(
+            place,
+            format!("`{}` belongs in an app", shown(&entry.key)),
+            "put it next to `script`",
+        ),
+    }
+    false
+}
+
+fn check_names(source: &Source, apps: &[RawApp], typed: &mut Typed) {
+    let mut known: BTreeMap<String, &RawApp> = BTreeMap::new();
+    for app in apps.iter().filter(|app| app.is_named()) {
+        let name = app.name();
+        let Some(first) = known.get(&name) else {
+            known.insert(name, app);
+            continue;
+        };
+        let what = format!("two apps are called `{}`", shown(&name));
+        let hint = format!("the other is on line {}; give each a `name`", source.line(first.place().start));
+        typed.wrong_but(app.place(), what, hint);
+    }
+}

@@ -1,0 +1,306 @@
+//! The keys of an app in a file: which there are, by all their names, and what somebody may have meant by another.
+
+/// What an app can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Script,
+    Name,
+    Cwd,
+    Args,
+    Interpreter,
+    NodeArgs,
+    Instances,
+    ExecMode,
+    Env,
+    Port,
+    Autorestart,
+    Restart,
+    RestartDelay,
+    RestartWindow,
+    MaxRestarts,
+    MaxErrors,
+    ErrorWindow,
+    MinUptime,
+    WaitReady,
+    ListenTimeout,
+    DrainTimeout,
+    KillTimeout,
+    StopSignal,
+    ShutdownWithMessage,
+    Distribution,
+    Strategy,
+    Sockets,
+    Parallel,
+    HandoffWindow,
+    MaxMessage,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning<'a> {
+    Key(Key),
+    /// `env_<name>`.
+    Overlay(&'a str),
+    /// A key of PM2's that is not there yet. With this value, as it is written, it asks for nothing.
+    Later {
+        without: &'static str,
+    },
+    /// A key of PM2's that has no effect here, by design; and the value that would need one.
+    Idle {
+        refused: &'static str,
+    },
+    Unknown,
+}
+
+const KEYS: [(&str, Key); 35] = [
+    ("script", Key::Script),
+    ("exec", Key::Script),
+    ("cmd", Key::Script),
+    ("command", Key::Script),
+    ("name", Key::Name),
+    ("cwd", Key::Cwd),
+    ("args", Key::Args),
+    ("interpreter", Key::Interpreter),
+    ("exec_interpreter", Key::Interpreter),
+    ("node_args", Key::NodeArgs),
+    ("interpreter_args", Key::NodeArgs),
+    ("instances", Key::Instances),
+    ("exec_mode", Key::ExecMode),
+    ("env", Key::Env),
+    ("port", Key::Port),
+    ("autorestart", Key::Autorestart),
+    ("restart", Key::Restart),
+    ("restart_delay", Key::RestartDelay),
+    ("restart_window", Key::RestartWindow),
+    ("max_restarts", Key::MaxRestarts),
+    ("max_errors", Key::MaxErrors),
+    ("error_window", Key::ErrorWindow),
+    ("min_uptime", Key::MinUptime),
+    ("wait_ready", Key::WaitReady),
+    ("listen_timeout", Key::ListenTimeout),
+    ("drain_timeout", Key::DrainTimeout),
+    ("kill_timeout", Key::KillTimeout),
+    ("stop_signal", Key::StopSignal),
+    ("shutdown_with_message", Key::ShutdownWithMessage),
+    ("distribution", Key::Distribution),
+    ("strategy", Key::Strategy),
+    ("sockets", Key::Sockets),
+    ("parallel", Key::Parallel),
+    ("handoff_window", Key::HandoffWindow),
+    ("max_message", Key::MaxMessage),
+];
+
+/// With the value that asks for what is done anyway; empty where there is none.
+const LATER: [(&str, &str); 45] = [
+    ("append_env_to_name", "false"),
+    ("autostart", "true"),
+    ("combine_logs", "true"),
+    ("cron", "false"),
+    ("cron_restart", "false"),
+    ("disable_logs", "false"),
+    ("err", ""),
+    ("err_file", ""),
+    ("err_log", ""),
+    ("error", ""),
+    ("error_file", ""),
+    ("execute_command", "false"),
+    ("exp_backoff_restart_delay", "0"),
+    ("filter_env", "false"),
+    ("force", "false"),
+    ("gid", ""),
+    ("ignore_watch", "[]"),
+    ("increment_var", ""),
+    ("install_url", ""),
+    ("instance_var", "\"NODE_APP_INSTANCE\""),
+    ("log", "false"),
+    ("log_date_format", ""),
+    ("log_file", "false"),
+    ("log_type", ""),
+    ("max_lifetime", ""),
+    ("max_memory_restart", ""),
+    ("max_requests", ""),
+    ("merge_logs", "true"),
+    ("name_prefix", ""),
+    ("namespace", "\"default\""),
+    ("out", ""),
+    ("out_file", ""),
+    ("out_log", ""),
+    ("output", ""),
+    ("pid", ""),
+    ("pid_file", ""),
+    ("post_update", "[]"),
+    ("stop_exit_codes", "[]"),
+    ("time", "false"),
+    ("uid", ""),
+    ("user", ""),
+    ("watch", "false"),
+    ("watch_delay", ""),
+    ("watch_options", ""),
+    ("write", "false"),
+];
+
+/// With the value that cannot be had; empty where there is none.
+const IDLE: [(&str, &str); 15] = [
+    ("automation", ""),
+    ("deep_monitoring", ""),
+    ("disable_source_map_support", ""),
+    ("disable_trace", ""),
+    ("event_loop_inspector", ""),
+    ("io", ""),
+    ("kill_retry_time", ""),
+    ("pmx", ""),
+    ("source_map_support", ""),
+    ("trace", ""),
+    ("treekill", "false"),
+    ("username", ""),
+    ("v8", ""),
+    ("vizion", ""),
+    ("windows_hide", ""),
+];
+
+const OVERLAY_PREFIX: &str = "env_";
+
+impl Key {
+    /// Its first name.
+    pub(crate) fn name(self) -> &'static str {
+        KEYS.iter().find(|(_, key)| *key == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Looks a name up, in snake_case or camelCase.
+pub(crate) fn meaning_of(name: &str) -> Meaning<'_> {
+    let snake = snake_case(name);
+    let find = |table: &[(&str, &'static str)]| {
+        table.iter().find(|(known, _)| *known == snake).map(|(_, value)| *value)
+    };
+    if let Some((_, key)) = KEYS.iter().find(|(known, _)| *known == snake) {
+        return Meaning::Key(*key);
+    }
+    if let Some(overlay) = name.strip_prefix(OVERLAY_PREFIX).filter(|overlay| !overlay.is_empty()) {
+        return Meaning::Overlay(overlay);
+    }
+    if let Some(without) = find(&LATER) {
+        return Meaning::Later { without };
+    }
+    find(&IDLE).map_or(Meaning::Unknown, |refused| Meaning::Idle { refused })
+}
+
+/// The known name that is nearest to this one, if one is near.
+pub(crate) fn nearest(name: &str) -> Option<String> {
+    let wanted = bare(name);
+    if let Some(overlay) = name.strip_prefix("env").filter(|rest| rest.starts_with(char::is_uppercase)) {
+        return Some(format!("{OVERLAY_PREFIX}{}", overlay.to_lowercase()));
+    }
+    let others = LATER.iter().chain(&IDLE).map(|(known, _)| *known);
+    let known = KEYS.iter().map(|(known, _)| *known).chain(others);
+    let distances = known.map(|known| (distance(&wanted, &bare(known)), known));
+    // The first of equals: keys that are there come before those that are not.
+    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
+    let limit = (wanted.chars().count().max(nearest.len()) / 3).max(1);
+    (distance <= limit).then(|| nearest.to_owned())
+}
+
+/// Whether `apps` may have been meant. Old files of PM2's have `pm2` in its place.
+pub(crate) fn means_apps(name: &str) -> bool {
+    name == "pm2" || distance(&bare(name), "apps") <= 1
+}
+
+/// `maxRestarts` as `max_restarts`. A name with capitals and underscores is left as it is: it is neither.
+fn snake_case(name: &str) -> String {
+    if name.contains('_') || name.starts_with(char::is_uppercase) {
+        return name.into();
+    }
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// Small letters without `_` and `-`, and no more of them than any key has.
+fn bare(name: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    name.chars().filter(|c| !matches!(c, '_' | '-')).take(CHARS_MAX).collect::<String>().to_lowercase()
+}
+
+/// Letters to put in, leave out, change, or swap with their neighbour.
+fn distance(one: &str, other: &str) -> usize {
+    let one: Vec<char> = one.chars().collect();
+    let other: Vec<char> = other.chars().collect();
+    let mut rows = vec![vec![0; other.len() + 1]; one.len() + 1];
+    for i in 0..=one.len() {
+        for j in 0..=other.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let change = usize::from(one[i - 1] != other[j - 1]);
+                let plain = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + change);
+                let swaps = i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+                if swaps { plain.min(rows[i - 2][j - 2] + 1) } else { plain }
+            };
+        }
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_both_spellings_and_one_meaning() {
+        let mut names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
+        names.extend(LATER.iter().chain(&IDLE).map(|(name, _)| *name));
+        for name in &names {
+            let camel = camel_case(name);
+            assert_eq!(meaning_of(&camel), meaning_of(name), "{camel}");
+            assert_ne!(meaning_of(name), Meaning::Unknown, "{name}");
+        }
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
+
+    fn camel_case(name: &str) -> String {
+        let mut parts = name.split('_');
+        let mut camel = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (first, rest) = part.split_at(1);
+            camel.push_str(&first.to_uppercase());
+            camel.push_str(rest);
+        }
+        camel
+    }
+
+    #[test]
+    fn overlays_are_named() {
+        assert_eq!(meaning_of("env_production"), Meaning::Overlay("production"));
+        assert_eq!(meaning_of("env_Prod_2"), Meaning::Overlay("Prod_2"));
+        assert_eq!(meaning_of("env_"), Meaning::Unknown);
+        assert_eq!(meaning_of("windowsHide"), Meaning::Idle { refused: "" });
+    }
+
+    #[test]
+    fn the_nearest_key_is_found_unless_none_is_near() {
+        let names = [
+            ("instnces", Some("instances")),
+            ("instance", Some("instances")),
+            ("max-restarts", Some("max_restarts")),
+            ("MaxRestarts", Some("max_restarts")),
+            ("Script", Some("script")),
+            ("scirpt", Some("script")),
+            ("wacth", Some("watch")),
+            ("envProduction", Some("env_production")),
+            ("agrs", Some("args")),
+            ("envs", Some("env")),
+            ("colour", None),
+            ("x", None),
+            ("", None),
+        ];
+        for (name, wanted) in names {
+            assert_eq!(nearest(name).as_deref(), wanted, "{name}");
+        }
+    }
+}

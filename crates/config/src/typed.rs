@@ -1,0 +1,202 @@
+//! From a value of a file to one of the right type, or to what is wrong with it. What was found and what is wanted
+//! are both said.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use oxherd_core::Span;
+
+use crate::diagnostics::{Findings, Place, shown};
+use crate::environment;
+use crate::json::{Node, Value};
+use crate::values::{self, Instances, Variable, Words};
+
+/// Takes values and keeps what is wrong with them.
+#[derive(Debug, Default)]
+pub(crate) struct Typed {
+    pub(crate) findings: Findings,
+}
+
+impl Typed {
+    /// Takes note of something wrong, without a hint.
+    pub(crate) fn wrong(&mut self, place: &Place, what: impl Into<String>) {
+        self.findings.add(place, what, None);
+    }
+
+    /// The same, with what may help.
+    pub(crate) fn wrong_but(&mut self, place: &Place, what: impl Into<String>, hint: impl Into<String>) {
+        self.findings.add(place, what, Some(hint.into()));
+    }
+
+    fn mistyped<T>(&mut self, key: &str, wanted: &str, node: &Node) -> Option<T> {
+        self.wrong(&node.place, format!("`{key}` wants {wanted}, found {}", node.value.kind()));
+        None
+    }
+
+    /// What a checking function says, as a finding.
+    fn checked<T>(&mut self, key: &str, node: &Node, checked: Result<T, impl Display>) -> Option<T> {
+        checked.map_err(|why| self.wrong(&node.place, format!("`{key}`: {why}"))).ok()
+    }
+
+    pub(crate) fn flag(&mut self, key: &str, node: &Node) -> Option<bool> {
+        match &node.value {
+            Value::Flag(flag) => Some(*flag),
+            _ => self.mistyped(key, "true or false", node),
+        }
+    }
+
+    /// A string with something in it.
+    pub(crate) fn text(&mut self, key: &str, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Text(text) if text.trim().is_empty() => self.checked(key, node, Err("it is empty")),
+            Value::Text(text) => self.plain(key, node, text.clone()),
+            _ => self.mistyped(key, "a string", node),
+        }
+    }
+
+    /// What the kernel can pass on: it ends texts with NUL.
+    fn plain(&mut self, key: &str, node: &Node, text: String) -> Option<String> {
+        let checked = if text.contains('\0') { Err("it has a NUL character") } else { Ok(text) };
+        self.checked(key, node, checked)
+    }
+
+    pub(crate) fn name(&mut self, key: &str, node: &Node) -> Option<String> {
+        let text = self.text(key, node)?;
+        self.checked(key, node, values::parse_name(&text))
+    }
+
+    /// A word that a type of ours can read.
+    pub(crate) fn word<T: FromStr<Err: Display>>(&mut self, key: &str, node: &Node) -> Option<T> {
+        let text = self.text(key, node)?;
+        self.checked(key, node, text.parse())
+    }
+
+    /// The same by a function.
+    pub(crate) fn word_by<T>(
+        &mut self,
+        key: &str,
+        node: &Node,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.text(key, node)?;
+        self.checked(key, node, parse(&text))
+    }
+
+    /// The same, and it may be a number.
+    pub(crate) fn word_or_number<T: FromStr<Err: Display>>(&mut self, key: &str, node: &Node) -> Option<T> {
+        match &node.value {
+            Value::Number(text) | Value::Text(text) => self.checked(key, node, text.parse()),
+            _ => self.mistyped(key, "a string or a number", node),
+        }
+    }
+
+    /// A whole number from 1.
+    pub(crate) fn positive(&mut self, key: &str, node: &Node) -> Option<u32> {
+        match &node.value {
+            Value::Number(text) => self.checked(key, node, values::parse_positive(text)),
+            _ => self.mistyped(key, "a number", node),
+        }
+    }
+
+    /// Milliseconds, or a text with a unit.
+    pub(crate) fn span(&mut self, key: &str, node: &Node) -> Option<Span> {
+        let checked = match &node.value {
+            Value::Number(text) => values::parse_span(&format!("{text}ms"))
+                .map_err(|why| if why.contains("year") { why } else { "give milliseconds from 0".into() }),
+            Value::Text(text) => values::parse_span(text),
+            _ => return self.mistyped(key, "milliseconds or a string such as \"10s\"", node),
+        };
+        self.checked(key, node, checked)
+    }
+
+    /// Bytes, or a text with a unit.
+    pub(crate) fn size(&mut self, key: &str, node: &Node) -> Option<usize> {
+        match &node.value {
+            Value::Number(text) | Value::Text(text) => self.checked(key, node, values::parse_size(text)),
+            _ => self.mistyped(key, "bytes or a string such as \"64M\"", node),
+        }
+    }
+
+    /// As on the command line, and 0 is `max` as in PM2.
+    pub(crate) fn instances(&mut self, key: &str, node: &Node) -> Option<Instances> {
+        match &node.value {
+            Value::Number(text) | Value::Text(text) if text == "0" => Some(Instances::PerCpu),
+            Value::Number(text) | Value::Text(text) => self.checked(key, node, text.parse()),
+            _ => self.mistyped(key, "a number, \"max\" or \"io\"", node),
+        }
+    }
+
+    /// A list of strings and numbers, or one string that is split as a shell would.
+    pub(crate) fn words(&mut self, key: &str, node: &Node) -> Option<Vec<String>> {
+        match &node.value {
+            Value::Text(text) => {
+                let text = self.plain(key, node, text.clone())?;
+                self.checked(key, node, text.parse::<Words>()).map(|words| words.0)
+            }
+            Value::List(items) => items.iter().map(|item| self.item(key, item)).collect(),
+            _ => self.mistyped(key, "a list of strings, or one string", node),
+        }
+    }
+
+    fn item(&mut self, key: &str, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Text(text) => self.plain(key, node, text.clone()),
+            Value::Number(number) => Some(number_as_text(number)),
+            _ => self.mistyped(key, "a list of strings", node),
+        }
+    }
+
+    pub(crate) fn port(&mut self, key: &str, node: &Node) -> Option<u16> {
+        match &node.value {
+            Value::Number(text) | Value::Text(text) => {
+                self.checked(key, node, text.parse().map_err(|_| "give a number from 0 to 65535"))
+            }
+            _ => self.mistyped(key, "a number", node),
+        }
+    }
+
+    /// An object of strings, numbers and booleans.
+    pub(crate) fn environment(&mut self, key: &str, node: &Node) -> Option<Vec<Variable>> {
+        let Value::Object(entries) = &node.value else {
+            return self.mistyped(key, "an object", node);
+        };
+        let mut variables = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let name = shown(&entry.key);
+            if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
+                self.wrong(&entry.key_place, format!("`{name}` cannot be the name of a variable"));
+            } else if environment::is_ours(&entry.key) {
+                self.wrong_but(&entry.key_place, format!("`{name}` is set by oxherd itself"), "remove it");
+            }
+            let value = match &entry.node.value {
+                Value::Text(text) => self.plain(&name, &entry.node, text.clone()),
+                Value::Number(number) => Some(number_as_text(number)),
+                Value::Flag(flag) => Some(flag.to_string()),
+                _ => self.mistyped(&name, "a string, a number or a boolean", &entry.node),
+            };
+            variables.extend(value.map(|value| Variable { key: entry.key.clone(), value }));
+        }
+        Some(variables)
+    }
+}
+
+/// As JavaScript writes it: `1.0` is 1 and `1e3` is 1000. Whole numbers stay as they are, however long.
+fn number_as_text(number: &str) -> String {
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    match number.parse::<f64>() {
+        Ok(value) if !is_whole && value.is_finite() => value.to_string(),
+        _ => number.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_plainly() {
+        let given = ["3000", "1.0", "1e3", "-1.50", "12345678901234567890", "1e999", "0.1"];
+        let wanted = ["3000", "1", "1000", "-1.5", "12345678901234567890", "1e999", "0.1"];
+        assert_eq!(given.map(number_as_text), wanted);
+    }
+}

@@ -1,0 +1,389 @@
+//! Whole files, as people write them: what they come to, and how each mistake in them is shown.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use oxherd_config::{Diagnostics, Job, RawApp, Surroundings, jobs, load, read};
+use oxherd_core::AppSpec;
+
+/// A folder with a few scripts and interpreters that only exist, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = Self(std::env::temp_dir().join(format!("oxherd-files-{}-{number}", std::process::id())));
+        for script in ["server.js", "web/api.js", "web/jobs.py", "a b.js"] {
+            folder.write(script, "", 0o644);
+        }
+        for program in ["node", "python3", "bash", "npm"] {
+            folder.write(&format!("bin/{program}"), "", 0o755);
+        }
+        folder
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder can be made");
+        fs::write(&path, content).expect("a file can be written");
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("permissions can be set");
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let bin = self.0.join("bin").into_os_string();
+        let environment = [("PATH", bin), ("HOME", "/home/me".into()), ("OXHERD_SLOT", "7".into())];
+        Surroundings {
+            folder: self.0.clone(),
+            environment: environment.map(|(key, value): (&str, OsString)| (key.into(), value)).into(),
+            cpus: 4,
+            env_name: None,
+        }
+    }
+
+    fn jobs(&self, text: &str, env_name: Option<&str>) -> Result<Vec<Job>, Diagnostics> {
+        let surroundings = Surroundings { env_name: env_name.map(str::to_owned), ..self.surroundings() };
+        jobs(&apps(text)?, &surroundings)
+    }
+
+    fn job(&self, text: &str) -> Job {
+        self.jobs(text, None).unwrap_or_else(|why| panic!("{why}")).remove(0)
+    }
+
+    /// The spec of an app with these keys besides a script.
+    fn spec(&self, keys: &str) -> AppSpec {
+        self.job(&format!("{{\"script\": \"server.js\", {keys}}}")).spec
+    }
+
+    fn without_me(&self, text: impl ToString) -> String {
+        text.to_string().replace(self.0.to_str().expect("it is text"), "~")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn apps(text: &str) -> Result<Vec<RawApp>, Diagnostics> {
+    read(Path::new("eco.json"), text)
+}
+
+/// How a text is refused.
+fn refused(text: &str) -> String {
+    apps(text).expect_err(text).to_string()
+}
+
+/// How an app with these lines besides a script is refused.
+fn refused_keys(lines: &str) -> String {
+    refused(&format!("{{\n  \"script\": \"a.js\",\n{lines}\n}}"))
+}
+
+const FULL: &str = include_str!("full.json");
+
+#[test]
+fn a_full_file_is_understood() {
+    let folder = Folder::new();
+    let jobs = folder.jobs(FULL, Some("production")).unwrap_or_else(|why| panic!("{why}"));
+    insta::assert_snapshot!(folder.without_me(format!("{jobs:#?}")));
+}
+
+#[test]
+fn both_spellings_and_all_aliases_are_the_same() {
+    let folder = Folder::new();
+    let snake = r#"{"apps": [{"exec": "server.js", "exec_interpreter": "node", "interpreter_args": "-x",
+        "exec_mode": "fork_mode", "max_restarts": 3, "min_uptime": "2s", "kill_timeout": 100}]}"#;
+    let camel = r#"[{"cmd": "server.js", "execInterpreter": "node", "nodeArgs": ["-x"],
+        "execMode": "fork", "maxRestarts": 3, "minUptime": 2000, "killTimeout": "100ms"}]"#;
+    assert_eq!(folder.job(snake).spec, folder.job(camel).spec);
+    let bare = r#"{"command": "server.js", "apps_are_none": 1}"#;
+    assert!(refused(bare).contains("unknown key `apps_are_none`"));
+}
+
+#[test]
+fn defaults_are_those_of_the_core() {
+    let folder = Folder::new();
+    let Job { spec, doubts } = folder.job("{\"script\": \"server.js\"}");
+    assert_eq!(doubts, [""; 0]);
+    let node = folder.0.join("bin/node").display().to_string();
+    let core = AppSpec {
+        args: spec.args.clone(),
+        cwd: spec.cwd.clone(),
+        env: spec.env.clone(),
+        ..AppSpec::new("server", node)
+    };
+    assert_eq!(spec, core);
+}
+
+#[test]
+fn instances_are_counted_as_pm2_counts_them() {
+    let folder = Folder::new();
+    let written = ["2", "\"2\"", "0", "\"0\"", "\"max\"", "-1", "\"-1\"", "\"io\"", "-9"];
+    let counts = written.map(|value| folder.spec(&format!("\"instances\": {value}")).instances);
+    assert_eq!(counts, [2, 2, 4, 4, 4, 3, 3, 8, 1]);
+}
+
+#[test]
+fn times_and_sizes_have_units_or_are_plain() {
+    let folder = Folder::new();
+    let spans = ["1500", "\"1500ms\"", "\"1.5s\"", "1500.0"]
+        .map(|value| folder.spec(&format!("\"drain_timeout\": {value}")).drain_timeout.as_millis());
+    assert_eq!(spans, [1500; 4]);
+    let sizes = ["2097152", "\"2M\"", "\"2048K\""]
+        .map(|value| folder.spec(&format!("\"max_message\": {value}")).max_message);
+    assert_eq!(sizes, [2 << 20; 3]);
+}
+
+#[test]
+fn variables_are_laid_over_each_other() {
+    let folder = Folder::new();
+    let text = r#"{"script": "server.js", "port": 80, "env": {"PORT": 1, "A": "a", "N": 1.0, "F": false, "HOME": ""},
+        "env_dev": {"A": "dev"}, "env_none": {}}"#;
+    let env = |name| {
+        let job = folder.jobs(text, name).unwrap().remove(0);
+        let pairs = job.spec.env.iter().map(|(key, value)| format!("{key}={value}"));
+        (pairs.collect::<Vec<_>>().join(" "), job.doubts)
+    };
+    let common = |a| folder.without_me(format!("PATH=~/bin HOME= PORT=80 A={a} N=1 F=false PWD=~"));
+    assert_eq!((folder.without_me(env(None).0), env(None).1), (common("a"), vec![]));
+    assert_eq!(folder.without_me(env(Some("dev")).0), common("dev"));
+    assert_eq!(env(Some("none")).1, [""; 0]);
+    assert_eq!(env(Some("staging")).1, ["eco.json: server has no `env_staging`"]);
+}
+
+#[test]
+fn paths_start_at_the_file() {
+    let folder = Folder::new();
+    folder.write(
+        "etc/eco.json",
+        r#"[{"script": "api.js", "cwd": "../web", "interpreter": "../bin/node"}]"#,
+        0o644,
+    );
+    let path = folder.0.join("etc/eco.json");
+    let beside = folder.surroundings().beside(Path::new("etc/eco.json"));
+    assert_eq!(beside.folder, folder.0.join("etc"));
+    let spec = jobs(&load(&path).unwrap(), &beside).unwrap().remove(0).spec;
+    assert_eq!(folder.without_me(&spec.cwd), "~/etc/../web");
+    assert_eq!(folder.without_me(&spec.args[0]), "~/etc/../web/api.js");
+    assert_eq!(spec.env.iter().find(|(key, _)| key == "PWD").unwrap().1, spec.cwd);
+}
+
+#[test]
+fn programs_and_shell_lines_run_without_an_interpreter() {
+    let folder = Folder::new();
+    let shown = |script: &str| {
+        let spec = folder.job(script).spec;
+        folder.without_me(format!("{} {} {:?} {:?}", spec.name, spec.program, spec.args, spec.sockets))
+    };
+    assert_eq!(shown(r#"{"script": "npm", "args": "run start"}"#), r#"npm ~/bin/npm ["run", "start"] None"#);
+    assert_eq!(
+        shown(r#"{"name": "x", "cmd": "npm run a && b"}"#),
+        r#"x ~/bin/bash ["-c", "npm run a && b"] None"#
+    );
+    assert_eq!(shown(r#"{"script": "a b.js"}"#), r#"a b ~/bin/node ["~/a b.js"] Channel"#);
+}
+
+#[test]
+fn modes_decide_over_sockets() {
+    let folder = Folder::new();
+    let job = |keys: &str| folder.job(&format!("{{{keys}}}"));
+    let fork = job(r#""script": "server.js", "exec_mode": "fork", "instances": 3"#);
+    assert_eq!((format!("{:?}", fork.spec.sockets), fork.doubts.len()), ("None".into(), 0));
+    let cluster = job(r#""script": "server.js", "exec_mode": "cluster_mode", "instances": 3"#);
+    assert_eq!((format!("{:?}", cluster.spec.sockets), cluster.doubts.len()), ("Channel".into(), 0));
+    let python = job(r#""script": "web/jobs.py", "exec_mode": "cluster""#);
+    assert!(python.doubts[0].starts_with("python3 is not Node"), "{:?}", python.doubts);
+}
+
+#[test]
+fn every_mistake_is_shown_at_its_line() {
+    let cases = [
+        r#"  "instnces": 4"#,
+        r#"  "name": "a", "colour": "red""#,
+        "  \"watch\": true,\n  \"cronRestart\": \"0 * * * *\",\n  \"max_memory_restart\": \"1G\"",
+        r#"  "treekill": false"#,
+        "  \"name\": \"a\",\n  \"name\": \"b\"",
+        "  \"exec\": \"b.js\"",
+        "  \"max_restarts\": 1,\n  \"maxRestarts\": 2",
+        r#"  "instances": true, "name": 5, "args": {}, "wait_ready": "yes", "env": [], "port": null"#,
+        r#"  "instances": "many", "port": 70000, "max_restarts": 0, "parallel": -1, "handoff_window": 1.5"#,
+        r#"  "kill_timeout": "30", "min_uptime": -1, "listen_timeout": [], "drain_timeout": 1e12, "max_message": "1X""#,
+        r#"  "restart": "maybe", "strategy": "sticky", "distribution": "x", "sockets": "universal", "stop_signal": "SIGFOO""#,
+        r#"  "exec_mode": "thread", "args": "'a", "node_args": ["-x", true], "cwd": "", "interpreter": " ""#,
+        r#"  "env": {"": "x", "A=B": "x", "NODE_CHANNEL_FD": 3, "O": {}, "L": [], "N": null, "Z": "a\u0000b"}"#,
+        r#"  "exec_mode": "fork", "sockets": "channel""#,
+        r#"  "exec_mode": "fork", "distribution": "shared""#,
+        r#"  "exec_mode": "cluster", "sockets": "none""#,
+        r#"  "autorestart": true, "restart": "always""#,
+        r#"  "envProduction": {}, "env_": {}"#,
+    ];
+    let shown: Vec<String> = cases.iter().map(|case| refused_keys(case)).collect();
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+#[test]
+fn files_that_are_no_list_of_apps_are_refused() {
+    let cases = [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{\"apps\": []}",
+        "{\"apps\": 5}",
+        "[\"a.js\", {\"name\": \"x\"}]",
+        "{\n  \"apps\": [{\"script\": \"a.js\"}],\n  \"deploy\": {},\n  \"static\": [],\n  \"name\": \"x\",\n  \"watch\": true,\n  \"foo\": 1\n}",
+        "{\"app\": [{\"script\": \"a.js\"}]}",
+        "{\"pm2\": [{\"script\": \"a.js\"}]}",
+        "[{\"script\": \"a.js\"},\n {\"script\": \"b.js\"},\n {\"script\": \"x/a.ts\"},\n {\"script\": \"c.js\", \"name\": \"b\"}]",
+        "{\n  \"apps\": [{\n    \"script\": \"a.js\", // the server\n  }]\n}",
+        "{\n  \"apps\": [\n    {\"script\": \"a.js\"\n     \"name\": \"x\"}\n  ]\n}",
+        "module.exports = {}",
+    ];
+    let shown: Vec<String> = cases.iter().map(|case| refused(case)).collect();
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_by_name() {
+    let folder = Folder::new();
+    folder.write("latin.json", b"{\n\"name\": \"\xe9\"}", 0o644);
+    folder.write("long.json", " ".repeat(oxherd_config::FILE_BYTES_MAX + 1), 0o644);
+    folder.write("folder.json/x", "", 0o644);
+    let names = [
+        "ecosystem.config.js",
+        "a.config.mjs",
+        "a.yaml",
+        "a.yml",
+        "a.json5",
+        "a.toml",
+        "a.txt",
+        "json",
+        "gone.json",
+        "latin.json",
+        "long.json",
+        "folder.json",
+        "latin.json/x.json",
+    ];
+    let shown = names.map(|name| folder.without_me(load(&folder.0.join(name)).unwrap_err()));
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn what_this_machine_lacks_is_shown_at_the_line() {
+    let folder = Folder::new();
+    let text = r#"{
+  "apps": [
+    {"script": "gone.js"},
+    {"script": "server.js", "cwd": "nowhere"},
+    {"script": "server.js", "name": "b", "interpreter": "deno"},
+    {"script": "web/jobs.py", "name": "c", "interpreter": "none"},
+    {"script": "npm", "name": "d", "node_args": "-x"},
+    {"script": "npm run x", "name": "e", "args": ["y"]},
+    {"script": "web", "name": "f"},
+    {"script": "server.js", "name": "fine"}
+  ]
+}"#;
+    insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));
+}
+
+#[test]
+fn keys_without_effect_are_a_doubt_and_those_turned_off_are_none() {
+    let folder = Folder::new();
+    let doubts = |keys: &str| folder.job(&format!("{{\"script\": \"server.js\", {keys}}}")).doubts;
+    assert_eq!(doubts("\"pmx\": false"), ["eco.json: `pmx` of server has no effect here"]);
+    assert_eq!(
+        doubts("\"vizion\": false, \"treekill\": true, \"sourceMapSupport\": true"),
+        ["eco.json: `vizion`, `treekill`, `sourceMapSupport` of server have no effect here"]
+    );
+    assert_eq!(
+        doubts("\"watch\": false, \"merge_logs\": true, \"namespace\": \"default\", \"autostart\": true"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_doubt_about_the_caller_is_told_once() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = Folder::new();
+    let mut surroundings = folder.surroundings();
+    surroundings.environment.push(("ODD".into(), OsString::from_vec(vec![0xff])));
+    let apps = apps("[{\"script\": \"server.js\"}, {\"script\": \"web/api.js\"}]").unwrap();
+    let jobs = jobs(&apps, &surroundings).unwrap();
+    assert_eq!(jobs.iter().map(|job| job.doubts.len()).collect::<Vec<_>>(), [1, 0]);
+}
+
+/// Not good, but the same on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+#[test]
+fn garbage_never_panics_and_always_has_a_place() {
+    let folder = Folder::new();
+    let surroundings = folder.surroundings();
+    let words: Vec<&str> = FULL.split_inclusive(['"', ',', ':', '\n']).collect();
+    let odd = [
+        "null",
+        "-1",
+        "1e999",
+        "\"\"",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"apps\"",
+        "\u{feff}",
+        "\t",
+        "é",
+        "\u{1}",
+        "\"\\u0000\"",
+        "{}",
+    ];
+    for seed in 0..3000_u64 {
+        let mut dice = Dice(seed);
+        let mut pieces = words.clone();
+        for _ in 0..=dice.below(4) {
+            let at = dice.below(pieces.len());
+            match dice.below(4) {
+                0 => drop(pieces.remove(at)),
+                1 => pieces[at] = odd[dice.below(odd.len())],
+                2 => pieces.insert(at, words[dice.below(words.len())]),
+                _ => pieces.truncate(at.max(1)),
+            }
+        }
+        let text = pieces.concat();
+        match apps(&text) {
+            Ok(apps) => drop(jobs(&apps, &surroundings)),
+            Err(why) => {
+                let has_place = |it: &oxherd_config::Diagnostic| {
+                    it.spot.as_ref().is_some_and(|spot| spot.line > 0 && !spot.marked.is_empty())
+                };
+                assert!(!why.list.is_empty() && why.list.iter().all(has_place), "seed {seed}: {why}");
+                assert!(why.to_string().lines().all(|line| line.chars().count() < 260), "seed {seed}: {why}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_files_are_refused_in_reasonable_time() {
+    let many = |piece: &str| format!("[{}{{}}]", piece.repeat((1 << 20) / piece.len() - 2));
+    for text in [
+        many("{},"),
+        many("[],"),
+        many("{\"script\":\"a\"},"),
+        format!("{{{}\"x\":1}}", "\"script\":0,".repeat(95_000)),
+    ] {
+        let why = apps(&text).unwrap_err();
+        assert!(why.more > 0 && why.list.len() == 50, "{}", why.more);
+    }
+}
