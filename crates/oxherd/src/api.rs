@@ -3,8 +3,8 @@
 //! The core's own types ([`AppSpec`], [`Notice`], [`Status`], …) are spoken as they are.
 
 use oxherd_core::{
-    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, Notice, ReloadStatus, Slot,
-    Sockets, Status,
+    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, Notice, ReloadStatus,
+    Slot, Sockets, Status,
 };
 use serde::{Deserialize, Serialize};
 
@@ -219,6 +219,13 @@ pub struct LogLine {
     pub stream: OutputStream,
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
+}
+
+/// Something is missing at this point of a stream, because the client read too slowly: an event named `dropped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// How many events.
+    pub count: u64,
 }
 
 /// The body of every answer that is no success.

@@ -1,0 +1,270 @@
+//! The requests that change something. Each is carried out whole, whether or not the client is still there, and
+//! one after the other.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use oxherd::api::{Accepted, AcceptedChange, ScaleApp, Upgrade};
+use oxherd_core::{ChangeId, Refusal};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::changes::{Pending, Record, Stage};
+use super::input;
+use super::plan::{Ask, Step, Verb, id_of, plan};
+use super::problem::{Answer, Failure, json};
+use super::state::State;
+
+type Wish = oneshot::Receiver<Result<ChangeId, Refusal>>;
+
+/// What makes a repeated request known.
+#[derive(Clone, Debug)]
+struct Key {
+    key: String,
+    digest: u64,
+}
+
+/// A request's head and body, as far as a change needs them.
+struct Incoming {
+    key: Option<Key>,
+    body: Bytes,
+}
+
+async fn incoming(request: Request) -> Result<Incoming, Failure> {
+    let (head, body) = request.into_parts();
+    let key = input::key(&head.headers)?;
+    let body = input::body(&head.headers, body).await?;
+    let digest = || input::digest(&[head.method.as_str().as_bytes(), head.uri.path().as_bytes(), &body]);
+    let key = key.map(|key| Key { key, digest: digest() });
+    Ok(Incoming { key, body })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartBody {
+    spec: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadBody {
+    #[serde(default)]
+    spec: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoBody {}
+
+/// `POST /v1/apps`
+pub(super) async fn start_new(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let Incoming { key, body } = incoming(request).await?;
+    let StartBody { spec } = input::parse(&body)?;
+    let ask = Ask::Start(Box::new(input::spec(spec)?));
+    carry_out(state, key, ask).await
+}
+
+/// `POST /v1/apps/{selector}/{verb}` and `DELETE /v1/apps/{selector}`; `read` makes the verb out of the body.
+pub(super) async fn each(
+    Shared(state): Shared<Arc<State>>,
+    selector: Result<Path<String>, PathRejection>,
+    request: Request,
+    read: fn(&[u8]) -> Result<Verb, Failure>,
+) -> Answer {
+    let selector = input::path(selector)?;
+    let Incoming { key, body } = incoming(request).await?;
+    let verb = read(&body)?;
+    carry_out(state, key, Ask::Each { selector, verb }).await
+}
+
+pub(super) fn read_start(body: &[u8]) -> Result<Verb, Failure> {
+    input::parse_optional::<NoBody>(body).map(|_| Verb::Start)
+}
+
+pub(super) fn read_stop(body: &[u8]) -> Result<Verb, Failure> {
+    input::parse_optional::<NoBody>(body).map(|_| Verb::Stop)
+}
+
+pub(super) fn read_restart(body: &[u8]) -> Result<Verb, Failure> {
+    input::parse_optional::<NoBody>(body).map(|_| Verb::Restart)
+}
+
+pub(super) fn read_delete(body: &[u8]) -> Result<Verb, Failure> {
+    input::parse_optional::<NoBody>(body).map(|_| Verb::Delete)
+}
+
+pub(super) fn read_reload(body: &[u8]) -> Result<Verb, Failure> {
+    let ReloadBody { spec } = input::parse_optional(body)?;
+    let spec = spec.map(input::spec).transpose()?;
+    Ok(Verb::Reload(spec.map(Box::new)))
+}
+
+pub(super) fn read_scale(body: &[u8]) -> Result<Verb, Failure> {
+    input::parse::<ScaleApp>(body).map(|scale| Verb::Scale(scale.instances))
+}
+
+/// `POST /v1/resurrect`
+pub(super) async fn resurrect(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let Incoming { key, body } = incoming(request).await?;
+    input::parse_optional::<NoBody>(&body)?;
+    let reader = state.clone();
+    let saved = tokio::task::spawn_blocking(move || reader.driver.saved()).await;
+    let saved = saved.map_err(|_| Failure::ending())?.map_err(Failure::conflict)?;
+    carry_out(state, key, Ask::Resurrect(saved)).await
+}
+
+/// `POST /v1/kill`
+pub(super) async fn kill(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let Incoming { key, body } = incoming(request).await?;
+    input::parse_optional::<NoBody>(&body)?;
+    carry_out(state, key, Ask::Shutdown).await
+}
+
+/// `POST /v1/upgrade`
+pub(super) async fn upgrade(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let Incoming { key, body } = incoming(request).await?;
+    let Upgrade { program } = input::parse_optional(&body)?;
+    detached(async move {
+        let _turn = state.turn.lock().await;
+        if let Some(changes) = earlier_answer(&state, key.as_ref())? {
+            return Ok(accepted(changes));
+        }
+        // Answered already, because this daemon ends with it.
+        remember(&state, key.as_ref(), Stage::Answered { changes: Vec::new() });
+        let (reply, answer) = oneshot::channel();
+        state.driver.upgrade(program, Box::new(move |result| drop(reply.send(result))));
+        match answer.await {
+            Ok(Err(error)) => {
+                forget(&state, key.as_ref());
+                Err(Failure::conflict(error))
+            }
+            Ok(Ok(())) | Err(_) => Ok(accepted(Vec::new())),
+        }
+    })
+    .await
+}
+
+/// `POST /v1/logs/reopen`
+pub(super) async fn reopen_logs(Shared(state): Shared<Arc<State>>) -> Answer {
+    state.driver.reopen_logs();
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn carry_out(state: Arc<State>, key: Option<Key>, ask: Ask) -> Answer {
+    detached(async move { make(&state, key.as_ref(), &ask).await.map(accepted) }).await
+}
+
+/// Goes on when the client is gone.
+async fn detached(work: impl Future<Output = Answer> + Send + 'static) -> Answer {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|error| Err(Failure::internal(format!("the request failed: {error}"))))
+}
+
+fn accepted(changes: Vec<AcceptedChange>) -> Response {
+    json(StatusCode::ACCEPTED, &Accepted { changes })
+}
+
+/// Makes all wishes that `ask` comes down to, and remembers each step for the daemon that may come in between.
+async fn make(state: &State, key: Option<&Key>, ask: &Ask) -> Result<Vec<AcceptedChange>, Failure> {
+    let _turn = state.turn.lock().await;
+    if let Some(changes) = earlier_answer(state, key)? {
+        return Ok(changes);
+    }
+    let cut = made_before(state, key);
+    let survey = state.survey().await?;
+    let mut steps = plan(ask, &survey, cut.is_some())?;
+    let mut changes = cut.unwrap_or_default();
+    steps.retain(|step| !changes.iter().any(|made| step.target.app == Some(made.app)));
+    let targets = steps.iter().map(|step| step.target.clone()).collect();
+    remember(state, key, Stage::Begun { after: survey.last_change, targets });
+    match make_steps(state, steps).await {
+        Ok(made) => changes.extend(made),
+        Err(failure) if failure.status == StatusCode::SERVICE_UNAVAILABLE => return Err(failure),
+        Err(failure) if changes.is_empty() => {
+            forget(state, key);
+            return Err(failure);
+        }
+        // A part was taken in by the daemon before this one: that part is the answer.
+        Err(_) => (),
+    }
+    remember(state, key, Stage::Answered { changes: changes.clone() });
+    Ok(changes)
+}
+
+/// All wishes are made before the first answer is waited for. Where several apps were meant, those that refuse are
+/// left out, unless all do.
+async fn make_steps(state: &State, steps: Vec<Step>) -> Result<Vec<AcceptedChange>, Failure> {
+    let wishes: Vec<(Step, Wish)> = steps
+        .into_iter()
+        .map(|step| {
+            let wish = state.wish(step.request.clone());
+            (step, wish)
+        })
+        .collect();
+    let (mut taken, mut refusal) = (Vec::new(), None);
+    for (step, wish) in wishes {
+        match wish.await.map_err(|_| Failure::ending())? {
+            Ok(change) => taken.push((step.target, change)),
+            Err(refused) => refusal = refusal.or(Some(refused)),
+        }
+    }
+    if let Some(refusal) = refusal.filter(|_| taken.is_empty()) {
+        return Err(refusal.into());
+    }
+    if taken.iter().any(|(target, _)| target.app.is_none() && !target.name.is_empty()) {
+        let survey = state.survey().await?;
+        for (target, _) in &mut taken {
+            target.app = target.app.or_else(|| id_of(&target.name, &survey.status));
+        }
+    }
+    state.amend(|table| {
+        for (target, change) in &taken {
+            table.accept(*change, Pending { app: target.app, aim: target.aim });
+        }
+    });
+    let view = |(target, change): (super::changes::Target, ChangeId)| {
+        Some(AcceptedChange { change, app: target.app?, name: target.name })
+    };
+    Ok(taken.into_iter().filter_map(view).collect())
+}
+
+/// What was answered to the same request before.
+fn earlier_answer(state: &State, key: Option<&Key>) -> Result<Option<Vec<AcceptedChange>>, Failure> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(record) = state.look(|table| table.record(&key.key).cloned()) else { return Ok(None) };
+    if record.digest != key.digest {
+        return Err(Failure::conflict("this Idempotency-Key belongs to another request: draw a new one"));
+    }
+    match record.stage {
+        Stage::Answered { changes } => Ok(Some(changes)),
+        Stage::Begun { .. } | Stage::Cut { .. } => Ok(None),
+    }
+}
+
+/// What a daemon before this one took in of the same request before it ended.
+fn made_before(state: &State, key: Option<&Key>) -> Option<Vec<AcceptedChange>> {
+    let record = state.look(|table| table.record(&key?.key).cloned())?;
+    match record.stage {
+        Stage::Cut { made } => Some(made),
+        Stage::Begun { .. } => Some(Vec::new()),
+        Stage::Answered { .. } => None,
+    }
+}
+
+fn remember(state: &State, key: Option<&Key>, stage: Stage) {
+    if let Some(Key { key, digest }) = key.cloned() {
+        state.amend(|table| table.put_record(Record { key, digest, stage }));
+    }
+}
+
+fn forget(state: &State, key: Option<&Key>) {
+    if let Some(key) = key {
+        state.amend(|table| table.drop_record(&key.key));
+    }
+}

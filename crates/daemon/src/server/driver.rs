@@ -1,0 +1,47 @@
+//! What the server needs of the rest of the daemon. Traits only: the server never reaches past them.
+
+use std::path::PathBuf;
+
+use oxherd_core::{ChangeId, Desired, Refusal, Request};
+use oxherd_engine::Survey;
+
+/// Takes an answer, on whatever thread has it: it hands the answer on and returns.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Who carries the wishes out: the primary, and the daemon around it.
+///
+/// Called on the server's thread. None of it may wait, but for [`saved`](Self::saved); a reply that is dropped
+/// uncalled means that the primary has ended.
+pub trait Driver: Send + Sync + 'static {
+    /// Makes a wish. `reply` is called once what was accepted is kept for the next daemon.
+    fn request(&self, request: Request, reply: Reply<Result<ChangeId, Refusal>>);
+
+    /// Asks what the primary looks like and which of the changes `asked` are still under way. `reply` is called on
+    /// the thread that feeds the [`Feed`](super::Feed), between two pieces of news.
+    fn survey(&self, asked: Vec<ChangeId>, reply: Reply<Survey>);
+
+    /// Goes on as another program. The answer may come too late to be heard.
+    fn upgrade(&self, program: Option<String>, reply: Reply<Result<(), String>>);
+
+    /// Opens the log files anew, because somebody has moved them away.
+    fn reopen_logs(&self);
+
+    /// What was saved to the home folder. May read files.
+    ///
+    /// # Errors
+    /// It cannot be read; the text names the file, the cause and the way out.
+    fn saved(&self) -> Result<Desired, String>;
+}
+
+/// Where the output of workers goes.
+pub trait LogFiles: Send + Sync + 'static {
+    /// The files of an app: its output, its errors. Called on the server's thread, as [`Self::dropped_lines`] is.
+    fn paths(&self, name: &str) -> (PathBuf, PathBuf);
+
+    /// How many lines of an app were lost because the disk was too slow or full.
+    fn dropped_lines(&self, name: &str) -> u64;
+
+    /// Calls `reply` once every line that was handed over before this call is in its file, or lost, and before any
+    /// line that is handed over later is. Called on the control thread: it only leaves a mark in the queue.
+    fn written(&self, reply: Reply<()>);
+}

@@ -1,0 +1,100 @@
+//! The stream of news.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::Uri;
+use oxherd::api::{Dropped, NewsItem};
+use oxherd_core::{AppId, Notice};
+use serde::Deserialize;
+
+use super::feed::{Filter, Follower, Heard, News};
+use super::input;
+use super::problem::Answer;
+use super::sse::{self, Gone, Sink};
+use super::state::State;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    app: Option<String>,
+}
+
+/// `GET /v1/events`
+pub(super) async fn events(Shared(state): Shared<Arc<State>>, uri: Uri) -> Answer {
+    let which: Which = input::query(&uri)?;
+    // Everything from the moment of the request on, even while the selector is looked up.
+    let follower = state.news.follow(Filter::default());
+    let survey = state.survey().await?;
+    let apps = match which.app.as_deref() {
+        None | Some(input::ALL) => None,
+        Some(selector) => Some(input::select(selector, &survey.status)?),
+    };
+    Ok(sse::stream(|sink| tell(state, follower, apps, sink)))
+}
+
+async fn tell(
+    state: Arc<State>,
+    mut follower: Follower<News>,
+    apps: Option<Vec<AppId>>,
+    mut sink: Sink,
+) -> Result<(), Gone> {
+    let mut closing = state.closing.clone();
+    while let Some(heard) = sse::next(&mut follower, &mut sink, &mut closing).await? {
+        match heard {
+            Heard::Dropped(count) => sink.event("dropped", &Dropped { count }).await?,
+            Heard::Item(news) => tell_item(&state, &news, apps.as_deref(), &mut sink).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn tell_item(state: &State, news: &News, apps: Option<&[AppId]>, sink: &mut Sink) -> Result<(), Gone> {
+    let app = app_of(state, &news.bulletin.notice);
+    // What cannot be told to be about another app is passed on.
+    if app.zip(apps).is_some_and(|(app, apps)| !apps.contains(&app)) {
+        return Ok(());
+    }
+    let name = match app {
+        Some(app) => state.name_of(app).await,
+        None => None,
+    };
+    let item =
+        NewsItem { notice: news.bulletin.notice.clone(), pid: news.bulletin.pid, name, at_ms: news.at_ms };
+    sink.event("notice", &item).await
+}
+
+/// The app that a piece of news is about.
+fn app_of(state: &State, notice: &Notice) -> Option<AppId> {
+    match notice {
+        Notice::Forked { place }
+        | Notice::SpawnFailed { place, .. }
+        | Notice::Online { place }
+        | Notice::Listening { place, .. }
+        | Notice::Ready { place, .. }
+        | Notice::NotReady { place, .. }
+        | Notice::Retiring { place, .. }
+        | Notice::Terminating { place, .. }
+        | Notice::Killing { place }
+        | Notice::Unkillable { place }
+        | Notice::Exited { place, .. }
+        | Notice::ErrorReported { place, .. }
+        | Notice::Stalled { place }
+        | Notice::Resumed { place }
+        | Notice::Misbehaved { place, .. }
+        | Notice::Adopted { place } => Some(place.app),
+        Notice::AllServing { app, .. }
+        | Notice::Respawn { app, .. }
+        | Notice::GaveUp { app, .. }
+        | Notice::Finished { app, .. }
+        | Notice::ReloadStarted { app, .. }
+        | Notice::ReloadQueued { app, .. }
+        | Notice::ReloadDone { app, .. }
+        | Notice::ReloadAborted { app, .. }
+        | Notice::Scaled { app, .. }
+        | Notice::Stopping { app }
+        | Notice::Stopped { app }
+        | Notice::Deleted { app } => Some(*app),
+        Notice::Changed { change, .. } => state.look(|table| table.app_of(*change)),
+    }
+}

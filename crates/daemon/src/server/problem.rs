@@ -1,0 +1,77 @@
+//! Answers that are no success: a status and a text that names the thing, the cause and the way out.
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use oxherd::api::Problem;
+use oxherd_core::Refusal;
+use serde::Serialize;
+
+/// Why a request gets no success.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
+}
+
+/// What every handler returns.
+pub(super) type Answer = Result<Response, Failure>;
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into() }
+    }
+
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    pub(super) fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    pub(super) fn conflict(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, error)
+    }
+
+    pub(super) fn unprocessable(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
+    }
+
+    pub(super) fn internal(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+    }
+
+    /// The control thread does not answer any more.
+    pub(super) fn ending() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending: try again in a moment")
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match &refusal {
+            Refusal::NoSuchApp(_) => Self::not_found(format!("{refusal}: `oxherd ls` lists the apps")),
+            Refusal::NameTaken(_) => {
+                Self::conflict(format!("{refusal}: choose another name, or reload or delete that one"))
+            }
+            Refusal::Spec(_) => Self::unprocessable(format!("cannot run the app: {refusal}")),
+            Refusal::Stopped(_) => Self::conflict(format!("{refusal}: start it first")),
+            Refusal::Ending | Refusal::Fixed(_) => Self::conflict(refusal.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        json(self.status, &Problem { error: self.error })
+    }
+}
+
+/// A body of the API.
+pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (status, [(CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}")).into_response(),
+    }
+}
