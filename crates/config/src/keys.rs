@@ -275,6 +275,14 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../../docs/configuration.md");
+        let is_missing = |name: &&str| !page.contains(&format!("`{name}`"));
+        let missing: Vec<&str> = KEYS.iter().map(|(name, _)| *name).filter(is_missing).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
     fn overlays_are_named() {
         assert_eq!(meaning_of("env_production"), Meaning::Overlay("production"));
         assert_eq!(meaning_of("env_Prod_2"), Meaning::Overlay("Prod_2"));

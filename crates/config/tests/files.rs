@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use oxherd_config::{Diagnostics, Job, RawApp, Surroundings, jobs, load, read};
+use oxherd_config::{Diagnostics, Job, RawApp, Surroundings, is_config, jobs, load, read};
 use oxherd_core::AppSpec;
 
 /// A folder with a few scripts and interpreters that only exist, removed at its end.
@@ -270,6 +270,13 @@ fn a_file_that_cannot_be_read_is_told_by_name() {
     ];
     let shown = names.map(|name| folder.without_me(load(&folder.0.join(name)).unwrap_err()));
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn files_of_apps_are_known_by_their_names() {
+    let known = ["a.json", "dir/ecosystem.config.js", "a.config.cjs", "a.yml", "a.json5", "a.toml"];
+    assert!(known.iter().all(|name| is_config(Path::new(name))));
+    assert!(!["a.js", "config.js", "json", "a.json.js", ""].iter().any(|name| is_config(Path::new(name))));
 }
 
 #[test]
