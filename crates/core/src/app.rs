@@ -120,6 +120,20 @@ pub(crate) struct Reload {
     pub(crate) started: Moment,
     /// The slots whose occupant is of the new generation.
     pub(crate) replaced: BTreeSet<Slot>,
+    /// Another number of slots that it brings, unless a later wish named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resize: Option<Resize>,
+}
+
+/// How a reload changes the number of slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Resize {
+    /// Those from `from` on were added. They are filled first and by the new generation only; an abort takes them
+    /// away again.
+    Grown { from: u32 },
+    /// Those from `to` on are not replaced: they leave once the others are.
+    Shrinks { to: u32 },
 }
 
 /// A reload that waits for the one under way.
@@ -127,6 +141,9 @@ pub(crate) struct Reload {
 pub(crate) struct QueuedReload {
     pub(crate) change: ChangeId,
     pub(crate) spec: Option<Arc<AppSpec>>,
+    /// How many slots it brings, unless a later wish named a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instances: Option<u32>,
 }
 
 impl App {
@@ -182,6 +199,14 @@ impl App {
 }
 
 impl App {
+    /// How many slots are wanted; those that a reload adds count once it is done.
+    pub(crate) fn wanted_instances(&self) -> u32 {
+        match self.reload.as_ref().and_then(|reload| reload.resize) {
+            Some(Resize::Grown { from }) => from,
+            Some(Resize::Shrinks { .. }) | None => self.instances,
+        }
+    }
+
     /// Whether its slots are to be filled, now or once it has stopped, or in the next life of the fleet.
     pub(crate) fn is_wanted_up(&self) -> bool {
         match self.desired {

@@ -64,7 +64,7 @@ impl Fleet {
         }
     }
 
-    fn drop_surplus_slots(&mut self, id: AppId, now: Moment) {
+    pub(crate) fn drop_surplus_slots(&mut self, id: AppId, now: Moment) {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let surplus: Vec<Slot> =
             app.slots.keys().copied().filter(|slot| !app.is_target(*slot)).rev().collect();
@@ -103,7 +103,9 @@ impl Fleet {
         let vacant: Vec<(Slot, Generation)> = app
             .slots
             .iter()
-            .filter(|(slot, state)| app.is_target(**slot) && state.is_to_fill(now))
+            .filter(|(slot, state)| {
+                app.is_target(**slot) && !app.waits_for_reload(**slot) && state.is_to_fill(now)
+            })
             .map(|(slot, _)| (*slot, app.fill_generation(*slot)))
             .collect();
         for (slot, generation) in vacant {
@@ -121,6 +123,7 @@ impl Fleet {
             && let Some(wish) = app.queued.take()
         {
             self.begin_reload(id, wish, now);
+            self.fill_slots(id, now);
             self.drive_reload(id, now);
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{self, App, Muster};
 use crate::fleet::{Fleet, Limits, State};
 use crate::image::Inventory;
-use crate::lifecycle::Outbox;
+use crate::outbox::Outbox;
 use crate::{AppId, AppSpec, Generation, Moment};
 
 /// The changes of each primary that starts without an image are numbered from a multiple of this, so that nobody
@@ -47,7 +47,7 @@ impl Fleet {
             app: app.id,
             generation: app.generation,
             spec: AppSpec::clone(app.spec()),
-            instances: app.instances,
+            instances: app.wanted_instances(),
             up: app.is_wanted_up(),
         });
         Desired { apps: apps.collect() }

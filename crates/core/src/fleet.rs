@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Desired, Vacancy};
 use crate::instance::Instance;
-use crate::lifecycle::{Lateness, Outbox, Surroundings};
+use crate::lifecycle::{Lateness, Surroundings};
+use crate::outbox::Outbox;
 use crate::policy::{Ended, Verdict};
 use crate::settle::Pending;
 use crate::{
-    Action, AppId, AppSpec, ChangeId, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place,
-    ReloadFailure, RetireReason, SpawnFailure,
+    Action, AppId, AppSpec, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place, ReloadFailure,
+    RetireReason, SpawnFailure,
 };
 
 /// Bounds of a fleet.
@@ -169,28 +170,6 @@ impl Fleet {
             Some(Ending::Kill) => Some(Outcome::Killed),
             None => self.natural_outcome(),
         }
-    }
-
-    /// The configuration of the app's last good generation. How many slots are to be filled may differ by now.
-    pub fn spec(&self, app: AppId) -> Option<&Arc<AppSpec>> {
-        self.state.apps.get(&app).map(App::spec)
-    }
-
-    /// The configuration that the instance was started with, as far as it is known.
-    pub fn spec_of(&self, instance: InstanceId) -> Option<&Arc<AppSpec>> {
-        let place = self.state.instances.get(&instance)?.place;
-        self.state.apps.get(&place.app).map(|app| app.spec_of(place.generation))
-    }
-
-    /// The newest change that was ever accepted, as far as this fleet knows.
-    pub fn last_change(&self) -> ChangeId {
-        ChangeId(self.state.last_change)
-    }
-
-    /// Whether the change is under way: its [`Notice::Changed`] is still to come.
-    pub fn is_pending(&self, change: ChangeId) -> bool {
-        let queued = |app: &App| app.queued.as_ref().is_some_and(|wish| wish.change == change);
-        self.state.pending.iter().any(|it| it.change == change) || self.state.apps.values().any(queued)
     }
 
     fn natural_outcome(&self) -> Option<Outcome> {

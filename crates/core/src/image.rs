@@ -32,8 +32,11 @@ pub struct Inventory {
 pub struct Child {
     /// Its own id and where it belongs, from its environment.
     pub label: Label,
-    /// Its listeners or its channel show that it had become ready.
+    /// It holds a listener, as far as the old primary had lent it one. With `wait_ready` that is not readiness.
     pub ready: bool,
+    /// When it was started, where that is known: without it a child that the image does not know counts as young.
+    #[serde(default)]
+    pub born: Option<Moment>,
 }
 
 impl Child {
@@ -65,7 +68,8 @@ impl Fleet {
     /// The fleet of `image`, corrected by what really is.
     ///
     /// A child that the image does not know is adopted by its label or ended; an instance without a child gets
-    /// its exit. Orders that may have been lost are given again.
+    /// its exit. A worker with a channel that was not ready is replaced: the answer that it waits for may have
+    /// been lost. Orders that may have been lost are given again.
     ///
     /// # Errors
     /// The image is of another version or another boot.

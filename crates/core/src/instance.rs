@@ -122,6 +122,20 @@ impl Instance {
         }
     }
 
+    pub(crate) fn is_starting(&self) -> bool {
+        match self.phase {
+            Phase::Starting { .. } => true,
+            Phase::Spawning
+            | Phase::Aborting
+            | Phase::Serving(_)
+            | Phase::Withdrawing { .. }
+            | Phase::Draining { .. }
+            | Phase::Leaving { .. }
+            | Phase::Terminating { .. }
+            | Phase::Killing { .. } => false,
+        }
+    }
+
     /// The next moment at which this instance has something to do.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.phase {

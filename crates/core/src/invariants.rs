@@ -1,6 +1,6 @@
 //! Relations that hold after every handler. They are checked in debug builds only and change nothing.
 
-use crate::app::App;
+use crate::app::{App, Resize};
 use crate::fleet::Fleet;
 use crate::instance::Instance;
 use crate::{InstanceId, Place};
@@ -43,6 +43,12 @@ impl Fleet {
             let successors = app.slots.values().filter(|state| state.successor.is_some()).count();
             let batch = app.spec_of(reload.generation).parallel as usize;
             assert!(successors <= batch, "{successors} successors, the batch is {batch}");
+            let fits = match reload.resize {
+                Some(Resize::Grown { from }) => from < app.instances,
+                Some(Resize::Shrinks { to }) => to < app.instances,
+                None => true,
+            };
+            assert!(fits, "{:?} of {} slots", reload.resize, app.instances);
         }
         assert!(app.specs.contains_key(&app.generation), "the last good configuration is forgotten");
         assert!(app.generation <= app.newest, "a generation newer than the newest");

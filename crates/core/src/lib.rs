@@ -23,6 +23,7 @@ mod instance;
 mod invariants;
 mod lifecycle;
 mod notice;
+mod outbox;
 mod policy;
 mod reload;
 mod request;

@@ -1,31 +1,13 @@
 //! How an instance's phases follow each other: every phase × event pair, written out. It decides for one
 //! instance only; what an end or a readiness means for the slot is `fleet`.
 
-use std::collections::VecDeque;
-
 use crate::instance::Instance;
+use crate::outbox::Outbox;
 use crate::{Action, AppSpec, Moment, Notice, Parting, Phase, RetireReason, Span, Standing};
 
 /// How long a worker whose channel has ended may take to end by itself, before it gets the polite signal: a
 /// Node worker that finished cleanly is on its way to exit code 0 then.
 const EXIT_GRACE: Span = Span::from_millis(200);
-
-/// Orders and news on their way out.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outbox {
-    pub(crate) actions: VecDeque<Action>,
-    pub(crate) notices: VecDeque<Notice>,
-}
-
-impl Outbox {
-    pub(crate) fn order(&mut self, action: Action) {
-        self.actions.push_back(action);
-    }
-
-    pub(crate) fn tell(&mut self, notice: Notice) {
-        self.notices.push_back(notice);
-    }
-}
 
 /// What an instance needs to know of the world around it.
 pub(crate) struct Surroundings<'a> {
@@ -59,13 +41,17 @@ impl Instance {
     }
 
     pub(crate) fn on_spawned(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
+        self.on_born(around.now, around, out);
+    }
+
+    pub(crate) fn on_born(&mut self, born: Moment, around: &Surroundings<'_>, out: &mut Outbox) {
         match self.phase {
             Phase::Spawning => {
-                self.begin(around);
+                self.begin(born, around);
                 out.tell(Notice::Forked { place: self.place });
             }
             Phase::Aborting => {
-                self.spawned_at = Some(around.now);
+                self.spawned_at = Some(born);
                 self.kill(around, out);
             }
             Phase::Starting { .. }
@@ -79,11 +65,11 @@ impl Instance {
     }
 
     /// Its process lives; from now on it is expected to become ready.
-    pub(crate) fn begin(&mut self, around: &Surroundings<'_>) {
-        self.spawned_at = Some(around.now);
+    pub(crate) fn begin(&mut self, born: Moment, around: &Surroundings<'_>) {
+        self.spawned_at = Some(born);
         let by_age = !around.spec.wait_ready && !around.listens;
         self.phase = Phase::Starting {
-            lived: by_age.then_some(around.now + around.spec.min_uptime),
+            lived: by_age.then_some(around.now.max(born + around.spec.min_uptime)),
             overdue: Some(around.now + around.spec.listen_timeout),
         };
     }
@@ -324,8 +310,12 @@ impl Instance {
     }
 
     pub(crate) fn become_ready(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
-        self.ready_at = Some(around.now);
         out.tell(Notice::Ready { place: self.place, after: self.uptime(around.now) });
+        self.serve(around, out);
+    }
+
+    pub(crate) fn serve(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
+        self.ready_at = Some(around.now);
         if self.facts.stalled {
             out.tell(Notice::Stalled { place: self.place });
             self.phase = Phase::Serving(Standing::Stalled);

@@ -87,6 +87,8 @@ pub enum RetireReason {
     Errors,
     /// Nobody knows it any more.
     Stray,
+    /// The primary before this one ended before the worker was ready, and with it what the worker may wait for.
+    Interrupted,
 }
 
 /// Why a slot is not filled any more.

@@ -1,6 +1,6 @@
 //! Replacing every worker without loss: the successor first, a batch at a time, and back out when one fails.
 
-use crate::app::{QueuedReload, Reload, SlotState, Vacancy};
+use crate::app::{App, QueuedReload, Reload, Resize, SlotState, Vacancy};
 use crate::fleet::Fleet;
 use crate::settle::Goal;
 use crate::{
@@ -12,12 +12,34 @@ impl Fleet {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let generation = app.newest.next();
         let spec = wish.spec.unwrap_or_else(|| app.spec().clone());
+        let from = app.instances;
+        let resize = match wish.instances.unwrap_or(from) {
+            to if to > from => Some(Resize::Grown { from }),
+            to if to < from => Some(Resize::Shrinks { to }),
+            _ => None,
+        };
         app.newest = generation;
         app.specs.insert(generation, spec);
-        app.reload =
-            Some(Reload { change: wish.change, generation, started: now, replaced: Default::default() });
+        app.reload = Some(Reload {
+            change: wish.change,
+            generation,
+            started: now,
+            replaced: Default::default(),
+            resize,
+        });
         self.await_goal(wish.change, id, Goal::Reload);
         self.out.tell(Notice::ReloadStarted { app: id, generation, change: wish.change });
+        if let (Some(Resize::Grown { .. }), Some(to)) = (resize, wish.instances) {
+            self.resize(id, to);
+        }
+    }
+
+    fn resize(&mut self, id: AppId, to: u32) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let from = std::mem::replace(&mut app.instances, to);
+        if from != to {
+            self.out.tell(Notice::Scaled { app: id, from, to });
+        }
     }
 
     /// Starts successors up to the batch, and ends a reload that has nothing left to replace.
@@ -30,13 +52,14 @@ impl Fleet {
         };
         let in_flight = app.slots.iter().filter(|entry| busy(*entry)).count();
         let generation = reload.generation;
-        let waiting: Vec<_> = app
+        let mut waiting: Vec<_> = app
             .slots
             .iter()
             .filter(|(slot, state)| {
-                app.is_target(**slot) && !reload.replaced.contains(*slot) && state.successor.is_none()
+                app.is_to_be_replaced(**slot) && !reload.replaced.contains(*slot) && state.successor.is_none()
             })
             .collect();
+        waiting.sort_by_key(|(slot, _)| !app.waits_for_reload(**slot));
         if waiting.is_empty() && in_flight == 0 {
             return self.finish_reload(id, now);
         }
@@ -80,10 +103,17 @@ impl Fleet {
             state.leaving.extend(&going);
             given_back.extend(going);
         }
-        let Reload { change, generation, replaced, .. } = reload;
-        let filled = |slot: &&Slot| app.slots.get(*slot).is_some_and(|state| state.occupant.is_some());
+        let Reload { change, generation, replaced, resize, .. } = reload;
+        let resized = match resize {
+            Some(Resize::Grown { from }) => from,
+            Some(Resize::Shrinks { .. }) | None => app.instances,
+        };
+        let filled = |slot: &&Slot| {
+            slot.0 < resized && app.slots.get(*slot).is_some_and(|state| state.occupant.is_some())
+        };
         let replaced = replaced.iter().filter(filled).count() as u32;
         self.out.tell(Notice::ReloadAborted { app: id, generation, why: why.clone(), replaced });
+        self.resize(id, resized);
         self.conclude(change, ChangeOutcome::ReloadAborted(why.clone()));
         for successor in given_back {
             self.with(successor, now, |it, around, out| it.retire(RetireReason::ReloadAborted, around, out));
@@ -113,11 +143,35 @@ impl Fleet {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let Some(reload) = app.reload.take() else { return };
         app.generation = reload.generation;
-        self.out.tell(Notice::ReloadDone {
-            app: id,
-            generation: reload.generation,
-            took: now.since(reload.started),
+        let Reload { change, generation, started, resize, .. } = reload;
+        self.out.tell(Notice::ReloadDone { app: id, generation, took: now.since(started) });
+        match resize {
+            Some(Resize::Shrinks { to }) => {
+                self.resize(id, to);
+                self.drop_surplus_slots(id, now);
+                self.await_instead(change, Goal::Serving);
+            }
+            Some(Resize::Grown { .. }) | None => self.conclude(change, ChangeOutcome::Done),
+        }
+    }
+}
+
+impl App {
+    /// A slot that the running reload has added and not filled yet: nothing but its successor does.
+    pub(crate) fn waits_for_reload(&self, slot: Slot) -> bool {
+        let Some(reload) = &self.reload else { return false };
+        match reload.resize {
+            Some(Resize::Grown { from }) => slot.0 >= from && !reload.replaced.contains(&slot),
+            Some(Resize::Shrinks { .. }) | None => false,
+        }
+    }
+
+    /// A slot that stays.
+    fn is_to_be_replaced(&self, slot: Slot) -> bool {
+        let to = self.reload.as_ref().and_then(|reload| match reload.resize {
+            Some(Resize::Shrinks { to }) => Some(to),
+            Some(Resize::Grown { .. }) | None => None,
         });
-        self.conclude(reload.change, ChangeOutcome::Done);
+        slot.0 < to.unwrap_or(self.instances)
     }
 }

@@ -86,7 +86,8 @@ impl Fleet {
             spec.check(max)?;
             check_reloadable(app.spec(), spec)?;
         }
-        let queued = QueuedReload { change, spec: spec.map(|spec| Arc::new(*spec)) };
+        let instances = spec.as_ref().map(|spec| spec.instances);
+        let queued = QueuedReload { change, spec: spec.map(|spec| Arc::new(*spec)), instances };
         if app.reload.is_none() {
             self.begin_reload(id, queued, now);
             return Ok(());
@@ -123,6 +124,9 @@ impl Fleet {
         spec::check_instances(instances, self.state.limits.max_instances)?;
         let app = self.running_app(id)?;
         let from = std::mem::replace(&mut app.instances, instances);
+        // The last word counts, also against reloads that were asked for earlier.
+        app.reload.iter_mut().for_each(|reload| reload.resize = None);
+        app.queued.iter_mut().for_each(|queued| queued.instances = None);
         if from != instances {
             self.out.tell(Notice::Scaled { app: id, from, to: instances });
         }

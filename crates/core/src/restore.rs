@@ -1,12 +1,14 @@
 //! Taking a herd over: an image, possibly stale, is held against the processes that really live.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::app::{After, App, Desired, SlotState, Vacancy};
 use crate::fleet::Fleet;
 use crate::image::{Child, Inventory};
 use crate::instance::Instance;
-use crate::lifecycle::{Outbox, Surroundings};
+use crate::lifecycle::Surroundings;
+use crate::outbox::Outbox;
 use crate::{Action, Exit, InstanceId, Moment, Notice, Phase, Place, ReloadFailure, RetireReason, Standing};
 
 /// What an unknown child can be to the slot on its label.
@@ -25,12 +27,17 @@ impl Fleet {
             self.on_lost(id, now);
         }
         self.restore_strays(&living);
-        for child in &inventory.children {
-            self.with(child.instance(), now, |it, around, out| it.resume(child.ready, around, out));
+        self.note_listening(inventory);
+        let (known, mut unknown): (Vec<&Child>, Vec<&Child>) =
+            inventory.children.iter().partition(|child| self.state.instances.contains_key(&child.instance()));
+        for child in known {
+            self.with(child.instance(), now, |it, around, out| it.resume(child, around, out));
+            self.replace_interrupted(child, now);
         }
-        for child in &inventory.children {
-            let id = child.instance();
-            if !self.state.instances.contains_key(&id) && !self.state.strays.contains(&id) {
+        // The newest first: of two that could fill one slot the older one is on its way out.
+        unknown.sort_by_key(|child| Reverse(child.instance()));
+        for child in unknown {
+            if !self.state.strays.contains(&child.instance()) {
                 self.on_unknown_child(child, now);
             }
         }
@@ -54,6 +61,17 @@ impl Fleet {
         gone.into_iter().for_each(|instance| self.out.order(Action::Sweep { instance }));
         here.iter().for_each(|instance| self.out.order(Action::Kill { instance: *instance }));
         self.state.strays = here;
+    }
+
+    /// Who holds a listener listens, even if the news of it was lost.
+    fn note_listening(&mut self, inventory: &Inventory) {
+        for place in inventory.children.iter().filter(|child| child.ready).map(|child| child.label.0) {
+            if let Some(app) = self.state.apps.get_mut(&place.app)
+                && app.specs.contains_key(&place.generation)
+            {
+                app.listens.insert(place.generation);
+            }
+        }
     }
 
     /// Orders about listeners that may have been lost.
@@ -98,6 +116,29 @@ impl Fleet {
         }
     }
 
+    /// A worker with a channel that is not ready may wait for ever for an answer that was lost with the old
+    /// primary. Another takes its place, and nobody is blamed: neither its slot nor a reload that it is part of.
+    fn replace_interrupted(&mut self, child: &Child, now: Moment) {
+        let id = child.instance();
+        let Some(instance) = self.state.instances.get(&id) else { return };
+        let (place, starts) = (instance.place, instance.is_starting());
+        let Some(app) = self.state.apps.get_mut(&place.app) else { return };
+        if !starts || !app.is_up() || !app.spec_of(place.generation).has_channel() {
+            return;
+        }
+        let Some(state) = app.slots.get_mut(&place.slot) else { return };
+        state.successor.take_if(|successor| *successor == id);
+        if state.occupant.take_if(|occupant| *occupant == id).is_some() {
+            state.vacancy = Vacancy::Fill;
+        }
+        state.leaving.insert(id);
+        self.with(id, now, |it, around, out| {
+            // One that listens may have connections: it is drained.
+            it.ready_at = it.ready_at.or(child.ready.then_some(now));
+            it.retire(RetireReason::Interrupted, around, out);
+        });
+    }
+
     fn on_unknown_child(&mut self, child: &Child, now: Moment) {
         let place = child.label.0;
         let role = self.role_of(place);
@@ -121,9 +162,10 @@ impl Fleet {
         }
         self.state.instances.insert(place.instance, Instance::new(place));
         self.with(place.instance, now, |it, around, out| match role {
-            Role::Occupant | Role::Successor => it.adopt(child.ready, around, out),
-            Role::Stray => it.lead_out(child.ready, around, out),
+            Role::Occupant | Role::Successor => it.adopt(child, around, out),
+            Role::Stray => it.lead_out(child, around, out),
         });
+        self.replace_interrupted(child, now);
     }
 
     fn role_of(&self, place: Place) -> Role {
@@ -134,7 +176,10 @@ impl Fleet {
         let state = app.slots.get(&place.slot);
         let vacant = state.is_none_or(|state| state.occupant.is_none());
         let unclaimed = state.is_none_or(|state| state.successor.is_none());
+        // It was on its way out when the newer one was started.
+        let outlived = state.is_some_and(|state| self.has_newer(state, place));
         match &app.reload {
+            _ if outlived => Role::Stray,
             _ if vacant && place.generation == app.fill_generation(place.slot) => Role::Occupant,
             Some(reload)
                 if unclaimed && reload.generation == place.generation && self.has_batch_room(app) =>
@@ -143,6 +188,12 @@ impl Fleet {
             }
             Some(_) | None => Role::Stray,
         }
+    }
+
+    /// Whether one that was started later from the same generation is leaving the slot already.
+    fn has_newer(&self, state: &SlotState, place: Place) -> bool {
+        let later = state.leaving.iter().filter(|id| **id > place.instance);
+        later.filter_map(|id| self.state.instances.get(id)).any(|it| it.place.generation == place.generation)
     }
 
     /// Whether the batch of the running reload has room for one more that is not ready yet.
@@ -157,12 +208,12 @@ impl Fleet {
 impl Instance {
     /// Gives the orders of its phase again: they may have been lost. All of them may come twice. What the
     /// image may have missed is made up for by what shows on the process.
-    fn resume(&mut self, ready: bool, around: &Surroundings<'_>, out: &mut Outbox) {
-        let instance = self.id();
+    fn resume(&mut self, child: &Child, around: &Surroundings<'_>, out: &mut Outbox) {
+        let (instance, ready) = (self.id(), child.ready);
         self.facts.stalled = false;
         self.facts.online |= ready && around.spec.has_channel();
         match self.phase {
-            Phase::Spawning | Phase::Aborting => self.on_spawned(around, out),
+            Phase::Spawning | Phase::Aborting => self.on_born(child.born_by(around.now), around, out),
             Phase::Starting { .. } => {}
             // A stall that lasts is seen again; the end of one that does not would be missed.
             Phase::Serving(_) => {
@@ -182,26 +233,49 @@ impl Instance {
             }
             Phase::Killing { .. } => out.order(Action::Kill { instance }),
         }
-        if ready && matches!(self.phase, Phase::Starting { .. }) {
+        let is_ready = ready && !(around.spec.has_channel() && around.spec.wait_ready);
+        if is_ready && self.is_starting() {
             self.become_ready(around, out);
         }
     }
 
-    /// A process from before this primary's start goes on.
-    fn adopt(&mut self, ready: bool, around: &Surroundings<'_>, out: &mut Outbox) {
-        out.tell(Notice::Adopted { place: self.place });
-        self.begin(around);
-        self.facts.online = ready && around.spec.has_channel();
-        if ready {
-            self.become_ready(around, out);
+    /// A process from before this primary's start goes on. Who is not ready then and has a channel does not.
+    fn adopt(&mut self, child: &Child, around: &Surroundings<'_>, out: &mut Outbox) {
+        let has_channel = around.spec.has_channel();
+        self.begin(child.born_by(around.now), around);
+        self.facts.online = child.ready && has_channel;
+        let is_ready = child.counts_as_ready(around);
+        if is_ready || !has_channel {
+            out.tell(Notice::Adopted { place: self.place });
+        }
+        if is_ready {
+            self.serve(around, out);
         }
     }
 
     /// A process from before this primary's start has no place any more.
-    fn lead_out(&mut self, ready: bool, around: &Surroundings<'_>, out: &mut Outbox) {
-        self.begin(around);
-        self.facts.online = ready && around.spec.has_channel();
-        self.ready_at = ready.then_some(around.now);
+    fn lead_out(&mut self, child: &Child, around: &Surroundings<'_>, out: &mut Outbox) {
+        self.begin(child.born_by(around.now), around);
+        self.facts.online = child.ready && around.spec.has_channel();
+        self.ready_at = child.ready.then_some(around.now);
         self.retire(RetireReason::Stray, around, out);
+    }
+}
+
+impl Child {
+    /// When it was started; `now` at the latest.
+    fn born_by(&self, now: Moment) -> Moment {
+        self.born.map_or(now, |born| born.min(now))
+    }
+
+    /// Whether one that no image knows is taken for ready. A worker of age is, unless it must listen and does
+    /// not: it serves in ways that do not show, or would have been told to be late.
+    fn counts_as_ready(&self, around: &Surroundings<'_>) -> bool {
+        let of_age = self.born.is_some_and(|born| around.now.since(born) >= around.spec.listen_timeout);
+        match (around.spec.has_channel(), self.ready) {
+            (false, ready) => ready,
+            (true, true) => of_age || !around.spec.wait_ready,
+            (true, false) => of_age && !around.listens,
+        }
     }
 }

@@ -48,6 +48,11 @@ impl Fleet {
         self.state.pending.push(Pending { change, app: Some(app), goal });
     }
 
+    /// A wish has come true so far, and waits for this now.
+    pub(crate) fn await_instead(&mut self, change: ChangeId, goal: Goal) {
+        self.state.pending.iter_mut().filter(|it| it.change == change).for_each(|it| it.goal = goal);
+    }
+
     /// A wish about the whole fleet; it takes the place of earlier ones.
     pub(crate) fn await_end(&mut self, change: ChangeId) {
         self.supersede_for(None);

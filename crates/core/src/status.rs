@@ -1,11 +1,13 @@
 //! What a fleet looks like from outside, serialisable. It only reports.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, SlotState, Vacancy};
 use crate::fleet::Fleet;
 use crate::instance::Instance;
-use crate::{AppId, ChangeId, Generation, Moment, Place, Slot, Span};
+use crate::{AppId, AppSpec, ChangeId, Generation, InstanceId, Moment, Place, Slot, Span};
 
 /// The word a user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +94,28 @@ impl Fleet {
     /// What the fleet looks like now.
     pub fn status(&self, now: Moment) -> FleetStatus {
         FleetStatus { apps: self.state.apps.values().map(|app| self.app_status(app, now)).collect() }
+    }
+
+    /// The configuration of the app's last good generation. How many slots are to be filled may differ by now.
+    pub fn spec(&self, app: AppId) -> Option<&Arc<AppSpec>> {
+        self.state.apps.get(&app).map(App::spec)
+    }
+
+    /// The configuration that the instance was started with, as far as it is known.
+    pub fn spec_of(&self, instance: InstanceId) -> Option<&Arc<AppSpec>> {
+        let place = self.state.instances.get(&instance)?.place;
+        self.state.apps.get(&place.app).map(|app| app.spec_of(place.generation))
+    }
+
+    /// The newest change that was ever accepted, as far as this fleet knows.
+    pub fn last_change(&self) -> ChangeId {
+        ChangeId(self.state.last_change)
+    }
+
+    /// Whether the change is under way: its [`Notice::Changed`] is still to come.
+    pub fn is_pending(&self, change: ChangeId) -> bool {
+        let queued = |app: &App| app.queued.as_ref().is_some_and(|wish| wish.change == change);
+        self.state.pending.iter().any(|it| it.change == change) || self.state.apps.values().any(queued)
     }
 
     fn app_status(&self, app: &App, now: Moment) -> AppStatus {

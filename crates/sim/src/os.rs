@@ -104,12 +104,14 @@ impl Os {
 
     /// The children as a keeper sees them.
     pub fn children(&self) -> Vec<Child> {
-        self.alive().map(|it| Child { label: Label(it.place), ready: it.ready && it.channel }).collect()
+        self.alive()
+            .map(|it| Child { label: Label(it.place), ready: it.ready && it.channel, born: None })
+            .collect()
     }
 
     /// The children with what the core was told of them, as if nothing were lost.
     pub fn children_as_told(&self) -> Vec<Child> {
-        self.alive().map(|it| Child { label: Label(it.place), ready: it.told_ready }).collect()
+        self.alive().map(|it| Child { label: Label(it.place), ready: it.told_ready, born: None }).collect()
     }
 
     /// Whether every order to start is carried out and every end told: what a primary that leaves in order waits for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use oxherd_core::{
     Action, AppStatus, ChangeId, ChangeOutcome, Fleet, Image, InstanceId, InstanceStatus, Inventory, Limits,
-    Moment, Notice, Request, Span, Status,
+    Moment, Notice, Request, Sockets, Span, Status,
 };
 
 use crate::os::Os;
@@ -192,6 +192,7 @@ impl World {
         }
         self.drain(usize::MAX);
         let may = self.reborn_percent > 0 && self.reborn_at < self.now && self.os.host_is_idle();
+        let may = may && !self.interrupts_somebody();
         if may && self.fate.chance(self.reborn_percent) {
             self.be_reborn();
         }
@@ -270,6 +271,17 @@ impl World {
         let children = self.os.children_as_told();
         self.take_over(&text, children);
         self.drain(usize::MAX);
+    }
+
+    /// Whether somebody would be replaced by the next primary who goes on under this one.
+    fn interrupts_somebody(&self) -> bool {
+        let apps = self.fleet.status(self.now).apps;
+        let mut everyone = apps.iter().flat_map(|app| &app.slots).flat_map(|slot| &slot.instances);
+        everyone.any(|it| {
+            let process = self.os.processes.get(&it.place.instance);
+            let has_channel = process.is_some_and(|it| it.spec.sockets == Sockets::Channel);
+            it.status == Status::Starting && has_channel
+        })
     }
 
     fn take_over(&mut self, image: &str, children: Vec<oxherd_core::Child>) {

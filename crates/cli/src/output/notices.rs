@@ -3,7 +3,8 @@
 use oxherd_engine::core::{Exit, GiveUp, Notice, Place, ReloadFailure, RetireReason, Slot, Span};
 use oxherd_engine::{Alert, Bulletin, EngineError};
 
-use super::frame::{Line, count};
+use super::frame::Line;
+use crate::view::words::count;
 
 /// The line for a bulletin. A change that is through has none: other notices have told what it did.
 pub(super) fn bulletin(bulletin: &Bulletin) -> Option<Line> {
@@ -70,8 +71,12 @@ pub(super) fn alert(alert: &Alert) -> Line {
         Alert::Refused { what, why } => Line::trouble(format!("Cannot {what}: {why}")),
         Alert::EstateRefused { why } => Line::trouble(format!("Cannot go on from the kept state: {why}")),
         Alert::TakenOver { workers, connections, trusted } => taken_over(*workers, *connections, *trusted),
-        Alert::KeeperReplaced => Line::trouble("The keeper has ended: a new one takes over, every app is reloaded".to_owned()),
-        Alert::KeeperLost { why } => Line::trouble(format!("The keeper has ended and cannot be replaced: {why}")),
+        Alert::KeeperReplaced => {
+            Line::trouble("The keeper has ended: a new one takes over, every app is reloaded".to_owned())
+        }
+        Alert::KeeperLost { why } => {
+            Line::trouble(format!("The keeper has ended and cannot be replaced: {why}"))
+        }
     }
 }
 
@@ -91,7 +96,7 @@ pub(super) fn failure(error: &EngineError) -> Line {
 }
 
 /// Why a slot has given up, in words that follow a colon.
-pub(super) fn give_up(why: &GiveUp) -> String {
+pub(crate) fn give_up(why: &GiveUp) -> String {
     match why {
         GiveUp::UnstableExits { count: number, window } => {
             format!("{} within {window}", count(*number, "unstable exit", "unstable exits"))
@@ -104,7 +109,7 @@ pub(super) fn give_up(why: &GiveUp) -> String {
 }
 
 /// How a process ended, as a verb. A signal is never a code.
-pub(super) fn ended(exit: Exit) -> String {
+pub(crate) fn ended(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("ended with code {code}"),
         Exit::Signal(signal) => format!("was ended by {signal}"),
@@ -133,7 +138,7 @@ fn listening(who: &str, address: &str) -> Line {
 }
 
 /// An address as given; the IPv6 form of "all" is said in words.
-fn shown_address(address: &str) -> String {
+pub(crate) fn shown_address(address: &str) -> String {
     let is_all = address.rsplit(' ').next().is_some_and(|socket| socket.starts_with("[::]:"));
     let suffix = if is_all { " (all addresses)" } else { "" };
     format!("{address}{suffix}")
@@ -162,6 +167,7 @@ fn retiring(who: &str, reason: RetireReason) -> Line {
         RetireReason::ReloadAborted => "the reload was aborted",
         RetireReason::Errors => "it reported too many errors",
         RetireReason::Stray => "nobody knows it any more",
+        RetireReason::Interrupted => "the primary before ended while it started",
     };
     Line::news(format!("{who} is asked to finish: {reason}"))
 }
@@ -197,7 +203,12 @@ fn stalled(who: &str) -> Line {
 }
 
 fn reload_aborted(why: &ReloadFailure, replaced: u32) -> Line {
-    let why = match why {
+    Line::trouble(format!("Reload is aborted: {}; {}", abort_reason(why), left_as_they_were(replaced)))
+}
+
+/// Why a reload was aborted, in words that follow a colon.
+pub(crate) fn abort_reason(why: &ReloadFailure) -> String {
+    match why {
         ReloadFailure::NotReady { slot, after } => {
             format!("the successor in slot {} is not ready after {after}", slot.0)
         }
@@ -206,13 +217,16 @@ fn reload_aborted(why: &ReloadFailure, replaced: u32) -> Line {
             format!("the successor in slot {} cannot start: {cause}", slot.0)
         }
         ReloadFailure::Superseded => "the app was stopped or restarted meanwhile".into(),
-    };
-    let replaced = match replaced {
+    }
+}
+
+/// What an aborted reload that replaced so many slots left.
+pub(crate) fn left_as_they_were(replaced: u32) -> String {
+    match replaced {
         0 => "no slot was replaced, the old workers go on".to_owned(),
         1 => "1 slot was replaced, the others go on as they were".to_owned(),
         many => format!("{many} slots were replaced, the others go on as they were"),
-    };
-    Line::trouble(format!("Reload is aborted: {why}; {replaced}"))
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ fn place(slot: u32, generation: u32, instance: InstanceId) -> Place {
 }
 
 fn child(slot: u32, generation: u32, number: u32, ready: bool) -> Child {
-    Child { label: Label(place(slot, generation, id(number))), ready }
+    Child { label: Label(place(slot, generation, id(number))), ready, born: None }
 }
 
 fn inventory(children: Vec<Child>) -> Inventory {
@@ -107,7 +107,10 @@ fn an_unknown_child_ends_what_was_given_up() {
     let script = app_with(1, |spec| spec.max_restarts = 1).start().spawned(1).exits(1, 1);
     let mut script = taken_over(script, vec![child(0, 1, 7, false)]);
     script.forget();
-    script.scale(1).told([]).listening(7).told(["all 1 serve [:80] after 0 ms", "change 2 done"]);
+    let another = InstanceId { starts: 1, number: 1 };
+    let script = script.scale(1).told([]).event(Event::Spawned { instance: another });
+    let listens = Event::Listening { instance: another, address: ":80".into() };
+    script.event(listens).told(["all 1 serve [:80] after 0 ms", "change 2 done"]);
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn an_unknown_child_without_a_place_is_led_out_unadmitted() {
 #[test]
 fn a_child_of_no_app_is_killed_and_its_end_awaited() {
     let mut script = app(1);
-    let other = Child { label: Label(place(0, 1, id(4))), ready: true };
+    let other = Child { label: Label(place(0, 1, id(4))), ready: true, born: None };
     script = taken_over(script, vec![other]).did(["kill 4"]).shutdown().ends(None);
     script.exits(4, 137).did(["sweep 4"]).told(["change 1 done"]).ends(Some(oxherd_core::Outcome::Stopped));
 }

@@ -3,6 +3,9 @@
 mod image;
 mod lives;
 mod reload;
+mod resize;
 mod respawn;
 mod script;
 mod stop;
+mod takeover;
+mod wanted;

@@ -4,11 +4,13 @@
 //! since it was asked last, `told` the news that matter to somebody who waits.
 
 use oxherd_core::{
-    Action, AppId, AppSpec, ChangeId, ChangeOutcome, Event, Exit, Fleet, GiveUp, InstanceId, Limits, Moment,
-    Notice, Outcome, Refusal, ReloadFailure, Request, Signal, Span, SpawnFailure,
+    Action, AppId, AppSpec, ChangeId, ChangeOutcome, Event, Exit, Fleet, FleetStatus, GiveUp, InstanceId,
+    Limits, Moment, Notice, Outcome, Refusal, ReloadFailure, Request, Signal, Span, SpawnFailure,
 };
 
 pub(crate) const APP: AppId = AppId(0);
+
+const LIMITS: Limits = Limits { max_instances: 8 };
 
 pub(crate) struct Script {
     pub(crate) fleet: Fleet,
@@ -28,7 +30,7 @@ pub(crate) fn app(instances: u32) -> Script {
 pub(crate) fn app_with(instances: u32, change: impl FnOnce(&mut AppSpec)) -> Script {
     let mut spec = AppSpec { instances, ..AppSpec::new("web", "node") };
     change(&mut spec);
-    let fleet = Fleet::new(Limits { max_instances: 8 }, "boot", 0);
+    let fleet = Fleet::new(LIMITS, "boot", 0);
     Script { fleet, spec, now: 0, did: Vec::new(), told: Vec::new(), answer: None }
 }
 
@@ -183,6 +185,23 @@ impl Script {
     pub(crate) fn forget(&mut self) {
         self.did.clear();
         self.told.clear();
+    }
+
+    pub(crate) fn status(&self) -> FleetStatus {
+        self.fleet.status(self.moment())
+    }
+
+    pub(crate) fn restarts(&self, slot: usize) -> u32 {
+        self.status().apps[0].slots[slot].restarts
+    }
+
+    /// Of the slot's occupant, in milliseconds.
+    pub(crate) fn uptime(&self, slot: usize) -> u64 {
+        self.status().apps[0].slots[slot].instances[0].uptime.as_millis()
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        LIMITS
     }
 
     pub(crate) fn moment(&self) -> Moment {
