@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod daemon;
 pub mod home;
 pub mod keeper;
 pub mod link;

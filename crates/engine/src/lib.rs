@@ -44,6 +44,15 @@ pub fn run(
     primary.run(specs, Estate::default())
 }
 
+/// Holds the signals that a primary turns into requests back in this thread, and in the threads that it starts,
+/// until a [`Primary`] takes them: for a program that has something to do before.
+///
+/// # Errors
+/// The kernel refuses a signalfd.
+pub fn block_signals() -> std::io::Result<()> {
+    control::block_signals()
+}
+
 /// A primary that is not left alone: its processes may be held by somebody else, other threads have wishes, and it
 /// may go on where another ended.
 pub struct Primary<'a> {

@@ -15,6 +15,8 @@ pub trait Observer {
     fn report(&mut self, report: &Report);
     /// The primary itself met a condition that people should know of.
     fn alert(&mut self, alert: &Alert);
+    /// A signal asks for log files to be opened anew (`SIGUSR2`, as logrotate's scripts send it).
+    fn reopen_logs(&mut self) {}
     /// What is wanted may have changed. Told after every accepted wish and whenever one has come true.
     fn desired(&mut self, desired: oxherd_core::Desired) {
         drop(desired);

@@ -11,7 +11,19 @@ use oxherd_engine::host::{HeirRef, ProcessHost, Stash};
 use oxherd_os::{CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned};
 
 use super::message::{Answer, Ask, Greeting};
-use super::{Link, LinkError, Reply};
+use super::{Link, LinkError, Notes, Reply};
+
+/// The word that the daemon serves.
+#[derive(Debug)]
+pub struct Readiness(Link);
+
+impl Readiness {
+    /// Says it: whoever started the keeper waits for it.
+    pub fn tell(self) {
+        // Without a keeper nobody waits.
+        drop(self.0.tell(&Ask::Ready { failure: None }, &[]));
+    }
+}
 
 /// Processes in the hands of a keeper.
 #[derive(Debug)]
@@ -20,13 +32,32 @@ pub struct KeeperHost {
     pub(super) greeting: Greeting,
     /// Of the home, for the next keeper.
     pub(super) lock: Option<OwnedFd>,
+    pub(super) notes: Notes,
 }
 
 impl KeeperHost {
-    /// Says that the daemon serves, or why it cannot: whoever started the keeper waits for it.
-    pub fn ready(&self, outcome: Result<(), String>) {
+    /// Says that the daemon cannot serve, and why: whoever started the keeper waits for it.
+    pub fn refuse(&self, why: String) {
         // Without a keeper nobody waits.
-        drop(self.link.tell(&Ask::Ready { failure: outcome.err() }, &[]));
+        drop(self.link.tell(&Ask::Ready { failure: Some(why) }, &[]));
+    }
+
+    /// For saying that the daemon serves once it does, when control has this host.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn readiness(&self) -> io::Result<Readiness> {
+        Ok(Readiness(self.link.try_clone()?))
+    }
+
+    /// What is to outlive the daemon besides processes and listeners, for any thread.
+    pub fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
+    /// The home's lock, as far as the keeper has one.
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(OwnedFd::as_fd)
     }
 
     fn ask(&self, ask: &Ask) -> Result<Reply, LinkError> {
@@ -116,6 +147,10 @@ impl ProcessHost for KeeperHost {
         }
     }
 
+    fn keep_note(&mut self, name: &str, bytes: &[u8]) {
+        self.notes.put(name, bytes);
+    }
+
     fn loss(&self) -> Option<BorrowedFd<'_>> {
         Some(self.link.as_fd())
     }
@@ -134,7 +169,9 @@ impl ProcessHost for KeeperHost {
     }
 
     fn renew(&mut self, heirs: &[HeirRef<'_>]) -> io::Result<Box<dyn Stash>> {
-        Ok(Box::new(super::renew::renew(self, heirs)?))
+        let stash = super::renew::renew(self, heirs)?;
+        self.notes.move_to(stash.try_clone()?);
+        Ok(Box::new(stash))
     }
 }
 

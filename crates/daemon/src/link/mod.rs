@@ -8,6 +8,7 @@
 mod connect;
 mod host;
 pub(crate) mod message;
+mod notes;
 mod renew;
 mod stash;
 
@@ -18,9 +19,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use oxherd_os::packet::{self, Wait};
 use thiserror::Error;
 
-pub use self::connect::{Connected, connect};
-pub use self::host::KeeperHost;
+pub use self::connect::{Connected, connect, die_of_panics};
+pub use self::host::{KeeperHost, Readiness};
 pub use self::message::Greeting;
+pub use self::notes::Notes;
 use self::message::{Answer, Ask, Garbled};
 pub use self::stash::KeeperStash;
 
@@ -103,6 +105,10 @@ impl Link {
         let (answer, body) = message::decode(&received.bytes)?;
         let body = body.to_vec();
         Ok(Reply { answer, body, fds: received.fds, truncated: received.truncated })
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()? })
     }
 
     /// What lies there before anything was asked belongs to no question.

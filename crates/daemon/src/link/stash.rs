@@ -2,6 +2,7 @@
 //!
 //! Must never fail or wait for an answer: when the keeper is gone, what it held is put into the next one anyway.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::slice;
 
@@ -19,6 +20,11 @@ pub struct KeeperStash {
 impl KeeperStash {
     pub(super) fn new(socket: OwnedFd) -> Self {
         Self { socket }
+    }
+
+    /// Another hold on the same stash.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()? })
     }
 
     fn tell(&self, ask: &Ask, body: &[u8], fd: Option<BorrowedFd<'_>>) {

@@ -11,6 +11,8 @@ mod signals;
 mod takeover;
 mod wishes;
 
+pub(crate) use signals::block_signals;
+
 use std::time::Duration;
 
 use oxherd_core::{AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};

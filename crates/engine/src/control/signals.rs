@@ -10,6 +10,8 @@ use crate::control::Control;
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
+const SIGUSR1: i32 = 10;
+const SIGUSR2: i32 = 12;
 const SIGQUIT: i32 = 3;
 const SIGPIPE: i32 = 13;
 const SIGTERM: i32 = 15;
@@ -29,9 +31,16 @@ pub(super) struct SignalSource {
 impl SignalSource {
     pub(super) fn open() -> io::Result<Self> {
         let terminal = TerminalWatch::new();
-        let watched = [SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGTTIN, SIGTTOU];
+        let watched = [
+            SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+        ];
         Ok(Self { signals: Signals::block(&watched)?, terminal, ending: false })
     }
+}
+
+/// Holds the signals of a primary back in this thread, and in those that it starts, until a primary takes them.
+pub(crate) fn block_signals() -> io::Result<()> {
+    SignalSource::open().map(drop)
 }
 
 impl AsFd for SignalSource {
@@ -48,6 +57,7 @@ impl Control<'_> {
                 SIGHUP => self.on_hangup(),
                 SIGTTIN => self.scale_by(1),
                 SIGTTOU => self.scale_by(-1),
+                SIGUSR2 => self.observer.reopen_logs(),
                 SIGCHLD => self.host.reap_strangers(),
                 _ => {}
             }

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use oxherd_core::{AppId, Slot};
-use oxherd_os::Interest;
-use oxherd_os::socket::{self, LocalAddr};
+use oxherd_os::socket::{self, LocalAddr, StreamState};
+use oxherd_os::{Interest, proc};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::host::Entry;
@@ -175,9 +175,9 @@ impl Traffic {
         let held = self.sockets_of_workers(app);
         let mut touched = BTreeSet::new();
         for Stranded { listener, connection, .. } in mine {
-            let is_held = rescue_stub::inode(&connection).is_ok_and(|inode| held.contains(&inode));
+            let is_held = socket::inode(&connection).is_ok_and(|inode| held.contains(&inode));
             if !is_held
-                && rescue_stub::is_untouched(&connection)
+                && is_untouched(&connection)
                 && let Some(it) = self.listeners.get_mut(listener)
             {
                 it.returned.push_back(Returned::fresh(connection));
@@ -190,9 +190,7 @@ impl Traffic {
     fn sockets_of_workers(&self, app: AppId) -> BTreeSet<u64> {
         let workers = self.workers.iter().filter(|(_, worker)| worker.place.app == app);
         // One that has just ended holds nothing.
-        workers
-            .flat_map(|(_, worker)| rescue_stub::socket_inodes_of(worker.pid).unwrap_or_default())
-            .collect()
+        workers.flat_map(|(_, worker)| proc::socket_inodes_of(worker.pid).unwrap_or_default()).collect()
     }
 
     /// Closes what no app has, and retires slots that are no more.
@@ -288,22 +286,11 @@ impl Listener {
     }
 }
 
-mod rescue_stub {
-    use std::os::fd::AsRawFd;
-
-    use super::*;
-    pub(super) fn inode(fd: &OwnedFd) -> std::io::Result<u64> {
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-        parse(&link).ok_or(std::io::ErrorKind::InvalidData.into())
-    }
-    fn parse(link: &std::path::Path) -> Option<u64> {
-        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-    }
-    pub(super) fn is_untouched(_: &OwnedFd) -> bool {
-        true
-    }
-    pub(super) fn socket_inodes_of(pid: u32) -> std::io::Result<BTreeSet<u64>> {
-        let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
-        Ok(entries.filter_map(|e| parse(&std::fs::read_link(e.ok()?.path()).ok()?)).collect())
-    }
+/// Whether nobody has read or answered anything on it, so that anybody may. Of a Unix socket that is not known:
+/// what nobody has read shows at least that it is not done.
+fn is_untouched(connection: &OwnedFd) -> bool {
+    socket::stream_state(connection).is_ok_and(|state| match state {
+        StreamState::Tcp(state) => state.is_untouched(),
+        StreamState::Other { unread } => unread > 0,
+    })
 }

@@ -1,0 +1,316 @@
+//! The daemon: the primary of all apps of a home, started by its keeper and by nobody else.
+//!
+//! It joins the engine with the control server, the logs and the saved state, and may die at any moment: what must
+//! outlive it is with the keeper or on the disk before anybody hears of it.
+
+mod driver;
+mod faces;
+mod observer;
+mod stublogs;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxherd_core::{AppSpec, Outcome};
+use oxherd_engine::host::{Entry, Estate};
+use oxherd_engine::{EngineError, Primary, Settings};
+use oxherd_os::{exit_watch, proc};
+use thiserror::Error;
+
+pub use self::faces::Faces;
+
+use self::driver::HerdDriver;
+use self::observer::DaemonObserver;
+use crate::home::{Home, HomeError};
+use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes};
+use stublogs::Logs;
+use crate::server::{About, Changes, Server, feed};
+use crate::state::{Opened, StateError, Store};
+
+/// The entry of the control socket's listener.
+const API: &str = "api";
+/// The entry of the table of changes.
+const CHANGES: &str = "changes";
+/// How long the end waits for what is still to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+/// How long clients may take to fetch their last answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+const USAGE: u8 = 2;
+const FAILURE: u8 = 1;
+
+/// Why a daemon cannot serve.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// A wrong command line: only keepers write it.
+    #[error("wrong arguments for a daemon: {0}; `oxherd start` starts one")]
+    Usage(String),
+    /// There is no keeper, or it speaks another version.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The home folder cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The saved state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The kernel refuses what the daemon needs.
+    #[error("cannot {what}: {cause}")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+    /// The primary could not begin, or cannot go on.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What a keeper starts a daemon with.
+#[derive(Debug)]
+struct Args {
+    link: RawFd,
+    stash: RawFd,
+    /// Apps to begin with, as JSON, where the keeper runs in the foreground.
+    specs: Option<PathBuf>,
+}
+
+/// `oxherd daemon --link FD --stash FD …`: runs until all apps have been ended on purpose. Returns the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>, faces: Faces) -> u8 {
+    die_where_it_panics();
+    let args = match Args::of(args) {
+        Ok(args) => args,
+        Err(error) => return complain(&error, USAGE),
+    };
+    // The signals that the keeper forwards must wait until the engine takes them.
+    if let Err(cause) = oxherd_engine::block_signals() {
+        return complain(&DaemonError::Os { what: "watch signals", cause }, FAILURE);
+    }
+    let connected = match link::connect(args.link, args.stash) {
+        Ok(connected) => connected,
+        Err(error) => return complain(&error.into(), FAILURE),
+    };
+    match serve(&args, connected, faces) {
+        Ok(code) => code,
+        Err(error) => complain(&error, FAILURE),
+    }
+}
+
+fn complain(error: &DaemonError, code: u8) -> u8 {
+    // Nobody may be left to read it.
+    drop(writeln!(io::stderr(), "Daemon: {error}"));
+    code
+}
+
+/// A panic must not unwind: what is dropped on the way would close connections that the keeper can still save.
+fn die_where_it_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::abort();
+    }));
+}
+
+/// Serves until the end. Whoever waits for the daemon hears whether it could begin.
+fn serve(args: &Args, connected: Connected, faces: Faces) -> Result<u8, DaemonError> {
+    let Connected { mut host, stash, greeting, estate } = connected;
+    // Where tracing is restricted the keeper needs this to hold the daemon at its exit.
+    drop(exit_watch::allow_tracer(greeting.keeper_pid));
+    // A limit that cannot be raised shows when it is met.
+    drop(proc::raise_fd_limit());
+    match Begun::new(args, &mut host, &greeting, estate, faces) {
+        Ok(begun) => begun.run(host, stash, &greeting),
+        Err(error) => {
+            host.refuse(error.to_string());
+            // The first that cannot begin ends the keeper; a later one is tried again.
+            if greeting.starts == 0 {
+                oxherd_engine::host::ProcessHost::farewell(&mut host, FAILURE);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Everything that a daemon needs, found to be in order.
+struct Begun {
+    settings: Settings,
+    specs: Vec<AppSpec>,
+    estate: Estate,
+    home: Home,
+    logs: Logs,
+    observer: DaemonObserver,
+    intake: crate::server::Intake,
+    changes: Changes,
+    listener: UnixListener,
+    saved: Arc<driver::Saved>,
+    lock: Option<OwnedFd>,
+}
+
+impl Begun {
+    fn new(
+        args: &Args,
+        host: &mut KeeperHost,
+        greeting: &Greeting,
+        mut estate: Estate,
+        faces: Faces,
+    ) -> Result<Self, DaemonError> {
+        let os = |what| move |cause| DaemonError::Os { what, cause };
+        let home = Home::at(Path::new(&greeting.home))?;
+        home.prepare()?;
+        let alert = |line: String| drop(writeln!(io::stderr(), "{line}"));
+        let Opened { store, last, lines } = Store::open(&home, alert).or_else(|error| {
+            alert(error.to_string());
+            Store::begin_anew(&home, alert)
+        })?;
+        lines.into_iter().for_each(alert);
+        let listener = take_listener(&mut estate.entries, &home, host)?;
+        let changes = take(&mut estate.entries, CHANGES).and_then(|entry| Changes::from_bytes(&entry.meta).ok());
+        let specs = first_specs(args, greeting)?;
+        if estate.image.is_none() && (greeting.starts > 0 || !estate.children.is_empty()) {
+            estate.desired = Some(last);
+        }
+        let logs = Logs::start(&home, alert).map_err(os("start the log writer"))?;
+        let (news, intake) = feed();
+        let saved = Arc::new(driver::Saved::new(store));
+        let console = greeting.foreground.then_some(faces.console).flatten();
+        let observer = DaemonObserver::new(logs.clone(), news, Arc::clone(&saved), faces.render, console);
+        let settings = Settings { status_interval: None, recall: true, signals: true, stays: !greeting.foreground };
+        Ok(Self {
+            settings,
+            specs,
+            estate,
+            home,
+            logs,
+            observer,
+            intake,
+            changes: changes.unwrap_or_default(),
+            listener,
+            saved,
+            lock: host.lock().map(|lock| lock.try_clone_to_owned()).transpose().map_err(os("hold the lock"))?,
+        })
+    }
+
+    fn run(mut self, host: KeeperHost, stash: link::KeeperStash, greeting: &Greeting) -> Result<u8, DaemonError> {
+        let os = |what| move |cause| DaemonError::Os { what, cause };
+        self.tell_of_the_past(greeting);
+        let (notes, ready) = (host.notes(), host.readiness().map_err(os("talk to the keeper"))?);
+        let mut primary = Primary::new(&self.settings, Box::new(host), Box::new(stash), &mut self.observer)?;
+        let about = About {
+            version: env!("CARGO_PKG_VERSION").into(),
+            keeper_pid: greeting.keeper_pid,
+            starts: greeting.starts,
+            home: self.home.folder().to_owned(),
+        };
+        let driver = HerdDriver::new(primary.handle(), self.logs.clone(), Arc::clone(&self.saved));
+        let keep = keeper_of_changes(&notes);
+        let files = Box::new(self.logs.clone());
+        let server = Server::new(about, Box::new(driver), files, self.intake, self.changes, keep);
+        let api = server.spawn(self.listener).map_err(os("serve the control socket"))?;
+        // Nothing needs the file.
+        drop(self.home.write_pid(greeting.keeper_pid));
+        ready.tell();
+        let outcome = primary.run(self.specs, self.estate);
+        // Who asked for the end hears of it.
+        drop(api.close(LAST_ANSWERS));
+        let code = code_of(&outcome);
+        if let Some(lock) = &self.lock {
+            self.home.clear(lock.as_fd());
+        }
+        self.logs.close(FLUSH_TIME);
+        self.saved.close(FLUSH_TIME);
+        primary.end(code);
+        let code = self.observer.end(outcome.as_ref().ok().copied(), code);
+        outcome?;
+        Ok(code)
+    }
+
+    /// What the keeper knows and people should.
+    fn tell_of_the_past(&mut self, greeting: &Greeting) {
+        if let Some(exit) = &greeting.last_exit {
+            self.observer.say(&format!("The daemon before this one ended: {exit:?}"));
+        }
+        if !greeting.trust_image {
+            self.observer.say("Daemons have died too often: going on from what is wanted and from what lives");
+        }
+        if let Some(why) = &greeting.untraced {
+            self.observer.say(&format!("A connection may be lost when the daemon is killed: {why}"));
+        }
+        if let Some(why) = &greeting.upgrade_failure {
+            self.observer.say(&format!("The upgrade has failed: {why}"));
+        }
+    }
+}
+
+fn keeper_of_changes(notes: &Notes) -> crate::server::Keep {
+    let notes = notes.clone();
+    Box::new(move |bytes| notes.put(CHANGES, bytes))
+}
+
+fn take(entries: &mut Vec<Entry>, name: &str) -> Option<Entry> {
+    let at = entries.iter().position(|entry| entry.name == name)?;
+    Some(entries.swap_remove(at))
+}
+
+/// The control socket goes on listening from one daemon to the next: clients that come in between wait.
+fn take_listener(
+    entries: &mut Vec<Entry>,
+    home: &Home,
+    host: &KeeperHost,
+) -> Result<UnixListener, DaemonError> {
+    let os = |cause| DaemonError::Os { what: "serve the control socket", cause };
+    let fd = match take(entries, API).and_then(|entry| entry.fd) {
+        Some(fd) => fd,
+        None => match host.lock() {
+            Some(lock) => home.bind_control_socket(lock)?,
+            None => {
+                let lock = home.lock()?.ok_or(DaemonError::Usage("another daemon has the home".into()))?;
+                home.bind_control_socket(lock.as_fd())?
+            }
+        },
+    };
+    let fd = Arc::new(fd);
+    host.notes().put_fd(API, Arc::clone(&fd));
+    Ok(UnixListener::from(fd.try_clone().map_err(os)?))
+}
+
+/// The apps that a keeper in the foreground was started for, at the first start only: later ones have an estate.
+fn first_specs(args: &Args, greeting: &Greeting) -> Result<Vec<AppSpec>, DaemonError> {
+    let Some(path) = args.specs.as_ref().filter(|_| greeting.starts == 0) else { return Ok(Vec::new()) };
+    let unreadable = |cause| DaemonError::Os { what: "read what is to be run", cause };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    serde_json::from_slice(&bytes).map_err(|error| unreadable(io::Error::other(error)))
+}
+
+fn code_of(outcome: &Result<Outcome, EngineError>) -> u8 {
+    match outcome {
+        Ok(Outcome::Stopped | Outcome::AllEnded) => 0,
+        Ok(Outcome::GaveUp) => 3,
+        Ok(Outcome::Killed) | Err(_) => FAILURE,
+    }
+}
+
+impl Args {
+    fn of(args: impl IntoIterator<Item = OsString>) -> Result<Self, DaemonError> {
+        let mut args = args.into_iter();
+        let (mut link, mut stash, mut specs) = (None, None, None);
+        while let Some(arg) = args.next() {
+            let mut number = || args.next().and_then(|number| number.to_str()?.parse().ok());
+            match arg.to_str() {
+                Some("--link") => link = number(),
+                Some("--stash") => stash = number(),
+                Some("--specs") => specs = args.next().map(PathBuf::from),
+                _ => return Err(DaemonError::Usage(format!("{arg:?}"))),
+            }
+        }
+        match (link, stash) {
+            (Some(link), Some(stash)) => Ok(Self { link, stash, specs }),
+            _ => Err(DaemonError::Usage("--link or --stash is missing".into())),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Hears of everything on the control thread and hands it on: to the logs, the control server, the saved state, and
+//! the daemon's own log. It must never wait.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use oxherd_core::{Desired, Notice, Outcome};
+use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
+
+use super::driver::Saved;
+use super::faces::{Console, Render};
+use super::stublogs::Logs;
+use crate::server::Feed;
+
+/// The daemon's ear.
+pub(super) struct DaemonObserver {
+    logs: Logs,
+    feed: Feed,
+    saved: Arc<Saved>,
+    render: Render,
+    console: Option<Box<dyn Console>>,
+}
+
+impl DaemonObserver {
+    pub(super) fn new(
+        logs: Logs,
+        feed: Feed,
+        saved: Arc<Saved>,
+        render: Render,
+        console: Option<Box<dyn Console>>,
+    ) -> Self {
+        Self { logs, feed, saved, render, console }
+    }
+
+    /// A line in the daemon's own log. It is small, and in a file; a full disk loses it.
+    pub(super) fn say(&self, what: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // Nobody may be left to read it.
+        drop(writeln!(io::stderr(), "{} {what}", utc(now)));
+    }
+
+    /// Tells how it ended; returns the exit code.
+    pub(super) fn end(self, outcome: Option<Outcome>, code: u8) -> u8 {
+        self.console.and_then(|console| console.end(outcome)).unwrap_or(code)
+    }
+}
+
+impl Observer for DaemonObserver {
+    fn bulletin(&mut self, bulletin: &Bulletin) {
+        self.feed.bulletin(bulletin);
+        if let Notice::Deleted { app } = &bulletin.notice {
+            self.logs.forget(*app);
+        }
+        match &mut self.console {
+            Some(console) => console.bulletin(bulletin),
+            None => {
+                if let Some(line) = (self.render.bulletin)(bulletin) {
+                    self.say(&line);
+                }
+            }
+        }
+    }
+
+    fn output(&mut self, line: &OutputLine<'_>) {
+        self.feed.output(line);
+        match &mut self.console {
+            Some(console) => console.output(line),
+            None => self.logs.line(line.place.app, line.stream, line.bytes),
+        }
+    }
+
+    fn report(&mut self, report: &Report) {
+        if let Some(console) = &mut self.console {
+            console.report(report);
+        }
+    }
+
+    fn alert(&mut self, alert: &Alert) {
+        match &mut self.console {
+            Some(console) => console.alert(alert),
+            None => self.say(&(self.render.alert)(alert)),
+        }
+    }
+
+    fn reopen_logs(&mut self) {
+        self.logs.reopen();
+    }
+
+    fn desired(&mut self, desired: Desired) {
+        self.logs.know(desired.apps.iter().map(|app| (app.app, app.spec.name.as_str())));
+        self.saved.update(desired);
+    }
+
+    fn wants_desired(&self) -> bool {
+        true
+    }
+}
+
+/// A moment as `2026-11-23T22:04:05Z` (RFC 3339); days by the civil-from-days algorithm of H. Hinnant.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn moments_read_as_people_write_them() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_795_471_445), "2026-11-23T22:04:05Z");
+    }
+}
