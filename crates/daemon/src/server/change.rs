@@ -185,7 +185,7 @@ async fn make(state: &State, key: Option<&Key>, ask: &Ask) -> Result<Vec<Accepte
     remember(state, key, Stage::Begun { after: survey.last_change, targets });
     match make_steps(state, steps).await {
         Ok(made) => changes.extend(made),
-        Err(failure) if failure.status == StatusCode::SERVICE_UNAVAILABLE => return Err(failure),
+        Err(failure) if failure.is_open() => return Err(failure),
         Err(failure) if changes.is_empty() => {
             forget(state, key);
             return Err(failure);

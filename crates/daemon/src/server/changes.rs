@@ -244,18 +244,18 @@ impl Changes {
         let mut found = Vec::new();
         for record in &mut self.keys {
             let Stage::Begun { after, targets } = &record.stage else { continue };
-            let (mut made, mut count) = (Vec::new(), 0);
-            for (number, target) in (after.0 + 1..=last.0).zip(targets) {
+            // More than it could have made: the fleet's state was lost, and the numbers are others'.
+            let count = last.0.saturating_sub(after.0);
+            let count = if count <= targets.len() as u64 { count as usize } else { 0 };
+            let mut made = Vec::new();
+            for (change, target) in (after.0 + 1..).map(ChangeId).zip(&targets[..count]) {
                 let by_name = || status.apps.iter().find(|app| app.name == target.name).map(|app| app.app);
                 let app = target.app.or_else(by_name);
-                count += 1;
-                found.push((ChangeId(number), Pending { app, aim: target.aim }));
-                if let Some(app) = app {
-                    made.push(AcceptedChange { change: ChangeId(number), app, name: target.name.clone() });
-                }
+                found.push((change, Pending { app, aim: target.aim }));
+                made.extend(app.map(|app| AcceptedChange { change, app, name: target.name.clone() }));
             }
-            record.stage =
-                if count == targets.len() { Stage::Answered { changes: made } } else { Stage::Cut { made } };
+            let is_whole = count == targets.len();
+            record.stage = if is_whole { Stage::Answered { changes: made } } else { Stage::Cut { made } };
         }
         found
     }

@@ -167,17 +167,26 @@ impl<T> Fan<T> {
 }
 
 impl<T> Seat<T> {
+    /// The item goes into the queue, behind the word of what is missing, or is missing itself.
     fn offer(&self, item: &Arc<T>, bytes: usize) {
-        let dropped = self.backlog.dropped.swap(0, Ordering::SeqCst);
-        if dropped > 0 && self.queue.try_send(Queued::Dropped(dropped)).is_err() {
-            self.backlog.dropped.fetch_add(dropped + 1, Ordering::SeqCst);
-            return;
-        }
-        let waiting = self.backlog.bytes.fetch_add(bytes, Ordering::SeqCst);
+        let missing = &self.backlog.dropped;
+        let room = 1 + usize::from(missing.load(Ordering::SeqCst) > 0);
+        let waiting = self.backlog.bytes.load(Ordering::SeqCst);
         let fits = waiting == 0 || waiting + bytes <= QUEUE_BYTES;
-        if !fits || self.queue.try_send(Queued::Item(item.clone(), bytes)).is_err() {
-            self.backlog.bytes.fetch_sub(bytes, Ordering::SeqCst);
-            self.backlog.dropped.fetch_add(1, Ordering::SeqCst);
+        let Some(mut places) = self.queue.try_reserve_many(room).ok().filter(|_| fits) else {
+            missing.fetch_add(1, Ordering::SeqCst);
+            return;
+        };
+        // The follower may have found out by itself meanwhile.
+        let count = if room > 1 { missing.swap(0, Ordering::SeqCst) } else { 0 };
+        if count > 0
+            && let Some(place) = places.next()
+        {
+            place.send(Queued::Dropped(count));
+        }
+        if let Some(place) = places.next() {
+            self.backlog.bytes.fetch_add(bytes, Ordering::SeqCst);
+            place.send(Queued::Item(item.clone(), bytes));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Answers that are no success: a status and a text that names the thing, the cause and the way out.
 
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use oxherd::api::Problem;
 use oxherd_core::Refusal;
@@ -12,6 +12,8 @@ use serde::Serialize;
 pub(super) struct Failure {
     pub(super) status: StatusCode,
     pub(super) error: String,
+    /// The next daemon will know.
+    again: bool,
 }
 
 /// What every handler returns.
@@ -19,7 +21,7 @@ pub(super) type Answer = Result<Response, Failure>;
 
 impl Failure {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        Self { status, error: error.into(), again: false }
     }
 
     pub(super) fn bad_request(error: impl Into<String>) -> Self {
@@ -44,7 +46,13 @@ impl Failure {
 
     /// The control thread does not answer any more.
     pub(super) fn ending() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending: try again in a moment")
+        let text = "the daemon is ending: try again in a moment";
+        Self { again: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+    }
+
+    /// Whether nobody knows what became of the request: the control thread ended over it.
+    pub(super) fn is_open(&self) -> bool {
+        self.again
     }
 }
 
@@ -64,7 +72,11 @@ impl From<Refusal> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        json(self.status, &Problem { error: self.error })
+        let mut response = json(self.status, &Problem { error: self.error });
+        if self.again {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
