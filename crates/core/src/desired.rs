@@ -58,15 +58,14 @@ impl Fleet {
     /// The children of `inventory` are adopted by their labels or ended; no id of theirs is given again. Changes
     /// that were under way are unknown to it.
     pub fn from_desired(desired: Desired, limits: Limits, inventory: &Inventory, now: Moment) -> Self {
-        let known = desired.apps.iter().map(|app| app.app);
-        let last_app = known.chain(inventory.children.iter().map(|child| child.label.0.app)).max();
+        let last_app = desired.apps.iter().map(|app| app.app.0.saturating_add(1)).max().unwrap_or(0);
         let apps = desired.apps.into_iter().map(|wanted| (wanted.app, wanted.into_app(limits, now)));
         let state = State {
             limits,
             boot_id: inventory.boot_id.clone(),
             starts: inventory.starts,
             last_instance: 0,
-            last_app: last_app.map_or(0, |last| last.0.saturating_add(1)),
+            last_app,
             last_change: u64::from(inventory.starts).saturating_mul(CHANGES_PER_START),
             ending: None,
             apps: apps.collect(),

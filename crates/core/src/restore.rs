@@ -52,6 +52,8 @@ impl Fleet {
         let newest = ids.chain([last]).max().unwrap_or(last);
         self.state.starts = newest.starts.max(inventory.starts);
         self.state.last_instance = if newest.starts == self.state.starts { newest.number } else { 0 };
+        let apps = inventory.children.iter().map(|child| child.label.0.app.0.saturating_add(1));
+        self.state.last_app = apps.max().unwrap_or(0).max(self.state.last_app);
     }
 
     /// Those without an app: who still lives is killed again, of the others the rest is swept.

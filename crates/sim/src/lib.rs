@@ -3,11 +3,14 @@
 //! [`World`] drives one `Fleet` against one [`os::Os`], draws wishes and faults from a seed, and checks after
 //! every handler what must never be otherwise.
 
+mod checks;
+mod keeper;
 mod orders;
 pub mod os;
 pub mod plan;
 pub mod process;
 mod rng;
+mod takeover;
 pub mod wish;
 mod world;
 
@@ -25,19 +28,21 @@ pub enum Mode {
     Paired,
     /// Processes fail, and the primary dies now and then.
     Crashing,
+    /// Nothing fails but that the primary dies now and then.
+    Upgrading,
 }
 
 impl Mode {
     pub(crate) fn faults(self) -> bool {
         match self {
-            Self::Healthy => false,
+            Self::Healthy | Self::Upgrading => false,
             Self::Faulty | Self::Paired | Self::Crashing => true,
         }
     }
 
     pub(crate) fn echoes(self) -> bool {
         match self {
-            Self::Healthy | Self::Paired => false,
+            Self::Healthy | Self::Paired | Self::Upgrading => false,
             Self::Faulty | Self::Crashing => true,
         }
     }
@@ -49,7 +54,7 @@ impl Mode {
     pub(crate) fn crashes(self) -> bool {
         match self {
             Self::Healthy | Self::Faulty | Self::Paired => false,
-            Self::Crashing => true,
+            Self::Crashing | Self::Upgrading => true,
         }
     }
 }

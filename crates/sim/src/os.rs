@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oxherd_core::{AppId, Child, Event, Exit, InstanceId, Label, Moment, Sockets, Span, SpawnFailure};
+use oxherd_core::{AppId, Event, Exit, InstanceId, Moment, Sockets, Span, SpawnFailure};
 
 use crate::plan::{Plan, Program};
 use crate::process::{Life, Process};
@@ -19,6 +19,7 @@ pub(crate) enum Happening {
 pub(crate) enum Step {
     Born,
     Online,
+    Listen,
     Ready,
     Error,
     Stall,
@@ -53,7 +54,7 @@ pub struct Os {
     pub lossy: bool,
     /// A kill of everything was asked for.
     pub killing: bool,
-    queue: BTreeMap<(Moment, u64), Happening>,
+    pub(crate) queue: BTreeMap<(Moment, u64), Happening>,
     sequence: u64,
     /// All faults are over.
     pub(crate) calm: bool,
@@ -102,18 +103,6 @@ impl Os {
         self.processes.values().filter(|it| it.life == Life::Alive)
     }
 
-    /// The children as a keeper sees them.
-    pub fn children(&self) -> Vec<Child> {
-        self.alive()
-            .map(|it| Child { label: Label(it.place), ready: it.ready && it.channel, born: None })
-            .collect()
-    }
-
-    /// The children with what the core was told of them, as if nothing were lost.
-    pub fn children_as_told(&self) -> Vec<Child> {
-        self.alive().map(|it| Child { label: Label(it.place), ready: it.told_ready, born: None }).collect()
-    }
-
     /// Whether every order to start is carried out and every end told: what a primary that leaves in order waits for.
     pub fn host_is_idle(&self) -> bool {
         let ordered = self.processes.values().any(|it| it.life == Life::Ordered);
@@ -124,30 +113,6 @@ impl Os {
             )
         });
         told && !ordered
-    }
-
-    /// The primary dies: its traffic, its orders under way and the news in flight are gone.
-    pub fn crash(&mut self, now: Moment) {
-        self.lossy = true;
-        self.admitted.clear();
-        self.closing.clear();
-        self.queue.retain(|_, happening| match happening {
-            Happening::Step(_, step) => *step != Step::Born,
-            Happening::Tell(_) => false,
-        });
-        let mut again = Vec::new();
-        for (id, it) in &mut self.processes {
-            it.withdrawing = false;
-            match it.life {
-                Life::Ordered => it.life = Life::Over,
-                Life::Alive if it.misbehaved => {
-                    again.push(Event::Misbehaved { instance: *id, what: "garbage".into() });
-                }
-                Life::Alive if !it.channel => again.push(Event::ChannelClosed { instance: *id }),
-                Life::Alive | Life::Over => {}
-            }
-        }
-        again.into_iter().for_each(|event| self.tell(event, now, 1));
     }
 
     /// From now on nothing fails any more, and what hangs comes loose.
@@ -200,10 +165,14 @@ impl Os {
                 let admitted = self.admitted.contains(instance);
                 self.processes.entry(*instance).and_modify(|it| it.withdrawn |= !admitted);
             }
-            Event::Listening { instance, .. } | Event::Ready { instance } => {
-                self.processes.entry(*instance).and_modify(|it| it.told_ready = it.life == Life::Alive);
+            Event::Listening { instance, .. } => {
+                self.processes.entry(*instance).and_modify(|it| it.told_listens = it.life == Life::Alive);
             }
-            Event::Spawned { .. }
+            Event::Exited { instance, .. } => {
+                self.processes.entry(*instance).and_modify(|it| it.untold = false);
+            }
+            Event::Ready { .. }
+            | Event::Spawned { .. }
             | Event::SpawnFailed { .. }
             | Event::Online { .. }
             | Event::Departing { .. }
@@ -212,7 +181,6 @@ impl Os {
             | Event::Resumed { .. }
             | Event::Misbehaved { .. }
             | Event::ErrorReported { .. }
-            | Event::Exited { .. }
             | Event::DoorsClosed { .. } => {}
         }
     }
@@ -222,18 +190,20 @@ impl Os {
         let Some(it) = self.processes.get_mut(&id) else { return };
         let (host, channel) = (it.plan.host_lag, it.plan.channel_lag);
         let open = it.life == Life::Alive && it.channel;
+        let boots = open && !it.stuck;
         match step {
             Step::Born => self.be_born(id, now),
             Step::End(exit) if !calm => self.end(id, exit, now, host),
             Step::Obey(exit) => self.end(id, exit, now, host),
-            Step::Online if open => self.tell(Event::Online { instance: id }, now, channel),
-            Step::Ready if open && !it.ready => {
+            Step::Online if boots => self.tell(Event::Online { instance: id }, now, channel),
+            Step::Listen if boots => {
+                it.listens = true;
+                self.tell(listening(id), now, channel);
+            }
+            Step::Ready if boots && !it.ready => {
                 it.ready = true;
-                let event = if it.spec.wait_ready {
-                    Event::Ready { instance: id }
-                } else {
-                    Event::Listening { instance: id, address: "127.0.0.1:3000".into() }
-                };
+                it.listens |= !it.spec.wait_ready;
+                let event = if it.spec.wait_ready { Event::Ready { instance: id } } else { listening(id) };
                 self.tell(event, now, channel);
             }
             Step::Error if open && !calm => {
@@ -272,6 +242,7 @@ impl Os {
             }
             Step::End(_)
             | Step::Online
+            | Step::Listen
             | Step::Ready
             | Step::Error
             | Step::Stall
@@ -294,12 +265,14 @@ impl Os {
             return self.tell(Event::SpawnFailed { instance: id, cause }, now, plan.host_lag);
         }
         it.life = Life::Alive;
+        it.born_at = Some(now);
         let channel = it.channel;
         self.tell(Event::Spawned { instance: id }, now, plan.host_lag);
         let mut steps: Vec<(u64, Step)> =
             plan.ends.map(|(at, exit)| (at, Step::End(exit))).into_iter().collect();
         if channel {
             steps.push((plan.online_after, Step::Online));
+            steps.extend(plan.listens_after.map(|at| (at, Step::Listen)));
             steps.extend(plan.ready_after.map(|at| (at, Step::Ready)));
             steps.extend(plan.departs_after.map(|at| (at, Step::Depart)));
             steps.extend(plan.closes_after.map(|at| (at, Step::HangUp)));
@@ -319,6 +292,7 @@ impl Os {
         if it.life == Life::Alive {
             it.life = Life::Over;
             it.channel = false;
+            it.exit = Some(exit);
             self.tell(Event::Exited { instance: id, exit }, now, lag);
         }
     }
@@ -327,6 +301,10 @@ impl Os {
         self.schedule(now + Span::from_millis(after), Happening::Step(id, Step::CloseChannel));
         self.schedule(now + Span::from_millis(after + 10), Happening::Step(id, Step::Obey(Exit::Code(0))));
     }
+}
+
+fn listening(instance: InstanceId) -> Event {
+    Event::Listening { instance, address: "127.0.0.1:3000".into() }
 }
 
 /// Stalls and withdrawals come from one thread that never repeats itself; the rest may.

@@ -33,6 +33,8 @@ pub struct Plan {
     pub channel_lag: u64,
     /// First word on the channel.
     pub online_after: u64,
+    /// Listens before it says that it is ready, if it is one that says so.
+    pub listens_after: Option<u64>,
     /// Becomes ready, if ever.
     pub ready_after: Option<u64>,
     /// Ends by itself.
@@ -62,13 +64,15 @@ impl Plan {
     pub fn healthy(rng: &mut Rng, spec: &AppSpec) -> Self {
         let speaks = spec.sockets == Sockets::Channel && Program::of(spec) == Program::Speaks;
         let online_after = 1 + rng.below(40);
+        let listens_after = online_after + rng.below(100);
         Self {
             fails: None,
             born_after: rng.below(10),
             host_lag: 0,
             channel_lag: 0,
             online_after,
-            ready_after: speaks.then(|| online_after + rng.below(200)),
+            listens_after: (speaks && spec.wait_ready && rng.chance(80)).then_some(listens_after),
+            ready_after: speaks.then(|| listens_after + rng.below(100)),
             ends: None,
             departs_after: None,
             closes_after: None,

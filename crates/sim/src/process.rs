@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oxherd_core::{AppSpec, Place, Sockets};
+use oxherd_core::{AppSpec, Exit, Moment, Place, Sockets};
 
 use crate::plan::Plan;
 
@@ -17,8 +17,14 @@ pub struct Process {
     pub plan: Plan,
     /// How far it is.
     pub life: Life,
+    /// When it was born.
+    pub born_at: Option<Moment>,
+    /// It was lent a listener.
+    pub listens: bool,
     /// It showed that it is ready.
     pub ready: bool,
+    /// It waits for ever for an answer that was lost with a primary.
+    pub stuck: bool,
     /// Its channel is open.
     pub channel: bool,
     /// It was given connections at some time.
@@ -41,8 +47,12 @@ pub struct Process {
     pub kills: u32,
     /// How often it was swept.
     pub sweeps: u32,
-    /// The core was told that it lives.
-    pub told_ready: bool,
+    /// The core was told that it listens.
+    pub told_listens: bool,
+    /// How it ended, if anybody knows.
+    pub exit: Option<Exit>,
+    /// It ended, the keeper knows how, and no primary was told.
+    pub untold: bool,
 }
 
 /// How far a process is.
@@ -63,7 +73,10 @@ impl Process {
             spec: Arc::clone(spec),
             plan,
             life: Life::Ordered,
+            born_at: None,
+            listens: false,
             ready: false,
+            stuck: false,
             channel: spec.sockets == Sockets::Channel,
             was_admitted: false,
             stalled: false,
@@ -75,7 +88,9 @@ impl Process {
             terminated: false,
             kills: 0,
             sweeps: 0,
-            told_ready: false,
+            told_listens: false,
+            exit: None,
+            untold: false,
         }
     }
 }

@@ -22,7 +22,7 @@ pub fn spec(rng: &mut Rng, mode: Mode, name: String) -> AppSpec {
         spec.wait_ready = rng.chance(25);
     }
     spec.shutdown_with_message = rng.chance(30);
-    if mode == Mode::Healthy {
+    if !mode.faults() {
         return spec;
     }
     spec.restart =

@@ -1,22 +1,18 @@
 //! One world: a fleet, its fake machine, wishes and crashes on virtual time, and what must hold at every step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use oxherd_core::{
-    Action, AppStatus, ChangeId, ChangeOutcome, Fleet, Image, InstanceId, InstanceStatus, Inventory, Limits,
-    Moment, Notice, Request, Sockets, Span, Status,
+    Action, ChangeId, ChangeOutcome, Fleet, InstanceId, Limits, Moment, Notice, ReloadFailure, Request, Span,
 };
 
 use crate::os::Os;
 use crate::process::Life;
+use crate::takeover::Memories;
 use crate::{Mode, Rng, wish};
 
-const BOOT: &str = "a boot";
-const MAX_INSTANCES: u32 = 8;
-/// How old, in actions, a stale image may be.
-const STALENESS: u64 = 16;
-/// A slot has at most an occupant, a successor and one on its way out, or two on their way out.
-const LIVES_PER_SLOT: usize = 3;
+pub(crate) const BOOT: &str = "a boot";
+pub(crate) const MAX_INSTANCES: u32 = 8;
 /// The longest back-off, then two reloads of all slots one after the other, each with a start, a drain and two kills.
 const TIME_TO_CONVERGE: Span = Span::from_secs(180);
 /// Doors 2 s, drain 2 s, terminate 1 s, a kill that takes 5 s, and lags.
@@ -27,25 +23,31 @@ const HANDLERS: u64 = 50_000;
 
 /// One seeded world.
 pub struct World {
-    mode: Mode,
+    pub(crate) mode: Mode,
     rng: Rng,
-    fate: Rng,
-    now: Moment,
+    pub(crate) fate: Rng,
+    pub(crate) now: Moment,
     /// The fleet under test.
     pub fleet: Fleet,
     /// Its machine.
     pub os: Os,
-    starts: u32,
+    pub(crate) starts: u32,
     wishes: u64,
-    executed: u64,
-    images: VecDeque<(u64, Image)>,
-    changes: BTreeMap<ChangeId, Option<ChangeOutcome>>,
+    pub(crate) executed: u64,
+    pub(crate) memories: Memories,
+    pub(crate) changes: BTreeMap<ChangeId, Option<ChangeOutcome>>,
+    /// A stale image was used: what was promised since is unknown, and changes may be told twice.
+    pub(crate) forgetful: bool,
+    /// Nothing fails and nothing is forgotten: nobody may be blamed for anything.
+    pub(crate) blameless: bool,
+    /// The end was asked for: what is wanted does not know of it, and a stale image may not.
+    pub(crate) ending: bool,
     order: BTreeMap<InstanceId, usize>,
     /// The first time each order that matters was given.
     pub deeds: Vec<String>,
     /// Replace the fleet by its own image now and then, with nothing lost.
     pub reborn_percent: u64,
-    reborn_at: Moment,
+    pub(crate) reborn_at: Moment,
     handled: u64,
     trace: bool,
 }
@@ -63,8 +65,11 @@ impl World {
             starts: 0,
             wishes: 0,
             executed: 0,
-            images: VecDeque::new(),
+            memories: Memories::default(),
             changes: BTreeMap::new(),
+            forgetful: false,
+            blameless: mode == Mode::Upgrading,
+            ending: false,
             order: BTreeMap::new(),
             deeds: Vec::new(),
             reborn_percent: 0,
@@ -79,6 +84,9 @@ impl World {
         let count = 3 + self.rng.below(8);
         for _ in 0..count {
             self.wish();
+            if self.mode.crashes() && self.fate.chance(30) {
+                self.mix_wishes();
+            }
             let pause = self.rng.pick(&[0, 20, 300, 2000, 6000]);
             let until = self.now + Span::from_millis(self.rng.below(pause + 1));
             self.live_until(until);
@@ -97,7 +105,7 @@ impl World {
             Ok(change) => {
                 self.say(&format!("  {change:?}"));
                 let known = self.changes.insert(change, None);
-                assert!(known.is_none() || self.os.lossy, "{change:?} is given twice");
+                assert!(known.is_none() || self.forgetful, "{change:?} is given twice");
                 self.note_stops(&request);
             }
             Err(refusal) => self.say(&format!("  refused: {refusal}")),
@@ -142,6 +150,18 @@ impl World {
         self.ask(request);
     }
 
+    /// Many wishes at once, and the primary dies on them.
+    fn mix_wishes(&mut self) {
+        for _ in 0..=self.fate.below(3) {
+            self.wish();
+            let soon = self.now + Span::from_millis(self.fate.below(150));
+            self.live_until(soon);
+        }
+        self.crash();
+        self.drain(usize::MAX);
+        self.check();
+    }
+
     fn note_stops(&mut self, request: &Request) {
         match request {
             Request::Stop { app } | Request::Delete { app } => drop(self.os.stopped.insert(*app)),
@@ -182,10 +202,7 @@ impl World {
         self.handled += 1;
         assert!(self.handled < HANDLERS, "the world never comes to rest");
         if self.mode.crashes() {
-            self.images.push_back((self.executed, self.fleet.image()));
-            while self.images.front().is_some_and(|(at, _)| at + STALENESS < self.executed) {
-                self.images.pop_front();
-            }
+            self.memories.keep(&self.fleet, self.executed);
             if self.fate.below(1000) < 8 {
                 self.crash();
             }
@@ -199,7 +216,7 @@ impl World {
         self.check();
     }
 
-    fn drain(&mut self, most: usize) {
+    pub(crate) fn drain(&mut self, most: usize) {
         for _ in 0..most {
             let Some(action) = self.fleet.poll_action() else { break };
             self.say(&format!("  > {}", brief(&action)));
@@ -209,10 +226,22 @@ impl World {
         }
         while let Some(notice) = self.fleet.poll_notice() {
             self.say(&format!("    {notice:?}"));
-            if let Notice::Changed { change, outcome } = notice {
-                let known = self.changes.insert(change, Some(outcome));
-                assert!(known.is_none_or(|it| it.is_none()) || self.os.lossy, "{change:?} ends twice");
+            self.note_news(notice);
+        }
+    }
+
+    fn note_news(&mut self, notice: Notice) {
+        let blames = match &notice {
+            Notice::Exited { wanted, .. } => !wanted,
+            Notice::ReloadAborted { why, .. } => *why != ReloadFailure::Superseded,
+            other => {
+                matches!(other, Notice::Respawn { .. } | Notice::GaveUp { .. } | Notice::NotReady { .. })
             }
+        };
+        assert!(!blames || !self.blameless, "somebody is blamed: {notice:?}");
+        if let Notice::Changed { change, outcome } = notice {
+            let known = self.changes.insert(change, Some(outcome));
+            assert!(known == Some(None) || self.forgetful, "{change:?} ends and was not open: {known:?}");
         }
     }
 
@@ -240,120 +269,9 @@ impl World {
         }
     }
 
-    /// The primary dies in the midst of its orders; another takes over from an image of any recent age.
-    fn crash(&mut self) {
-        let most = self.fate.below(4) as usize;
-        self.drain(most);
-        let recent: Vec<&Image> = self
-            .images
-            .iter()
-            .filter(|(at, _)| at + STALENESS >= self.executed)
-            .map(|(_, image)| image)
-            .collect();
-        let current = recent.len() - 1;
-        let choice =
-            if self.fate.chance(40) { current } else { self.fate.below(recent.len() as u64) as usize };
-        let text = serde_json::to_string(recent[choice]).expect("an image is JSON");
-        self.os.crash(self.now);
-        self.os.stopped.clear();
-        self.say(&format!("-- crash, image {} of {current}", choice));
-        let children = self.os.children();
-        self.take_over(&text, children);
-        self.images.clear();
-        self.images.push_back((self.executed, self.fleet.image()));
-    }
-
-    /// Another primary takes over, and nothing is lost.
-    fn be_reborn(&mut self) {
-        let text = serde_json::to_string(&self.fleet.image()).expect("an image is JSON");
-        self.say("-- reborn");
-        self.reborn_at = self.now;
-        let children = self.os.children_as_told();
-        self.take_over(&text, children);
-        self.drain(usize::MAX);
-    }
-
-    /// Whether somebody would be replaced by the next primary who goes on under this one.
-    fn interrupts_somebody(&self) -> bool {
-        let apps = self.fleet.status(self.now).apps;
-        let mut everyone = apps.iter().flat_map(|app| &app.slots).flat_map(|slot| &slot.instances);
-        everyone.any(|it| {
-            let process = self.os.processes.get(&it.place.instance);
-            let has_channel = process.is_some_and(|it| it.spec.sockets == Sockets::Channel);
-            it.status == Status::Starting && has_channel
-        })
-    }
-
-    fn take_over(&mut self, image: &str, children: Vec<oxherd_core::Child>) {
-        self.starts += 1;
-        let image: Image = serde_json::from_str(image).expect("an image reads back");
-        let inventory = Inventory { boot_id: BOOT.into(), starts: self.starts, children };
-        self.fleet = Fleet::from_image(image, &inventory, self.now).expect("the image fits");
-    }
-
-    fn check(&self) {
-        self.fleet.check_invariants();
-        let status = self.fleet.status(self.now);
-        let mut expected = 0;
-        for app in &status.apps {
-            for slot in &app.slots {
-                let online: Vec<_> = slot.instances.iter().filter(|it| it.status == Status::Online).collect();
-                assert!(online.len() <= 1, "two serve slot {} of {}", slot.slot.0, app.name);
-                for it in online {
-                    let id = it.place.instance;
-                    let admitted = self.os.admitted.contains(&id);
-                    let stalled = self.os.processes.get(&id).is_some_and(|it| it.plan.stalls.is_some());
-                    assert!(admitted || stalled, "{id} serves and gets no connections");
-                    expected += usize::from(admitted);
-                }
-                let lives = slot.instances.len();
-                assert!(lives <= LIVES_PER_SLOT || self.os.lossy, "{lives} lives in slot {}", slot.slot.0);
-            }
-            self.check_batch(app);
-        }
-        assert_eq!(self.os.admitted.len(), expected, "somebody gets connections who does not serve");
-    }
-
-    /// Successors are those of the new generation that start beside somebody else.
-    fn check_batch(&self, app: &AppStatus) {
-        let Some(reload) = &app.reload else { return };
-        let new = |it: &InstanceStatus| it.place.generation == reload.generation;
-        let starts = |it: &&InstanceStatus| it.status == Status::Starting && new(it);
-        let successors: Vec<_> =
-            app.slots.iter().filter_map(|slot| slot.instances.iter().skip(1).find(starts)).collect();
-        let Some(first) = successors.first() else { return };
-        let batch = self.os.processes.get(&first.place.instance).map_or(0, |it| it.spec.parallel);
-        assert!(successors.len() <= batch as usize, "{} successors, the batch is {batch}", successors.len());
-    }
-
-    /// What is not as it should be in the end.
-    fn unsettled(&self) -> Option<String> {
-        let status = self.fleet.status(self.now);
-        for app in &status.apps {
-            if app.reload.is_some() {
-                return Some(format!("{} reloads", app.name));
-            }
-            if app.slots.len() != app.instances as usize && !app.slots.is_empty() {
-                return Some(format!("{} has {} slots of {}", app.name, app.slots.len(), app.instances));
-            }
-            for slot in &app.slots {
-                let serves = slot.status == Status::Online
-                    && slot.instances.len() == 1
-                    && self.os.admitted.contains(&slot.instances[0].place.instance);
-                let over =
-                    matches!(slot.status, Status::Errored | Status::Stopped) && slot.instances.is_empty();
-                if !serves && !over {
-                    return Some(format!("slot {} of {} is {:?}", slot.slot.0, app.name, slot));
-                }
-            }
-        }
-        let open = self.changes.iter().find(|(_, outcome)| outcome.is_none());
-        open.filter(|_| !self.os.lossy).map(|(change, _)| format!("{change:?} is open"))
-    }
-
     /// Everything goes, politely or not, and nothing is left.
     fn end(&mut self) {
-        self.mode = if self.mode == Mode::Crashing { Mode::Faulty } else { self.mode };
+        self.ending = true;
         let kill = self.rng.chance(20);
         if !kill || self.rng.chance(50) {
             self.ask(Request::Shutdown);
@@ -374,10 +292,10 @@ impl World {
         }
         assert_eq!(self.os.admitted.len(), 0, "somebody gets connections after the end");
         let open = self.changes.iter().find(|(_, outcome)| outcome.is_none());
-        assert!(open.is_none() || self.os.lossy, "{open:?} never ended");
+        assert!(open.is_none() || self.forgetful, "{open:?} never ended");
     }
 
-    fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         if self.trace {
             println!("{:>8} {line}", self.now.as_millis());
         }

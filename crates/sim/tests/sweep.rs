@@ -21,11 +21,14 @@ fn replayed() -> Option<u64> {
     Some(u64::from_str_radix(digits, 16).expect("OXHERD_SIM_SEED is a hexadecimal number"))
 }
 
-/// Runs `act` for each seed; a failure names the seed.
+/// Runs `act` for each seed; what it complains of is told with the seed.
 fn sweep(share: u64, act: impl Fn(u64, bool)) {
     for seed in seeds(share) {
-        let result = catch_unwind(AssertUnwindSafe(|| act(seed, replayed().is_some())));
-        assert!(result.is_ok(), "replay with OXHERD_SIM_SEED={seed:#x}");
+        if let Err(complaint) = catch_unwind(AssertUnwindSafe(|| act(seed, replayed().is_some()))) {
+            let text = complaint.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| complaint.downcast_ref::<&str>().copied()).unwrap_or("no words");
+            panic!("seed {seed:#x}: {text}\nreplay with OXHERD_SIM_SEED={seed:#x}");
+        }
     }
 }
 
@@ -37,6 +40,12 @@ fn faults() {
 #[test]
 fn crashes() {
     sweep(2, |seed, trace| World::new(seed, Mode::Crashing, trace).run());
+}
+
+/// However often its primary dies, a healthy herd goes on, and nobody is blamed.
+#[test]
+fn upgrades() {
+    sweep(3, |seed, trace| World::new(seed, Mode::Upgrading, trace).run());
 }
 
 #[test]

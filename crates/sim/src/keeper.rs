@@ -1,0 +1,80 @@
+//! What outlives a primary on the fake machine, and what is lost with it. It never tells the core more than a
+//! keeper would.
+
+use oxherd_core::{Child, Event, InstanceId, Label, Moment};
+
+use crate::Rng;
+use crate::os::{Happening, Os, Step};
+use crate::process::{Life, Process};
+
+impl Os {
+    /// The children as a keeper sees them: those that live, and those whose exit nobody was told.
+    pub fn children(&self) -> Vec<Child> {
+        let held = self.processes.values().filter(|it| it.life == Life::Alive || it.untold);
+        held.map(|it| Child { label: Label(it.place), ready: it.listens && it.channel, born: self.birth(it) })
+            .collect()
+    }
+
+    /// The children with what the core was told of them, as if nothing were lost.
+    pub fn children_as_told(&self) -> Vec<Child> {
+        let child = |it: &Process| Child { label: Label(it.place), ready: it.told_listens, born: it.born_at };
+        self.alive().map(child).collect()
+    }
+
+    /// Some births nobody has taken note of.
+    fn birth(&self, it: &Process) -> Option<Moment> {
+        let known = Rng::new(self.seed ^ u64::from(it.place.instance.number)).chance(80);
+        it.born_at.filter(|_| known)
+    }
+
+    /// The primary dies: its traffic, its orders under way and the news in flight are gone.
+    pub fn crash(&mut self, rng: &mut Rng, now: Moment) {
+        self.lossy = true;
+        self.admitted.clear();
+        self.closing.clear();
+        self.queue.retain(|_, happening| match happening {
+            Happening::Step(_, step) => *step != Step::Born,
+            Happening::Tell(_) => false,
+        });
+        let mut again = Vec::new();
+        for (id, it) in &mut self.processes {
+            it.withdrawing = false;
+            match it.life {
+                Life::Ordered => it.life = Life::Over,
+                Life::Alive => {
+                    it.stuck |= it.channel && !it.listens && !it.ready && rng.chance(50);
+                    again.extend(shows(*id, it));
+                }
+                Life::Over if it.sweeps == 0 => {
+                    it.untold = it.exit.is_some() && (it.untold || rng.chance(50));
+                    let exit = it.exit.filter(|_| it.untold);
+                    again.extend(exit.map(|exit| Event::Exited { instance: *id, exit }));
+                }
+                Life::Over => {}
+            }
+        }
+        again.into_iter().for_each(|event| self.tell(event, now, 1));
+    }
+
+    /// A process ends while nobody looks, and nobody will ever know how.
+    pub fn lose_one(&mut self, rng: &mut Rng) {
+        let living: Vec<InstanceId> = self.alive().map(|it| it.place.instance).collect();
+        if living.is_empty() {
+            return;
+        }
+        if let Some(it) = self.processes.get_mut(&rng.pick(&living)) {
+            (it.life, it.channel) = (Life::Over, false);
+        }
+    }
+}
+
+/// What a new primary finds out by itself.
+fn shows(id: InstanceId, it: &Process) -> Option<Event> {
+    if it.misbehaved {
+        Some(Event::Misbehaved { instance: id, what: "garbage".into() })
+    } else if !it.channel {
+        Some(Event::ChannelClosed { instance: id })
+    } else {
+        None
+    }
+}
