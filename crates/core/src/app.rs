@@ -146,6 +146,16 @@ pub(crate) struct QueuedReload {
     pub(crate) instances: Option<u32>,
 }
 
+impl QueuedReload {
+    /// Without a configuration of its own it brings that of the one whose place it takes.
+    pub(crate) fn or_as_in(self, replaced: &Self) -> Self {
+        match self.spec {
+            Some(_) => self,
+            None => Self { change: self.change, ..replaced.clone() },
+        }
+    }
+}
+
 impl App {
     pub(crate) fn new(id: AppId, spec: Arc<AppSpec>, now: Moment) -> Self {
         let generation = Generation(1);

@@ -92,9 +92,11 @@ impl Fleet {
             self.begin_reload(id, queued, now);
             return Ok(());
         }
-        let replaced = app.queued.replace(queued);
-        if let Some(replaced) = replaced {
+        if let Some(replaced) = app.queued.take() {
+            app.queued = Some(queued.or_as_in(&replaced));
             self.abandon(replaced.change);
+        } else {
+            app.queued = Some(queued);
         }
         self.out.tell(Notice::ReloadQueued { app: id, change });
         Ok(())

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oxherd_core::{
-    AppId, Child, Desired, Fleet, FleetStatus, Image, InstanceId, InstanceStatus, Inventory, Limits, Notice,
-    Slot, SlotStatus, Sockets, Status,
+    Action, AppId, Child, Desired, Fleet, FleetStatus, Image, InstanceId, InstanceStatus, Inventory, Limits,
+    Notice, Slot, SlotStatus, Sockets, Status,
 };
 
 use crate::World;
@@ -144,7 +144,9 @@ impl World {
         self.check_uptimes(before, &after, children, current);
         if current {
             self.check_slots(before, &after, children);
+            self.check_filled(before, &after);
             self.check_blame(before, children);
+            self.check_manners(before, children);
         }
     }
 
@@ -210,6 +212,34 @@ impl World {
             if serves.is_some() && !lost {
                 assert_eq!(new.status, Status::Online, "{key:?} served and does not any more");
             }
+        }
+    }
+
+    /// With a current image: where an occupant was interrupted, another is on its way at once.
+    fn check_filled(&self, before: &FleetStatus, after: &FleetStatus) {
+        let old = slots(before);
+        for app in after.apps.iter().filter(|app| app.up && app.reload.is_none()) {
+            for slot in app.slots.iter().filter(|slot| slot.slot.0 < app.instances) {
+                let Some(old) = old.get(&(app.app, slot.slot)) else { continue };
+                let [started] = old.instances.as_slice() else { continue };
+                let leaves = |it: &InstanceStatus| it.place == started.place && it.status == Status::Stopping;
+                let interrupted = started.status == Status::Starting && slot.instances.iter().any(leaves);
+                // One more that leaves and is not known of yet may take up the room.
+                let fresh = slot.instances.len() > 1;
+                assert!(fresh || !interrupted, "{:?} was interrupted and is not replaced", started.place);
+            }
+        }
+    }
+
+    /// With a current image: who may have connections is not sent a signal before they are finished.
+    fn check_manners(&self, before: &FleetStatus, children: &[Child]) {
+        let mut fleet = self.fleet.clone();
+        while let Some(action) = fleet.poll_action() {
+            let (Action::Terminate { instance, .. } | Action::Kill { instance }) = action else { continue };
+            let listens = children.iter().any(|it| it.label.0.instance == instance && it.ready);
+            let old = everyone(before).find(|it| it.place.instance == instance);
+            let was_up = old.is_some_and(|it| matches!(it.status, Status::Starting | Status::Online));
+            assert!(!listens || !was_up, "{instance} listens and is sent a signal: {action:?}");
         }
     }
 

@@ -66,26 +66,42 @@ fn handovers_change_nothing() {
     });
 }
 
-/// With healthy workers a reload never takes a worker away before another has taken its place.
+/// With healthy workers a reload never takes a worker away before another has taken its place, nor a slot before
+/// all others are replaced; and it ends with as many as it was to bring.
 #[test]
 fn a_reload_keeps_the_capacity() {
     sweep(12, |seed, trace| {
         let mut rng = Rng::new(seed);
         let mut world = World::new(seed, Mode::Healthy, trace);
-        let spec = wish::spec(&mut rng, Mode::Healthy, format!("speaks-{seed}"));
-        let target = spec.instances as usize;
-        world.ask(Request::Start { spec: Box::new(spec) });
+        let mut spec = wish::spec(&mut rng, Mode::Healthy, format!("speaks-{seed}"));
+        world.ask(Request::Start { spec: Box::new(spec.clone()) });
         world.converge();
+        let mut wanted = vec![spec.instances as usize];
         for _ in 0..4 {
-            world.ask(Request::Reload { app: AppId(0), spec: None });
+            let changes = rng.chance(60);
+            spec.instances = if changes { 1 + rng.below(5) as u32 } else { spec.instances };
+            wanted.push(spec.instances as usize);
+            let new = changes.then(|| Box::new(spec.clone()));
+            world.ask(Request::Reload { app: AppId(0), spec: new });
             for _ in 0..rng.below(60) {
                 world.live_a_step();
-                assert_eq!(world.os.admitted.len(), target, "the capacity changed during a reload");
+                let serving = world.os.admitted.len();
+                let (least, most) = (wanted.iter().min(), wanted.iter().max());
+                let fits = least <= Some(&serving) && Some(&serving) <= most;
+                assert!(fits, "{serving} serve during reloads to {wanted:?}");
                 if world.is_settled() {
                     break;
                 }
             }
+            if world.is_settled() {
+                wanted.drain(..wanted.len() - 1);
+            }
         }
         world.converge();
+        assert_eq!(
+            world.os.admitted.len(),
+            spec.instances as usize,
+            "the last reload brought another number"
+        );
     });
 }
