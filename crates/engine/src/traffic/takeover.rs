@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use oxherd_core::{AppId, Slot};
+use oxherd_core::{AppId, Event, Slot};
 use oxherd_os::socket::{self, LocalAddr, StreamState};
 use oxherd_os::{Interest, proc};
 use oxherd_wire::{AddressType, NewConn};
@@ -17,7 +17,7 @@ use crate::host::Entry;
 use crate::traffic::group::{Group, Member};
 use crate::traffic::keep::{self, Kind, ListenerRecord, MemberRecord, UsesRecord};
 use crate::traffic::listener::{Identity, Listener, Returned, Socket, Source};
-use crate::traffic::orders::Bequest;
+use crate::traffic::orders::{Bequest, News};
 use crate::traffic::stall::STALL_MS;
 use crate::traffic::worker::{Fence, Standing};
 use crate::traffic::{Token, Traffic};
@@ -103,6 +103,12 @@ impl Traffic {
         let listeners = &self.listeners;
         worker.registered = uses.listeners.into_iter().filter(|it| listeners.get(*it).is_some()).collect();
         worker.is_resynchronising = true;
+        let (instance, registered) = (worker.place.instance, worker.registered.clone());
+        for listener in registered.iter().filter_map(|it| self.listeners.get(*it)) {
+            // A fleet that knows it already takes no notice.
+            self.tell(News::Fact(Event::Listening { instance, address: listener.address.clone() }));
+        }
+        let Some(worker) = self.workers.get_mut(number) else { return };
         if uses.leaving {
             worker.standing = Standing::Leaving;
             return self.drop_worker_end(number);
