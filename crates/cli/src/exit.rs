@@ -15,13 +15,20 @@ pub(crate) enum ExitStatus {
     GaveUp,
 }
 
+impl ExitStatus {
+    /// What the shell sees.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::GaveUp => 3,
+        }
+    }
+}
+
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
-        Self::from(match status {
-            ExitStatus::Success => 0,
-            ExitStatus::Failure => 1,
-            ExitStatus::Usage => 2,
-            ExitStatus::GaveUp => 3,
-        })
+        status.code().into()
     }
 }

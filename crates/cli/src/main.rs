@@ -5,14 +5,20 @@
 mod cli;
 mod commands;
 mod exit;
+mod hidden;
 mod options;
 mod output;
 #[cfg(test)]
 mod testing;
+#[allow(dead_code)]
+mod view;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = hidden::run(std::env::args_os()) {
+        return code.into();
+    }
     let status = match cli::parse(std::env::args_os()) {
         Ok(cli) => commands::execute(cli.command),
         Err(error) => cli::answer(&error),

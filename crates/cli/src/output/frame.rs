@@ -102,14 +102,6 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// `1 worker`, `2 workers`.
-pub(super) fn count(number: impl Into<u64>, one: &str, many: &str) -> String {
-    match number.into() {
-        1 => format!("1 {one}"),
-        number => format!("{number} {many}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! are the same file, one printer keeps their order.
 
 mod frame;
-mod notices;
+pub(crate) mod notices;
 mod printer;
 mod reports;
 mod tally;
@@ -15,10 +15,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use oxherd_daemon::daemon::Console as DaemonConsole;
 use oxherd_engine::core::Outcome;
 use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
 
 use crate::exit::ExitStatus;
+use crate::view::words::count;
 use frame::{Frame, Line, Weight};
 use printer::{Loss, Printer};
 use tally::Tally;
@@ -27,6 +29,16 @@ use tally::Tally;
 const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How long the end waits for a reader.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// The line for a piece of news, where it is told without a console.
+pub(crate) fn line_of_bulletin(bulletin: &Bulletin) -> Option<String> {
+    notices::bulletin(bulletin).map(|line| line.text)
+}
+
+/// The line for a condition of the primary, likewise.
+pub(crate) fn line_of_alert(alert: &Alert) -> String {
+    notices::alert(alert).text
+}
 
 /// The observer that writes to stdout and stderr.
 pub(crate) struct Console {
@@ -158,7 +170,7 @@ impl Outlet {
 }
 
 fn loss_line(loss: &Loss) -> Line {
-    let lines = frame::count(loss.lines, "line was", "lines were");
+    let lines = count(loss.lines, "line was", "lines were");
     match &loss.error {
         None => Line::trouble(format!("{lines} dropped: the output was not read")),
         Some(error) => Line::trouble(format!("{lines} dropped: cannot write: {error}")),
@@ -179,6 +191,13 @@ fn wants_colour() -> bool {
     let is_set = |key| std::env::var_os(key).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !is_set("NO_COLOR") && !is_dumb
+}
+
+impl DaemonConsole for Console {
+    fn end(self: Box<Self>, outcome: Option<Outcome>) -> Option<u8> {
+        let status = Self::end(*self, outcome?);
+        Some(status.code())
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The status report as a small table. A dash stands for what a worker does not report.
 
-use oxherd_engine::core::Status;
 use oxherd_engine::{AppReport, Report, WorkerReport};
 
-use super::frame::{Line, count};
+use super::frame::Line;
+use crate::view::words::{self, count};
 
 const COLUMNS: usize = 9;
 const HEADINGS: [&str; COLUMNS] =
@@ -14,7 +14,7 @@ const STATUS_COLUMN: usize = 3;
 /// The lines of a report, to be printed together.
 pub(super) fn render(report: &Report) -> Vec<Line> {
     let head =
-        format!("Report after {}: the primary uses {}", report.run_time, size(Some(report.primary_memory)));
+        format!("Report after {}: the primary uses {}", report.run_time, words::size(Some(report.primary_memory)));
     let mut lines = vec![head];
     for app in &report.apps {
         lines.push(figures(app));
@@ -65,34 +65,18 @@ fn cells(worker: &WorkerReport) -> [String; COLUMNS] {
         worker.slot.0.to_string(),
         worker.worker.to_string(),
         worker.pid.to_string(),
-        word(worker.status).to_owned(),
+        words::status(worker.status).to_owned(),
         figure(worker.requests),
         figure(worker.connections),
         worker.handed_over.to_string(),
         worker.uptime.to_string(),
-        size(worker.memory),
+        words::size(worker.memory),
     ]
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Starting => "starting",
-        Status::Online => "online",
-        Status::Stopping => "stopping",
-        Status::Stopped => "stopped",
-        Status::WaitingRestart => "waiting restart",
-        Status::Errored => "errored",
-    }
-}
-
-fn size(bytes: Option<u64>) -> String {
-    const MIB: f64 = (1 << 20) as f64;
-    bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / MIB))
 }
 
 #[cfg(test)]
 mod tests {
-    use oxherd_engine::core::{AppId, Slot, Span};
+    use oxherd_engine::core::{AppId, Slot, Span, Status};
 
     use super::*;
     use crate::output::frame::Frame;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use oxherd_engine::core::{AppId, Exit, GiveUp, Notice, Outcome, Place, Slot, SpawnFailure};
 
-use super::frame::{Line, count};
+use super::frame::Line;
+use crate::view::words::count;
 use super::notices::{ended, give_up};
 use crate::exit::ExitStatus;
 

@@ -22,7 +22,7 @@ use oxherd_engine::{EngineError, Primary, Settings};
 use oxherd_os::{exit_watch, proc};
 use thiserror::Error;
 
-pub use self::faces::Faces;
+pub use self::faces::{Console, Faces, Render};
 
 use self::driver::HerdDriver;
 use self::observer::DaemonObserver;

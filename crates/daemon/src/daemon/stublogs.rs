@@ -1,3 +1,5 @@
+//! Stands in for the log files until they are written.
+
 #![allow(missing_docs)]
 use std::path::PathBuf;
 use std::time::Duration;

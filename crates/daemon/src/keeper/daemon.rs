@@ -15,6 +15,7 @@ use oxherd_os::packet;
 use oxherd_os::{Child, ExitWatch, Host, SpawnSpec};
 
 use super::estate::Pieces;
+use super::signals::STOP_SIGNALS;
 use crate::link::message::{self, Answer};
 
 /// The running program, whatever happened to its file since.
@@ -43,6 +44,8 @@ pub(super) enum Progress {
     TakingOver(Pieces),
     /// It has the estate.
     TakenOver,
+    /// It is about to end.
+    Dying,
 }
 
 impl Daemon {
@@ -75,6 +78,14 @@ impl Daemon {
             super::say(&format!("cannot answer the daemon, which is started again: {error}"));
             self.kill();
         }
+    }
+
+    /// Wishes to stop that it has been sent and has not read.
+    pub(super) fn unread_signals(&self) -> Vec<i32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid)).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        STOP_SIGNALS.into_iter().filter(|signal| mask & 1 << (signal - 1) != 0).collect()
     }
 
     /// Ends it as any accident would.

@@ -9,11 +9,13 @@ const SUSPICIOUS: usize = 3;
 /// A daemon that lives longer has not died of its start.
 const WINDOW_MS: u64 = 10_000;
 const FIRST_DELAY_MS: u64 = 1_000;
-const LONGEST_DELAY_MS: u64 = 15_000;
+/// What [`Deaths::new`] is usually given.
+pub(super) const LONGEST_DELAY_MS: u64 = 15_000;
 
 /// The deaths that count.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Deaths {
+    longest_delay_ms: u64,
     /// When the last few happened, in milliseconds of the monotonic clock.
     times_ms: Vec<u64>,
     /// Deaths since it became suspicious, that one included.
@@ -23,10 +25,15 @@ pub(super) struct Deaths {
 }
 
 impl Deaths {
+    /// None so far. No start is put off for longer than this.
+    pub(super) fn new(longest_delay_ms: u64) -> Self {
+        Self { longest_delay_ms, times_ms: Vec::new(), strikes: 0, row: 0 }
+    }
+
     /// A daemon that was started at `started_ms` has died; returns when the next one is to start.
     pub(super) fn record(&mut self, started_ms: u64, now_ms: u64) -> u64 {
         if now_ms.saturating_sub(started_ms) > WINDOW_MS {
-            *self = Self::default();
+            *self = Self::new(self.longest_delay_ms);
         }
         self.row += 1;
         self.times_ms.retain(|time| now_ms.saturating_sub(*time) <= WINDOW_MS);
@@ -53,7 +60,7 @@ impl Deaths {
     fn delay_ms(&self) -> u64 {
         match self.strikes {
             0 | 1 => 0,
-            strikes => (FIRST_DELAY_MS << (strikes - 2).min(10)).min(LONGEST_DELAY_MS),
+            strikes => (FIRST_DELAY_MS << (strikes - 2).min(10)).min(self.longest_delay_ms),
         }
     }
 }
@@ -64,7 +71,7 @@ mod tests {
 
     #[test]
     fn three_within_ten_seconds_cost_the_image_and_then_time() {
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::new(LONGEST_DELAY_MS);
         let mut now = 50_000;
         let mut delays = Vec::new();
         for _death in 0..9 {
@@ -82,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_long_life_is_a_new_beginning() {
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::new(LONGEST_DELAY_MS);
         for _death in 0..5 {
             deaths.record(1000, 1000);
         }
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn deaths_far_apart_do_not_add_up() {
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::new(LONGEST_DELAY_MS);
         for now in [9_000, 18_000, 27_000, 36_000] {
             assert_eq!(deaths.record(now - 9_000, now), now);
             assert!(deaths.trust_image());

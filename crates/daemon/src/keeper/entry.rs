@@ -6,9 +6,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use oxherd_os::{detach, lock, proc};
 
+use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::run::{Keeper, Settings};
 use crate::link::LOCK;
 
@@ -35,6 +37,22 @@ pub struct KeeperOptions {
     pub lock: Option<OwnedFd>,
     /// Is told, in a line, when the first daemon serves or why it cannot.
     pub starter: Option<OwnedFd>,
+    /// The longest pause before a start, in milliseconds, when daemons die again and again.
+    pub longest_pause_ms: u64,
+}
+
+impl KeeperOptions {
+    /// A keeper for this home, and everything optional left out.
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self {
+            home: home.into(),
+            foreground: false,
+            daemon_args: Vec::new(),
+            lock: None,
+            starter: None,
+            longest_pause_ms: LONGEST_DELAY_MS,
+        }
+    }
 }
 
 /// Keeps, until a daemon says farewell or the first one cannot start; returns the exit code.
@@ -47,8 +65,8 @@ pub fn run(options: KeeperOptions) -> u8 {
         // The standard library's hasher has random keys.
         primary: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
     };
-    let starter = Starter::new(options.starter);
-    match Keeper::new(settings, starter) {
+    let deaths = Deaths::new(options.longest_pause_ms);
+    match Keeper::new(settings, deaths, Starter::new(options.starter)) {
         Ok(mut keeper) => {
             if options.lock.is_some() {
                 keeper.held.stash.put(LOCK.into(), Vec::new(), options.lock);
@@ -64,7 +82,7 @@ pub fn run(options: KeeperOptions) -> u8 {
 
 /// `oxherd keeper …`: `args` is what comes after that word. Returns the exit code.
 ///
-/// - `--home DIR [--detach] [--foreground] [-- ARGS]` keeps the home's daemons, which are started with `ARGS`.
+/// - `--home DIR [--detach] [--foreground] [--longest-pause MS] [-- ARGS]` keeps the home's daemons, which are started with `ARGS`.
 ///   Detached, it leaves the terminal and says over its standard input how the first start went.
 /// - `--check` prints which states of other keepers this program can go on from, as JSON.
 /// - `--resume FD` goes on from the state of the program that this process was before.
@@ -91,67 +109,68 @@ enum Way {
     Successor,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct HomeWay {
-    home: PathBuf,
+    options: KeeperOptions,
     detach: bool,
-    foreground: bool,
-    daemon_args: Vec<OsString>,
 }
 
 impl Way {
     fn of(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut args = args.into_iter();
-        let mut way = HomeWay::default();
+        let mut way = HomeWay { options: KeeperOptions::new(""), detach: false };
         while let Some(arg) = args.next() {
             match arg.to_str() {
                 Some("--check") => return Ok(Self::Check),
                 Some("--successor") => return Ok(Self::Successor),
-                Some("--resume") => {
-                    let number = args.next().and_then(|number| number.to_str()?.parse().ok());
-                    return number
-                        .map(Self::Resume)
-                        .ok_or_else(|| "--resume needs a descriptor's number".into());
-                }
+                Some("--resume") => return Ok(Self::Resume(number(args.next(), "--resume")?)),
                 Some("--detach") => way.detach = true,
-                Some("--foreground") => way.foreground = true,
-                Some("--home") => way.home = args.next().map(PathBuf::from).unwrap_or_default(),
-                Some("--") => way.daemon_args.extend(args.by_ref()),
+                Some("--foreground") => way.options.foreground = true,
+                Some("--home") => way.options.home = args.next().map(PathBuf::from).unwrap_or_default(),
+                Some("--longest-pause") => way.options.longest_pause_ms = number(args.next(), "--longest-pause")?,
+                Some("--") => way.options.daemon_args.extend(args.by_ref()),
                 _ => return Err(format!("unknown argument {arg:?}")),
             }
         }
-        if way.home.as_os_str().is_empty() {
+        if way.options.home.as_os_str().is_empty() {
             return Err("--home needs a folder".into());
         }
         Ok(Self::Home(way))
     }
 }
 
-fn keep_home(way: HomeWay) -> u8 {
-    let starter = match if way.detach { detach().map(Some) } else { Ok(None) } {
-        Ok(starter) => starter,
-        Err(error) => {
-            super::say(&format!("cannot leave the terminal: {error}"));
-            return FAILURE;
+fn number<T: FromStr>(arg: Option<OsString>, option: &str) -> Result<T, String> {
+    let number = arg.and_then(|arg| arg.to_str()?.parse().ok());
+    number.ok_or_else(|| format!("{option} needs a number"))
+}
+
+fn keep_home(HomeWay { mut options, detach }: HomeWay) -> u8 {
+    if detach {
+        match leave() {
+            Ok(starter) => options.starter = Some(starter),
+            Err(error) => {
+                super::say(&format!("cannot leave the terminal: {error}"));
+                return FAILURE;
+            }
         }
-    };
-    let HomeWay { home, foreground, daemon_args, .. } = way;
-    let path = home.join(LOCK_FILE);
+    }
+    let path = options.home.join(LOCK_FILE);
     let why = match lock::try_lock(&path) {
         Ok(Some(lock)) => {
-            return run(KeeperOptions { home, foreground, daemon_args, lock: Some(lock), starter });
+            options.lock = Some(lock);
+            return run(options);
         }
         Ok(None) => RUNS_ALREADY.to_owned(),
         Err(error) => format!("cannot lock {}: {error}", path.display()),
     };
-    if starter.is_none() {
+    if options.starter.is_none() {
         super::say(&why);
     }
-    Starter::new(starter).tell(Err(why));
+    Starter::new(options.starter).tell(Err(why));
     FAILURE
 }
 
-fn detach() -> io::Result<OwnedFd> {
+fn leave() -> io::Result<OwnedFd> {
     detach::leave_session()?;
     detach::take_stdin()
 }

@@ -16,13 +16,25 @@ mod start;
 mod stash;
 mod watch;
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use oxherd_os::{Events, Interest, Poller};
 
 pub use self::entry::{KeeperOptions, main, run};
 pub use self::start::{StartError, start};
 
-/// A line for people, in the keeper's log or on its terminal.
+/// A line for people, in the keeper's log or on its terminal. Left out where nobody reads: that must not stop us.
 fn say(what: &str) {
-    // Nobody may be left to read it.
-    drop(writeln!(std::io::stderr(), "Keeper: {what}"));
+    let mut stderr = io::stderr();
+    if would_write().unwrap_or(true) {
+        drop(writeln!(stderr, "Keeper: {what}"));
+    }
+}
+
+/// Whether a pipe or a terminal takes a line; an error from a file, which always does.
+fn would_write() -> io::Result<bool> {
+    let poller = Poller::new()?;
+    poller.add(io::stderr(), 0, Interest::WRITE)?;
+    Ok(poller.wait(&mut Events::with_capacity(1), Some(Duration::ZERO))? > 0)
 }

@@ -80,7 +80,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// A keeper without a daemon.
-    pub(super) fn new(settings: Settings, starter: Starter) -> io::Result<Self> {
+    pub(super) fn new(settings: Settings, deaths: Deaths, starter: Starter) -> io::Result<Self> {
         let signals = signals::block()?;
         let poller = Poller::new()?;
         poller.add(&signals, SIGNALS, Interest::READ)?;
@@ -94,7 +94,7 @@ impl Keeper {
             stage: Stage::Due(0),
             after: After::Another,
             starts: 0,
-            deaths: Deaths::default(),
+            deaths,
             last_exit: None,
             greeted: false,
             remembered: Remembered::default(),

@@ -18,6 +18,9 @@ const SIGTERM: i32 = 15;
 const SIGTTIN: i32 = 21;
 const SIGTTOU: i32 = 22;
 
+/// Wishes to stop.
+pub(super) const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
+
 /// More wishes to stop than "stop" and "kill" mean nothing.
 const REMEMBERED_MAX: usize = 2;
 
@@ -48,7 +51,7 @@ impl Remembered {
 
     /// Returns whether people insist.
     pub(super) fn add(&mut self, signal: i32) -> bool {
-        if matches!(signal, SIGINT | SIGQUIT | SIGTERM) {
+        if STOP_SIGNALS.contains(&signal) {
             self.0.push(signal);
         }
         let insisting = self.0.len() >= REMEMBERED_MAX;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use oxherd_os::socket::{LocalAddr, local_addr};
 use oxherd_os::{ExitStatus, ExitWatch, Watched, clock, rescue};
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Progress};
 use super::run::{After, Keeper, Stage};
 
 /// The entry with the listener of the control API, whose clients ask again by themselves.
@@ -67,6 +67,10 @@ impl Keeper {
         let is_followed = !matches!(self.after, After::Nothing(_));
         let except = self.control_sockets();
         let Stage::Running(daemon) = &mut self.stage else { return };
+        daemon.progress = Progress::Dying;
+        for signal in daemon.unread_signals() {
+            self.remembered.add(signal);
+        }
         if is_followed {
             match rescue::connections_of(daemon.child.pid, &daemon.child.pidfd, &except) {
                 Ok(connections) => self.held.save(connections),

@@ -28,7 +28,7 @@ impl KeeperStash {
     }
 
     fn tell(&self, ask: &Ask, body: &[u8], fd: Option<BorrowedFd<'_>>) {
-        let fds = fd.as_ref().map(slice::from_ref).unwrap_or_default();
+        let fds = fd.as_slice();
         if let Ok(bytes) = message::encode(ask, body) {
             // An error means that the keeper is gone, which control notices by itself.
             drop(packet::send(&self.socket, &bytes, fds));

@@ -108,7 +108,7 @@ async fn follow(
     let (reply, measured) = oneshot::channel();
     let on_control = state.clone();
     let begin = move || {
-        let measure = move || drop(reply.send(paths.iter().map(|path| length(path)).collect::<Vec<u64>>()));
+        let measure = move || drop(reply.send(paths.iter().map(length).collect::<Vec<u64>>()));
         on_control.logs.written(Box::new(move |()| measure()));
         on_control.lines.follow(filter)
     };

@@ -1,0 +1,184 @@
+//! Everything that is known of an app. Environment values are never part of it.
+
+use oxherd::api::AppView;
+use oxherd_engine::core::Sockets;
+
+use super::form::Form;
+use super::list::{reload_note, split};
+use super::paint::{Paint, Styled};
+use super::table::{Align, Cell, Column, Fit, Table};
+use super::words;
+
+const COLUMNS: [Column; 13] = [
+    Column::new("slot", Align::Right, Fit::Keep),
+    Column::new("worker", Align::Right, Fit::Drop(3)),
+    Column::new("generation", Align::Right, Fit::Drop(2)),
+    Column::new("pid", Align::Right, Fit::Drop(11)),
+    Column::new("status", Align::Left, Fit::Keep),
+    Column::new("uptime", Align::Right, Fit::Drop(10)),
+    Column::new("restarts", Align::Right, Fit::Drop(9)),
+    Column::new("cpu", Align::Right, Fit::Drop(8)),
+    Column::new("memory", Align::Right, Fit::Drop(7)),
+    Column::new("requests", Align::Right, Fit::Drop(6)),
+    Column::new("errors", Align::Right, Fit::Drop(5)),
+    Column::new("connections", Align::Right, Fit::Drop(4)),
+    Column::new("handed over", Align::Right, Fit::Drop(1)),
+];
+/// The widest label, and the gap after it.
+const LABEL_WIDTH: usize = 15;
+
+/// One app, section by section.
+pub(crate) fn app(app: &AppView, form: Form) -> String {
+    let mut text = heading(&format!("{} (id {})", app.name, app.app.0), form);
+    for (label, value) in facts(app) {
+        text += &line(label, &value, form);
+    }
+    text.push('\n');
+    text += &heading("Listens on", form);
+    let listens = addresses(app);
+    if listens.is_empty() {
+        text += "  nothing that the daemon knows of\n";
+    }
+    for address in listens {
+        text += &format!("  {address}\n");
+    }
+    text.push('\n');
+    text += &heading("Workers", form);
+    text + &workers(app, form)
+}
+
+fn heading(title: &str, form: Form) -> String {
+    Styled::new(Paint::Bold, title).show(form.colour()) + "\n"
+}
+
+fn line(label: &str, value: &str, form: Form) -> String {
+    let label = Styled::new(Paint::Dim, format!("  {label:<LABEL_WIDTH$}"));
+    label.and(Paint::Plain, value).show(form.colour()) + "\n"
+}
+
+fn facts(app: &AppView) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("status", state(app))];
+    facts.extend(reload_note(app).map(|_| ("reload", reload(app))));
+    facts.extend([
+        ("generation", app.generation.0.to_string()),
+        ("mode", words::mode(app.distribution, app.sockets).to_owned()),
+        ("sockets", sockets(app.sockets).to_owned()),
+        ("program", shell_line(&app.command)),
+        ("folder", app.cwd.clone()),
+        ("output", app.out_file.clone()),
+        ("error output", app.error_file.clone()),
+        ("dropped lines", app.dropped_lines.to_string()),
+        ("requests", app.requests.to_string()),
+        ("errors", errors(app)),
+        ("handed over", words::count(app.handed_over, "connection", "connections")),
+    ]);
+    facts
+}
+
+fn state(app: &AppView) -> String {
+    let online = app.slots.iter().filter(|slot| words::status(slot.status) == "online").count();
+    match app.up {
+        true => format!("{online} of {} online", words::count(app.instances, "slot", "slots")),
+        false => format!("stopped, {}", words::count(app.instances, "slot", "slots")),
+    }
+}
+
+fn reload(app: &AppView) -> String {
+    app.reload.as_ref().map_or_else(String::new, |reload| {
+        format!("to generation {}, {} of {} replaced", reload.generation.0, reload.replaced, app.instances)
+    })
+}
+
+fn sockets(sockets: Sockets) -> &'static str {
+    match sockets {
+        Sockets::Channel => "over the channel",
+        Sockets::None => "the program binds its own",
+    }
+}
+
+fn errors(app: &AppView) -> String {
+    match app.requests {
+        0 => app.errors.to_string(),
+        requests => format!("{} ({:.2}%)", app.errors, 100.0 * app.errors as f64 / requests as f64),
+    }
+}
+
+/// A line that a shell would read as these words.
+fn shell_line(words: &[String]) -> String {
+    let is_plain = |word: &str| {
+        let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+        !word.is_empty() && word.chars().all(plain)
+    };
+    let quoted = |word: &String| match is_plain(word) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// Each address once, in the order of the slots.
+fn addresses(app: &AppView) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for address in app.slots.iter().flat_map(|slot| &slot.workers).flat_map(|worker| &worker.addresses) {
+        if !known.contains(address) {
+            known.push(address.clone());
+        }
+    }
+    known
+}
+
+fn workers(app: &AppView, form: Form) -> String {
+    let mut table = Table::new(&COLUMNS);
+    for slot in &app.slots {
+        let (main, others) = split(slot);
+        let rows = std::iter::once((slot.status, main, true))
+            .chain(others.into_iter().map(|worker| (worker.status, Some(worker), false)));
+        for (status, worker, is_main) in rows {
+            let of = |cell: &dyn Fn(&oxherd::api::WorkerView) -> String| {
+                Cell::new(worker.map_or_else(|| "-".to_owned(), cell))
+            };
+            table.push(vec![
+                Cell::new(slot.slot.0.to_string()),
+                of(&|worker| worker.worker.to_string()),
+                of(&|worker| worker.generation.0.to_string()),
+                of(&|worker| words::figure(worker.pid)),
+                Cell::painted(words::status_paint(status), words::status(status)),
+                of(&|worker| words::uptime(worker.uptime_ms)),
+                Cell::new(if is_main { slot.restarts.to_string() } else { "-".to_owned() }),
+                of(&|worker| words::percent(worker.cpu_percent)),
+                of(&|worker| words::size(worker.memory)),
+                of(&|worker| words::figure(worker.requests)),
+                of(&|worker| words::figure(worker.errors)),
+                of(&|worker| words::figure(worker.connections)),
+                of(&|worker| worker.handed_over.to_string()),
+            ]);
+        }
+    }
+    table.show(form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, screen};
+    use super::*;
+
+    #[test]
+    fn an_app_is_described_in_sections() {
+        let web = samples::reloading();
+        insta::assert_snapshot!("describe_200", app(&web, screen(200)));
+        insta::assert_snapshot!("describe_80", app(&web, screen(80)));
+        insta::assert_snapshot!("describe_40", app(&web, screen(40)));
+        insta::assert_snapshot!("describe_pipe", app(&web, Form::Plain));
+    }
+
+    #[test]
+    fn an_app_without_workers_is_described_too() {
+        insta::assert_snapshot!("describe_stopped", app(&samples::app(4, "parked", Vec::new()), Form::Plain));
+    }
+
+    #[test]
+    fn programs_are_quoted_as_for_a_shell() {
+        let words = ["node", "it's", "", "a b", "--x=1"].map(str::to_owned);
+        assert_eq!(shell_line(&words), r"node 'it'\''s' '' 'a b' --x=1");
+    }
+}
