@@ -7,7 +7,10 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::complain;
 use crate::exit::ExitStatus;
-use crate::options::RunOptions;
+use crate::options::{
+    self, ListOptions, LogsOptions, RunOptions, ScaleOptions, Selector, Selectors, StartOptions,
+    UpgradeOptions,
+};
 
 /// Drives a herd of worker processes as one server.
 #[derive(Debug, Parser)]
@@ -22,6 +25,32 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunOptions>),
+    Start(Box<StartOptions>),
+    /// Stop apps: clients are served to the end, configurations are kept
+    #[command(after_help = options::STOP_HELP)]
+    Stop(Selectors),
+    /// Stop apps, then start them again
+    #[command(after_help = options::RESTART_HELP)]
+    Restart(Selectors),
+    /// Replace every worker without losing a connection: successor first
+    #[command(after_help = options::RELOAD_HELP)]
+    Reload(Selectors),
+    /// Stop apps and forget them
+    #[command(visible_alias = "del", after_help = options::DELETE_HELP)]
+    Delete(Selectors),
+    Scale(ScaleOptions),
+    List(ListOptions),
+    /// Show all there is to know of an app
+    #[command(visible_aliases = ["show", "info"], after_help = options::DESCRIBE_HELP)]
+    Describe(Selector),
+    Logs(LogsOptions),
+    /// Ask the daemon whether it is there; exit code 1 when it is not
+    Ping,
+    /// Start what was running when the daemon was last there, after a boot or a kill
+    Resurrect,
+    Upgrade(UpgradeOptions),
+    /// End all apps, the daemon and its keeper; clients are served to the end
+    Kill,
 }
 
 /// Reads a command line.

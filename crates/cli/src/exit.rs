@@ -13,6 +13,8 @@ pub(crate) enum ExitStatus {
     Usage,
     /// A slot has given up and nothing is left running.
     GaveUp,
+    /// Ctrl-C ended the waiting for a change, not the change.
+    Interrupted,
 }
 
 impl ExitStatus {
@@ -23,6 +25,7 @@ impl ExitStatus {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::GaveUp => 3,
+            Self::Interrupted => 130,
         }
     }
 }

@@ -10,7 +10,6 @@ mod options;
 mod output;
 #[cfg(test)]
 mod testing;
-#[allow(dead_code)]
 mod view;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 //! what they come to on this machine is found out by the crate `config`.
 
 use clap::Args;
-use oxherd_config::values::{self, Instances, Variable, Words};
+use oxherd_config::values::{self, EnvChoice, Instances, Variable, Words};
 use oxherd_config::{Origin, Wish};
 use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Signal, Span, Strategy};
 
@@ -26,6 +26,165 @@ Examples:
   oxherd run -i 4 server.js -- --port 8080    four, with an argument for the script
   oxherd run --node-args '--max-old-space-size=512' --env NODE_ENV=production server.js
   oxherd run --restart on-failure -i 1 queue.py";
+
+const START_HELP: &str = "\
+Exit codes:
+  0  every worker is ready
+  1  a slot gave up, or the daemon cannot be started
+  2  a wrong command line, file or script
+
+Examples:
+  oxherd start server.js -i 4                 four workers on one port
+  oxherd start server.js --name web -- --port 8080
+  oxherd start ecosystem.json                 all apps of a file
+  oxherd start ecosystem.json --only web --env production
+  oxherd start web                            an app that was stopped";
+pub(crate) const STOP_HELP: &str = "Examples:\n  oxherd stop web\n  oxherd stop web api\n  oxherd stop all";
+pub(crate) const RESTART_HELP: &str = "\
+With clients waiting meanwhile; `oxherd reload` makes nobody wait.
+
+Examples:
+  oxherd restart web";
+pub(crate) const RELOAD_HELP: &str = "\
+Exit code 1 when it is aborted: a successor was not ready, and the old workers go on.
+
+Examples:
+  oxherd reload web
+  oxherd reload all";
+pub(crate) const DELETE_HELP: &str = "Examples:\n  oxherd delete web\n  oxherd delete all";
+pub(crate) const DESCRIBE_HELP: &str = "Examples:\n  oxherd describe web";
+const SCALE_HELP: &str = "Examples:\n  oxherd scale web 4\n  oxherd scale web +2\n  oxherd scale web -1";
+const LOGS_HELP: &str = "\
+Examples:
+  oxherd logs                     the last lines of all apps, and those that come
+  oxherd logs web --lines 100
+  oxherd logs web --err --no-follow | less";
+const UPGRADE_HELP: &str = "\
+No connection is lost: workers and listeners go on under the new program.
+
+Examples:
+  oxherd upgrade                  to the program that now stands where the old one was started from
+  oxherd upgrade ./oxherd-2";
+
+/// Starts an app, or all apps of a file, under the daemon.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = START_HELP)]
+pub(crate) struct StartOptions {
+    #[command(flatten)]
+    pub(crate) app: AppOptions,
+
+    /// Only these apps of a file
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// One more variable for the workers of a script, or which `env_NAME` of a file to use; repeatable
+    #[arg(long, value_name = "K=V|NAME")]
+    pub(crate) env: Vec<EnvChoice>,
+}
+
+/// Which apps.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Selectors {
+    /// Names or ids of apps, or all
+    #[arg(required = true, value_name = "APP")]
+    pub(crate) apps: Vec<String>,
+}
+
+/// Which app.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Selector {
+    /// The name or id of an app
+    #[arg(value_name = "APP")]
+    pub(crate) app: String,
+}
+
+/// Changes how many workers an app has.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = SCALE_HELP)]
+pub(crate) struct ScaleOptions {
+    /// The name or id of an app
+    #[arg(value_name = "APP")]
+    pub(crate) app: String,
+
+    /// How many workers: a number, or how many more or fewer
+    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true)]
+    pub(crate) instances: Target,
+}
+
+/// How many slots an app is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Exactly(u32),
+    More(u32),
+    Fewer(u32),
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |digits: &str| {
+            digits.parse().map_err(|_| format!("`{text}` is no number of workers: 4, +2 and -1 are"))
+        };
+        if let Some(more) = text.strip_prefix('+') {
+            return number(more).map(Self::More);
+        }
+        if let Some(fewer) = text.strip_prefix('-') {
+            return number(fewer).map(Self::Fewer);
+        }
+        match number(text)? {
+            0 => Err("at least 1 worker must be left: `oxherd stop` stops an app".into()),
+            exactly => Ok(Self::Exactly(exactly)),
+        }
+    }
+}
+
+/// Lists apps and their workers.
+#[derive(Args, Clone, Debug)]
+#[command(visible_alias = "ls")]
+pub(crate) struct ListOptions {
+    /// As the control API tells it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Shows what workers wrote, and what they write.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = LOGS_HELP)]
+pub(crate) struct LogsOptions {
+    /// The name or id of an app; all apps without it
+    #[arg(value_name = "APP")]
+    pub(crate) app: Option<String>,
+
+    /// How many of the last lines of each file come first
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    pub(crate) lines: u64,
+
+    /// End after the last lines
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+
+    /// Only what was written to standard output
+    #[arg(long, conflicts_with = "err")]
+    pub(crate) out: bool,
+
+    /// Only what was written to standard error
+    #[arg(long)]
+    pub(crate) err: bool,
+
+    /// The lines alone, without whose they are
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// Replaces keeper and daemon by another program, in place.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = UPGRADE_HELP)]
+pub(crate) struct UpgradeOptions {
+    /// The program to go on as
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: Option<String>,
+}
 
 /// Runs a program as a herd of workers in the foreground.
 #[derive(Args, Clone, Debug)]

@@ -218,7 +218,8 @@ impl World {
     /// With a current image: where an occupant was interrupted, another is on its way at once.
     fn check_filled(&self, before: &FleetStatus, after: &FleetStatus) {
         let old = slots(before);
-        for app in after.apps.iter().filter(|app| app.up && app.reload.is_none()) {
+        let reloads = |id| before.apps.iter().any(|app| app.app == id && app.reload.is_some());
+        for app in after.apps.iter().filter(|app| app.up && !reloads(app.app)) {
             for slot in app.slots.iter().filter(|slot| slot.slot.0 < app.instances) {
                 let Some(old) = old.get(&(app.app, slot.slot)) else { continue };
                 let [started] = old.instances.as_slice() else { continue };

@@ -1,16 +1,37 @@
 //! One file per command, and what they share.
 
+mod change;
+mod changes;
+mod daemon;
+mod lives;
+mod logs;
+mod looks;
 mod run;
+mod start;
 
 use std::io::Write;
 
 use crate::cli::Command;
 use crate::exit::ExitStatus;
+use crate::view::progress::Verb;
 
 /// Runs one command to its end.
 pub(crate) fn execute(command: Command) -> ExitStatus {
     match command {
         Command::Run(options) => run::run(&options),
+        Command::Start(options) => start::run(&options),
+        Command::Stop(of) => changes::each(Verb::Stop, &of),
+        Command::Restart(of) => changes::each(Verb::Restart, &of),
+        Command::Reload(of) => changes::each(Verb::Reload, &of),
+        Command::Delete(of) => changes::each(Verb::Delete, &of),
+        Command::Scale(options) => changes::scale(&options),
+        Command::List(options) => looks::list(&options),
+        Command::Describe(of) => looks::describe(&of),
+        Command::Logs(options) => logs::run(&options),
+        Command::Ping => looks::ping(),
+        Command::Resurrect => changes::resurrect(),
+        Command::Upgrade(options) => lives::upgrade(&options),
+        Command::Kill => lives::kill(),
     }
 }
 

@@ -13,8 +13,11 @@ const STATUS_COLUMN: usize = 3;
 
 /// The lines of a report, to be printed together.
 pub(super) fn render(report: &Report) -> Vec<Line> {
-    let head =
-        format!("Report after {}: the primary uses {}", report.run_time, words::size(Some(report.primary_memory)));
+    let head = format!(
+        "Report after {}: the primary uses {}",
+        report.run_time,
+        words::size(Some(report.primary_memory))
+    );
     let mut lines = vec![head];
     for app in &report.apps {
         lines.push(figures(app));

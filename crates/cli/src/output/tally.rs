@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use oxherd_engine::core::{AppId, Exit, GiveUp, Notice, Outcome, Place, Slot, SpawnFailure};
 
 use super::frame::Line;
-use crate::view::words::count;
 use super::notices::{ended, give_up};
 use crate::exit::ExitStatus;
+use crate::view::words::count;
 
 /// Follows the notices. It holds one entry for each slot.
 #[derive(Debug, Default)]

@@ -91,7 +91,8 @@ fn row(app: &AppView, slot: &SlotView, status: Status, worker: Option<&WorkerVie
 fn empty(app: &AppView) -> Vec<Cell> {
     let status = if app.up { Status::Starting } else { Status::Stopped };
     let mode = words::mode(app.distribution, app.sockets);
-    let mut cells = vec![Cell::painted(Paint::Bold, app.app.0.to_string()), Cell::new(&app.name), Cell::new(mode)];
+    let mut cells =
+        vec![Cell::painted(Paint::Bold, app.app.0.to_string()), Cell::new(&app.name), Cell::new(mode)];
     cells.extend([Cell::new("-"), Cell::new("-"), Cell::new("0")]);
     cells.push(Cell::painted(words::status_paint(status), words::status(status)));
     cells.extend([Cell::new("-"), Cell::new("-")]);
@@ -102,7 +103,10 @@ fn empty(app: &AppView) -> Vec<Cell> {
 pub(crate) fn reload_note(app: &AppView) -> Option<String> {
     let reload = app.reload.as_ref()?;
     let of = words::count(app.instances, "slot", "slots");
-    Some(format!("{}: reload to generation {}, {} of {of} replaced", app.name, reload.generation.0, reload.replaced))
+    Some(format!(
+        "{}: reload to generation {}, {} of {of} replaced",
+        app.name, reload.generation.0, reload.replaced
+    ))
 }
 
 fn daemon_note(herd: &Herd) -> String {

@@ -54,7 +54,13 @@ mod tests {
     use super::*;
 
     fn line(app: u32, name: &str, slot: Option<u32>, stream: OutputStream) -> LogLine {
-        LogLine { app: AppId(app), name: name.into(), slot: slot.map(Slot), stream, text: "hi \x1b[1mthere".into() }
+        LogLine {
+            app: AppId(app),
+            name: name.into(),
+            slot: slot.map(Slot),
+            stream,
+            text: "hi \x1b[1mthere".into(),
+        }
     }
 
     fn framed(raw: bool, colour: bool) -> String {
@@ -69,7 +75,10 @@ mod tests {
 
     #[test]
     fn gutters_tell_apps_and_streams_apart() {
-        assert_eq!(framed(false, false), "web | hi \x1b[1mthere\nweb:11 ! hi \x1b[1mthere\napi:0  | hi \x1b[1mthere\n");
+        assert_eq!(
+            framed(false, false),
+            "web | hi \x1b[1mthere\nweb:11 ! hi \x1b[1mthere\napi:0  | hi \x1b[1mthere\n"
+        );
         let colours = framed(false, true);
         assert!(colours.starts_with("\x1b[36mweb \x1b[0m\x1b[36m|\x1b[0m hi"), "{colours:?}");
         assert!(colours.contains("\x1b[31m!\x1b[0m") && colours.contains("\x1b[33mapi:0"), "{colours:?}");

@@ -169,7 +169,10 @@ mod tests {
     #[test]
     fn cuts_end_in_an_ellipsis_and_fit() {
         let shown = |most| Styled::new(Paint::Bold, "abc").and(Paint::Plain, "defg").cut(most).show(false);
-        assert_eq!([0, 1, 3, 4, 6, 7, 9].map(shown), ["", "…", "ab…", "abc…", "abcde…", "abcdefg", "abcdefg"]);
+        assert_eq!(
+            [0, 1, 3, 4, 6, 7, 9].map(shown),
+            ["", "…", "ab…", "abc…", "abcde…", "abcdefg", "abcdefg"]
+        );
         assert_eq!(cut("日本語", 4), "日…");
         assert!((0..8).all(|most| width(&cut("日本語", most)) <= most));
     }

@@ -85,7 +85,12 @@ enum Vacancy {
     #[default]
     Untouched,
     Ended(Exit),
-    Waiting { unstable: u32, max: u32, delay: Span, exit: Option<Exit> },
+    Waiting {
+        unstable: u32,
+        max: u32,
+        delay: Span,
+        exit: Option<Exit>,
+    },
     GaveUp(String),
 }
 
@@ -210,7 +215,8 @@ impl AppProgress {
             Notice::ReloadAborted { replaced, .. } => self.replaced = Some(*replaced),
             Notice::Scaled { from, to, .. } => self.on_scaled(*from, *to),
             Notice::Misbehaved { place, what } => {
-                self.trouble = Some(format!("the worker in slot {} breaks the protocol: {what}", place.slot.0));
+                self.trouble =
+                    Some(format!("the worker in slot {} breaks the protocol: {what}", place.slot.0));
             }
             Notice::Online { .. }
             | Notice::Listening { .. }
@@ -244,7 +250,8 @@ impl AppProgress {
 
     fn on_forked(&mut self, place: &Place, pid: Option<u32>) {
         let slot = self.of(place);
-        slot.workers.insert(place.instance, Worker { pid, phase: Phase::Starting { late: false }, fresh: true });
+        slot.workers
+            .insert(place.instance, Worker { pid, phase: Phase::Starting { late: false }, fresh: true });
         slot.vacancy = Vacancy::Untouched;
     }
 
@@ -351,7 +358,9 @@ impl Worker {
         let named = self.named();
         match self.phase {
             Phase::Starting { late: false } => ("starting", named),
-            Phase::Starting { late: true } => ("starting", format!("{named}, late: it may still become ready")),
+            Phase::Starting { late: true } => {
+                ("starting", format!("{named}, late: it may still become ready"))
+            }
             Phase::Online { after: None } => ("online", named),
             Phase::Online { after: Some(after) } => ("online", format!("{named}, ready after {after}")),
             Phase::Leaving(_) => ("stopping", self.farewell()),

@@ -63,7 +63,10 @@ fn a_stop_is_done_when_nobody_is_left() {
     app.remember(&samples::app(0, "web", vec![samples::online(0)]));
     let at = place(0, 0, 1, 1);
     assert_eq!(words(&app), ["Pending online pid 4711"]);
-    told(&mut app, [Notice::Retiring { place: at, reason: RetireReason::Stop }, Notice::Killing { place: at }]);
+    told(
+        &mut app,
+        [Notice::Retiring { place: at, reason: RetireReason::Stop }, Notice::Killing { place: at }],
+    );
     assert_eq!(words(&app), ["UnderWay stopping (pid 4711) is killed"]);
     told(&mut app, [exited(at, true)]);
     assert_eq!(words(&app), ["Done stopped ended with code 0"]);

@@ -80,14 +80,18 @@ pub(crate) fn news(item: &NewsItem, name: &str) -> Option<Word> {
         }
         Notice::SpawnFailed { place, cause } => Word::Bad(format!("{}: {cause}", at(place))),
         Notice::Killing { place } => Word::Bad(format!("{} is killed{pid}", at(place))),
-        Notice::Unkillable { place } => Word::Bad(format!("{} does not end although it was killed{pid}", at(place))),
+        Notice::Unkillable { place } => {
+            Word::Bad(format!("{} does not end although it was killed{pid}", at(place)))
+        }
         Notice::Exited { place, exit, wanted: true, .. } => {
             Word::Good(format!("{} {}{pid}", at(place), ended(*exit)))
         }
         Notice::Exited { place, exit, uptime, wanted: false } => {
             Word::Bad(format!("{} {} after {uptime}{pid}", at(place), ended(*exit)))
         }
-        Notice::GaveUp { slot, why, .. } => Word::Bad(format!("{name}:{} gives up: {}", slot.0, give_up(why))),
+        Notice::GaveUp { slot, why, .. } => {
+            Word::Bad(format!("{name}:{} gives up: {}", slot.0, give_up(why)))
+        }
         Notice::Misbehaved { place, what } => {
             Word::Bad(format!("{} breaks the protocol and is killed: {what}", at(place)))
         }
@@ -128,7 +132,9 @@ pub(crate) fn conclusion(app: &AppProgress) -> Word {
         Some(ChangeOutcome::Superseded) => {
             Word::Bad(format!("{name}: the {} was given up: a later wish took its place", verb.noun()))
         }
-        None => Word::Bad(format!("{name}: nobody knows how the {} ended: `oxherd describe {name}`", verb.noun())),
+        None => {
+            Word::Bad(format!("{name}: nobody knows how the {} ended: `oxherd describe {name}`", verb.noun()))
+        }
     }
 }
 

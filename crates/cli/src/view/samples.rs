@@ -89,7 +89,8 @@ pub(crate) fn reloading() -> AppView {
 pub(crate) fn herd() -> Herd {
     let mut silent = worker(4, Status::Starting);
     (silent.cpu_percent, silent.memory, silent.pid) = (None, None, None);
-    let mut queue = app(2, "a-queue-with-a-rather-long-name-日本", vec![slot(0, Status::Starting, vec![silent])]);
+    let mut queue =
+        app(2, "a-queue-with-a-rather-long-name-日本", vec![slot(0, Status::Starting, vec![silent])]);
     queue.sockets = Sockets::None;
     let api = app(1, "api", vec![slot(0, Status::WaitingRestart, vec![]), slot(1, Status::Errored, vec![])]);
     let mut parked = app(4, "parked", Vec::new());

@@ -139,10 +139,11 @@ impl Table {
         };
         self.cut_to(CUT_FIRST, excess(&columns, widths), widths);
         while excess(&columns, widths) > 0 {
-            let droppable = columns.iter().enumerate().filter_map(|(index, &at)| match self.columns[at].fit {
-                Fit::Drop(rank) => Some((rank, index)),
-                Fit::Keep | Fit::Cut => None,
-            });
+            let droppable =
+                columns.iter().enumerate().filter_map(|(index, &at)| match self.columns[at].fit {
+                    Fit::Drop(rank) => Some((rank, index)),
+                    Fit::Keep | Fit::Cut => None,
+                });
             let Some((_, index)) = droppable.min() else { break };
             columns.remove(index);
         }

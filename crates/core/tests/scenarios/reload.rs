@@ -142,6 +142,24 @@ fn a_reload_waits_for_the_one_that_runs_and_only_the_last_is_kept() {
 }
 
 #[test]
+fn a_plain_reload_keeps_the_configuration_of_the_one_whose_place_it_takes() {
+    let new = |spec: &mut oxherd_core::AppSpec| (spec.args, spec.instances) = (vec!["new".into()], 2);
+    let script = app(1).up().reload().reload_with(new).reload().serves(2).goes(1).serves(3).serves(4).goes(2);
+    assert_eq!(script.fleet.spec(crate::script::APP).map(|spec| spec.args.len()), Some(1));
+    script.told([
+        "change 3 queued",
+        "change 3 superseded",
+        "change 4 queued",
+        "g2 done in 0 ms",
+        "change 2 done",
+        "scaled 1 to 2",
+        "all 2 serve [:80] after 0 ms",
+        "g3 done in 0 ms",
+        "change 4 done",
+    ]);
+}
+
+#[test]
 fn a_queued_reload_follows_an_aborted_one() {
     app(1).up().reload().reload().spawned(2).exits(2, 1).serves(3).goes(1).told([
         "change 3 queued",

@@ -56,6 +56,22 @@ fn an_abort_takes_back_what_it_added() {
 }
 
 #[test]
+fn a_worker_of_an_added_slot_is_respawned_by_its_own_generation() {
+    let mut script = reload_to(app(1).up(), 2).serves(2).at(5000);
+    script.forget();
+    script.exits(2, 1).did(["sweep 2", "spawn 4 s1 g2"]).told(["respawn s1 0/16 in 0 ms"]);
+    let mut script = reload_to(app(1).up(), 3).serves(2).at(500);
+    script.forget();
+    script.exits(2, 1).at(600).did(["sweep 2", "retire s2", "retire s1"]).told([
+        "respawn s1 1/16 in 100 ms",
+        "g2 aborted with 0 replaced: s1 died with code 1",
+        "scaled 3 to 1",
+        "change 2 aborted",
+        "all 1 serve [:80] after 500 ms",
+    ]);
+}
+
+#[test]
 fn an_abort_of_a_shrinking_reload_keeps_all() {
     let script = reload_to(app(3).up(), 1).spawned(4).exits(4, 1);
     script

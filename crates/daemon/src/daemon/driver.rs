@@ -30,9 +30,9 @@ impl Saved {
 
     fn dormant(&self) -> Vec<DesiredApp> {
         let lock = self.lock();
-        lock.as_ref().map_or(Vec::new(), |store| store.dormant().iter().map(|app| DesiredApp::clone(app)).collect())
+        lock.as_ref()
+            .map_or(Vec::new(), |store| store.dormant().iter().map(|app| DesiredApp::clone(app)).collect())
     }
-
 
     pub(super) fn close(&self, timeout: Duration) {
         if let Some(store) = self.lock().take() {

@@ -28,9 +28,9 @@ use self::driver::HerdDriver;
 use self::observer::DaemonObserver;
 use crate::home::{Home, HomeError};
 use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes};
-use stublogs::Logs;
 use crate::server::{About, Changes, Server, feed};
 use crate::state::{Opened, StateError, Store};
+use stublogs::Logs;
 
 /// The entry of the control socket's listener.
 const API: &str = "api";
@@ -170,7 +170,8 @@ impl Begun {
         })?;
         lines.into_iter().for_each(alert);
         let listener = take_listener(&mut estate.entries, &home, host)?;
-        let changes = take(&mut estate.entries, CHANGES).and_then(|entry| Changes::from_bytes(&entry.meta).ok());
+        let changes =
+            take(&mut estate.entries, CHANGES).and_then(|entry| Changes::from_bytes(&entry.meta).ok());
         let specs = first_specs(args, greeting)?;
         if estate.image.is_none() && (greeting.starts > 0 || !estate.children.is_empty()) {
             estate.desired = Some(last);
@@ -180,7 +181,8 @@ impl Begun {
         let saved = Arc::new(driver::Saved::new(store));
         let console = greeting.foreground.then_some(faces.console).flatten();
         let observer = DaemonObserver::new(logs.clone(), news, Arc::clone(&saved), faces.render, console);
-        let settings = Settings { status_interval: None, recall: true, signals: true, stays: !greeting.foreground };
+        let settings =
+            Settings { status_interval: None, recall: true, signals: true, stays: !greeting.foreground };
         Ok(Self {
             settings,
             specs,
@@ -192,11 +194,20 @@ impl Begun {
             changes: changes.unwrap_or_default(),
             listener,
             saved,
-            lock: host.lock().map(|lock| lock.try_clone_to_owned()).transpose().map_err(os("hold the lock"))?,
+            lock: host
+                .lock()
+                .map(|lock| lock.try_clone_to_owned())
+                .transpose()
+                .map_err(os("hold the lock"))?,
         })
     }
 
-    fn run(mut self, host: KeeperHost, stash: link::KeeperStash, greeting: &Greeting) -> Result<u8, DaemonError> {
+    fn run(
+        mut self,
+        host: KeeperHost,
+        stash: link::KeeperStash,
+        greeting: &Greeting,
+    ) -> Result<u8, DaemonError> {
         let os = |what| move |cause| DaemonError::Os { what, cause };
         self.tell_of_the_past(greeting);
         let (notes, ready) = (host.notes(), host.readiness().map_err(os("talk to the keeper"))?);
@@ -236,7 +247,8 @@ impl Begun {
             self.observer.say(&format!("The daemon before this one ended: {exit:?}"));
         }
         if !greeting.trust_image {
-            self.observer.say("Daemons have died too often: going on from what is wanted and from what lives");
+            self.observer
+                .say("Daemons have died too often: going on from what is wanted and from what lives");
         }
         if let Some(why) = &greeting.untraced {
             self.observer.say(&format!("A connection may be lost when the daemon is killed: {why}"));

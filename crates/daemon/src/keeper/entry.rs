@@ -127,7 +127,9 @@ impl Way {
                 Some("--detach") => way.detach = true,
                 Some("--foreground") => way.options.foreground = true,
                 Some("--home") => way.options.home = args.next().map(PathBuf::from).unwrap_or_default(),
-                Some("--longest-pause") => way.options.longest_pause_ms = number(args.next(), "--longest-pause")?,
+                Some("--longest-pause") => {
+                    way.options.longest_pause_ms = number(args.next(), "--longest-pause")?
+                }
                 Some("--") => way.options.daemon_args.extend(args.by_ref()),
                 _ => return Err(format!("unknown argument {arg:?}")),
             }

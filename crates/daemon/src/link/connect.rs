@@ -11,7 +11,8 @@ use oxherd_os::{Child, reexec};
 
 use super::message::{Answer, Ask, Greeting, PROTOCOL};
 use super::{
-    CHANNEL, KeeperHost, KeeperStash, Notes, LOCK, Link, LinkError, Reply, STDERR, STDOUT, WORKER_END, of_child,
+    CHANNEL, KeeperHost, KeeperStash, LOCK, Link, LinkError, Notes, Reply, STDERR, STDOUT, WORKER_END,
+    of_child,
 };
 
 /// The exit code of a program that panics.

@@ -22,8 +22,8 @@ use thiserror::Error;
 pub use self::connect::{Connected, connect, die_of_panics};
 pub use self::host::{KeeperHost, Readiness};
 pub use self::message::Greeting;
-pub use self::notes::Notes;
 use self::message::{Answer, Ask, Garbled};
+pub use self::notes::Notes;
 pub use self::stash::KeeperStash;
 
 /// Names in the stash that the keeper gives itself; see [`of_child`].

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::slice;
 
 use oxherd_engine::host::Stash;
 use oxherd_os::packet;

@@ -27,17 +27,22 @@ fn entry(daemon: &Daemon, name: &str) -> Value {
 fn all_is_found_after_any_death() {
     let rig = Rig::new();
     let mut daemon = rig.daemon();
-    assert_eq!((&daemon.found["starts"], daemon.greeting()["trust_image"].as_bool()), (&json!(0), Some(true)));
+    assert_eq!(
+        (&daemon.found["starts"], daemon.greeting()["trust_image"].as_bool()),
+        (&json!(0), Some(true))
+    );
     assert_eq!(daemon.found["image"], false);
     let primary = daemon.greeting()["primary"].clone();
     let worker = daemon.spawn("p/a:0:1:0.1", "echo hello; exec sleep 1000");
     daemon.ask(&json!({ "image": 1 }));
     daemon.ask(&json!({ "put": "uses/p/a:0:1:0.1", "meta": "{\"n\":1}\n2" }));
     daemon.ask(&json!({ "listen": "listener/1" }));
-    for (count, (how, last)) in
-        [("kill", json!({ "Signal": { "signal": 9, "core_dumped": false } })), ("exit 3", json!({ "Code": 3 }))]
-            .into_iter()
-            .enumerate()
+    for (count, (how, last)) in [
+        ("kill", json!({ "Signal": { "signal": 9, "core_dumped": false } })),
+        ("exit 3", json!({ "Code": 3 })),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let pid = daemon.pid();
         daemon.die(how);
@@ -48,7 +53,10 @@ fn all_is_found_after_any_death() {
         assert_eq!(daemon.greeting()["primary"], primary);
         assert_eq!(daemon.found["image"], true);
         let parts = [true, true, true, false];
-        assert_eq!(daemon.found["children"], json!([{ "label": "p/a:0:1:0.1", "pid": worker, "parts": parts }]));
+        assert_eq!(
+            daemon.found["children"],
+            json!([{ "label": "p/a:0:1:0.1", "pid": worker, "parts": parts }])
+        );
         let uses = json!({ "name": "uses/p/a:0:1:0.1", "meta": "{\"n\":1}\n2", "fd": false });
         assert_eq!(entry(&daemon, "uses/p/a:0:1:0.1"), uses);
         assert_eq!(entry(&daemon, "listener/1")["fd"], true);

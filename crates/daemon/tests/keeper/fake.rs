@@ -111,7 +111,8 @@ fn found(greeting: &Greeting, estate: &Estate) -> Value {
 
 impl Fake {
     fn on_wish(&mut self, wish: &Value) -> Value {
-        let (verb, what) = wish.as_object().unwrap().iter().find(|(key, _)| VERBS.contains(&key.as_str())).unwrap();
+        let (verb, what) =
+            wish.as_object().unwrap().iter().find(|(key, _)| VERBS.contains(&key.as_str())).unwrap();
         let text = what.as_str().unwrap_or_default();
         match verb.as_str() {
             "spawn" => self.spawn(text, wish["script"].as_str().unwrap()),
@@ -209,7 +210,11 @@ impl Fake {
         let heirs: Vec<_> = self
             .children
             .values()
-            .map(|held| HeirRef { child: &held.child, stdout: held.stdout.as_ref().map(AsFd::as_fd), stderr: None })
+            .map(|held| HeirRef {
+                child: &held.child,
+                stdout: held.stdout.as_ref().map(AsFd::as_fd),
+                stderr: None,
+            })
             .collect();
         match self.host.renew(&heirs) {
             Ok(stash) => {
@@ -223,8 +228,26 @@ impl Fake {
 
 /// All that a test can wish for.
 const VERBS: [&str; 20] = [
-    "spawn", "exit_of", "read", "kill_tree", "forget", "dying", "image", "put", "remove", "listen", "accept", "serve",
-    "signals", "ready", "farewell", "upgrade", "wait_for_loss", "renew", "die", "refuse",
+    "spawn",
+    "exit_of",
+    "read",
+    "kill_tree",
+    "forget",
+    "dying",
+    "image",
+    "put",
+    "remove",
+    "listen",
+    "accept",
+    "serve",
+    "signals",
+    "ready",
+    "farewell",
+    "upgrade",
+    "wait_for_loss",
+    "renew",
+    "die",
+    "refuse",
 ];
 
 fn done(act: impl FnOnce()) -> Value {

@@ -30,8 +30,10 @@ fn run(args: &[OsString]) {
     let wanted: Vec<&str> =
         args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-')).collect();
     let all = [deaths::TESTS, footprint::TESTS, link::TESTS, signals::TESTS].concat();
-    let tests: Vec<Test> =
-        all.into_iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|it| name.contains(it))).collect();
+    let tests: Vec<Test> = all
+        .into_iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|it| name.contains(it)))
+        .collect();
     if args.iter().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return;

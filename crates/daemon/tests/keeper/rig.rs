@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use oxherd_os::{CgroupChoice, Child, Events, ExitStatus, Host, HostOptions, Interest, Output, Poller, SpawnSpec};
+use oxherd_os::{
+    CgroupChoice, Child, Events, ExitStatus, Host, HostOptions, Interest, Output, Poller, SpawnSpec,
+};
 use serde_json::{Value, json};
 
 /// Far longer than anything takes; only a bug lets it pass.
@@ -163,7 +165,8 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// Whether a process is there and not a zombie.
 pub(crate) fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
 }
 
 /// Ends whatever a test has left: all are descendants of this process, or become so when their parents end.

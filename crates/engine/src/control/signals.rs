@@ -31,9 +31,8 @@ pub(super) struct SignalSource {
 impl SignalSource {
     pub(super) fn open() -> io::Result<Self> {
         let terminal = TerminalWatch::new();
-        let watched = [
-            SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
-        ];
+        let watched =
+            [SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2];
         Ok(Self { signals: Signals::block(&watched)?, terminal, ending: false })
     }
 }

@@ -1,0 +1,157 @@
+//! What every change has in common: the daemon takes it in, and the command follows it to its end.
+//!
+//! The change goes on whatever becomes of the command.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use oxherd::api::{Accepted, AcceptedChange, AppView, Herd, NewsItem};
+use oxherd::client::{Client, ClientError, Events, Told};
+use oxherd_engine::core::ChangeOutcome;
+
+use crate::commands::daemon::{Ending, failed_call};
+use crate::exit::ExitStatus;
+use crate::view::block::Block;
+use crate::view::form::{Form, Screen};
+use crate::view::progress::{AppProgress, Verb, app_of};
+use crate::view::{list, results};
+
+/// Between two pictures of the block.
+const PICTURE: Duration = Duration::from_millis(100);
+
+/// Asks for a change and follows it.
+pub(super) async fn follow<F>(client: &Client, verb: Verb, ask: F) -> Ending<ExitStatus>
+where
+    F: Future<Output = Result<Accepted, ClientError>>,
+{
+    let before = client.apps().await.map_err(failed_call)?;
+    let news = client.events(None).await.map_err(failed_call)?;
+    let accepted = ask.await.map_err(failed_call)?;
+    let apps = accepted.changes.iter().map(|change| progress(verb, change, &before)).collect();
+    let mut follower = Follower { client, apps, news: Some(news), plain: Form::of(&io::stdout()), turn: 0 };
+    tokio::select! {
+        outcome = follower.to_the_end(&accepted.changes) => outcome?,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("oxherd: {}", results::left_alone(&follower.apps));
+            return Ok(ExitStatus::Interrupted);
+        }
+    }
+    follower.conclude().await
+}
+
+fn progress(verb: Verb, change: &AcceptedChange, before: &Herd) -> AppProgress {
+    let mut progress = AppProgress::new(verb, change.app, &change.name);
+    if let Some(view) = before.apps.iter().find(|view| view.app == change.app) {
+        progress.remember(view);
+    }
+    progress
+}
+
+struct Follower<'a> {
+    client: &'a Client,
+    apps: Vec<AppProgress>,
+    /// Nothing once the stream has ended or broken: the outcome comes all the same.
+    news: Option<Events<NewsItem>>,
+    plain: Form,
+    turn: usize,
+}
+
+impl Follower<'_> {
+    async fn to_the_end(&mut self, changes: &[AcceptedChange]) -> Ending<()> {
+        let client = self.client;
+        let start = Instant::now();
+        let mut block = Block::new(io::stdout());
+        for (at, change) in changes.iter().enumerate() {
+            let wait = client.wait(change.change);
+            tokio::pin!(wait);
+            let outcome = loop {
+                tokio::select! {
+                    outcome = &mut wait => break outcome,
+                    item = next(&mut self.news) => self.note(item),
+                    () = tokio::time::sleep(PICTURE) => self.draw(&mut block, start),
+                }
+            };
+            self.catch_up().await;
+            match outcome {
+                Ok(outcome) => self.apps[at].outcome = Some(outcome),
+                // A change that nobody knows any more ended unseen.
+                Err(ClientError::Refused { status: 404, .. }) => {}
+                Err(error) => return Err(failed_call(error)),
+            }
+        }
+        if let Form::Terminal(screen) = self.plain {
+            drop(block.erase(screen));
+        }
+        Ok(())
+    }
+
+    /// News that came with the outcome.
+    async fn catch_up(&mut self) {
+        const MOMENT: Duration = Duration::from_millis(20);
+        while self.news.is_some() {
+            let Ok(item) = tokio::time::timeout(MOMENT, next(&mut self.news)).await else { return };
+            self.note(item);
+        }
+    }
+
+    fn note(&mut self, item: Option<NewsItem>) {
+        let Some(item) = item else { return };
+        let Some(app) = app_of(&item.notice) else { return };
+        let plain = self.plain == Form::Plain;
+        if let Some(progress) = self.apps.iter_mut().find(|it| it.app == app) {
+            progress.note(&item);
+            if let Some(word) = results::news(&item, &progress.name).filter(|_| plain) {
+                say(&word);
+            }
+        }
+    }
+
+    fn draw(&mut self, block: &mut Block<io::Stdout>, start: Instant) {
+        if let Form::Terminal(Screen { .. }) = self.plain {
+            let Form::Terminal(screen) = Form::of(&io::stdout()) else { return };
+            self.turn += 1;
+            let lines = results::block(&self.apps, start.elapsed().as_secs(), self.turn, screen);
+            drop(block.draw(&lines, screen));
+        }
+    }
+
+    async fn conclude(self) -> Ending<ExitStatus> {
+        self.apps.iter().for_each(|app| say(&results::conclusion(app)));
+        if self.apps.is_empty() {
+            println!("nothing to do");
+        }
+        if let Form::Terminal(_) = self.plain
+            && let Ok(herd) = self.client.apps().await
+        {
+            let concerned = |view: &AppView| self.apps.iter().any(|app| app.app == view.app);
+            let views: Vec<AppView> = herd.apps.into_iter().filter(concerned).collect();
+            if !views.is_empty() {
+                print!("{}", list::apps(&views, self.plain));
+            }
+        }
+        let all_done = self.apps.iter().all(|app| app.outcome == Some(ChangeOutcome::Done));
+        Ok(if all_done { ExitStatus::Success } else { ExitStatus::Failure })
+    }
+}
+
+/// The next piece of news; never, once there are none.
+async fn next(news: &mut Option<Events<NewsItem>>) -> Option<NewsItem> {
+    let Some(events) = news else { return std::future::pending().await };
+    match events.next().await {
+        Ok(Some(Told::Item(item))) => Some(item),
+        Ok(Some(Told::Dropped(_))) => None,
+        Ok(None) | Err(_) => {
+            *news = None;
+            None
+        }
+    }
+}
+
+fn say(word: &results::Word) {
+    // A reader that has gone is no reason to stop.
+    match word {
+        results::Word::Good(text) => drop(writeln!(io::stdout(), "{text}")),
+        results::Word::Bad(text) => drop(writeln!(io::stderr(), "{text}")),
+    }
+}

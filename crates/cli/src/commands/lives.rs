@@ -1,0 +1,72 @@
+//! `upgrade` and `kill`: what becomes of the daemon itself.
+
+use std::time::{Duration, Instant};
+
+use oxherd::api::Pong;
+use oxherd::client::{Client, ClientError};
+
+use crate::commands::complain;
+use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
+use crate::exit::ExitStatus;
+use crate::options::UpgradeOptions;
+
+/// How long a new daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+/// Apps drain within their own limits, which may be long.
+const LONGEST_END: Duration = Duration::from_secs(600);
+
+pub(super) fn upgrade(options: &UpgradeOptions) -> ExitStatus {
+    status_of(known().and_then(|client| talk(upgrade_to(&client, options.program.as_deref()))))
+}
+
+async fn upgrade_to(client: &Client, program: Option<&str>) -> Ending<ExitStatus> {
+    let before = client.ping().await.map_err(failed_call)?;
+    match client.upgrade(program).await {
+        // The daemon is ended right after it has said so.
+        Ok(_) | Err(ClientError::Vanished { .. } | ClientError::Broken { .. }) => {}
+        Err(error) => return Err(failed_call(error)),
+    }
+    let Some(after) = successor(client, &before).await else {
+        complain("no new daemon answers: see daemon.log in the home folder");
+        return Err(ExitStatus::Failure);
+    };
+    println!(
+        "upgraded: oxherd {} (daemon {}) to {} (daemon {}), keeper {}",
+        before.version, before.pid, after.version, after.pid, after.keeper_pid
+    );
+    Ok(ExitStatus::Success)
+}
+
+async fn successor(client: &Client, before: &Pong) -> Option<Pong> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match client.ping().await {
+            Ok(pong) if pong.starts > before.starts => return Some(pong),
+            Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    None
+}
+
+pub(super) fn kill() -> ExitStatus {
+    status_of(known().and_then(|client| talk(end(&client))))
+}
+
+async fn end(client: &Client) -> Ending<ExitStatus> {
+    match client.kill().await {
+        Ok(()) => {}
+        Err(ClientError::NotRunning { .. }) => {
+            println!("no daemon is running");
+            return Ok(ExitStatus::Success);
+        }
+        Err(error) => return Err(failed_call(error)),
+    }
+    if client.wait_end(LONGEST_END).await {
+        println!("the daemon has ended, and all apps with it");
+        Ok(ExitStatus::Success)
+    } else {
+        complain("the daemon is still there: its apps take long to finish");
+        Err(ExitStatus::Failure)
+    }
+}

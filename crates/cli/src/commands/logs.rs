@@ -1,0 +1,93 @@
+//! `oxherd logs`: the last lines, and those that come.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use oxherd::api::{LogLine, OutputStream};
+use oxherd::client::{Client, ClientError, Events, LogsOf, Told};
+
+use crate::commands::complain;
+use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
+use crate::exit::ExitStatus;
+use crate::options::LogsOptions;
+use crate::view::form::Form;
+use crate::view::loglines::Gutters;
+
+/// Between two tries to find the daemon again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often it is tried.
+const TRIES: u32 = 50;
+
+pub(super) fn run(options: &LogsOptions) -> ExitStatus {
+    let follow = |client: Client| {
+        talk(async move {
+            tokio::select! {
+                ending = read(&client, options) => ending,
+                _ = tokio::signal::ctrl_c() => Ok(ExitStatus::Success),
+            }
+        })
+    };
+    status_of(known().and_then(follow))
+}
+
+async fn read(client: &Client, options: &LogsOptions) -> Ending<ExitStatus> {
+    let stream = match (options.out, options.err) {
+        (true, false) => Some(OutputStream::Stdout),
+        (false, true) => Some(OutputStream::Stderr),
+        _ => None,
+    };
+    let mut of =
+        LogsOf { app: options.app.clone(), lines: Some(options.lines), follow: !options.no_follow, stream };
+    let mut gutters = Gutters::new(options.raw, Form::of(&io::stdout()).colour());
+    let mut lines = client.logs(&of).await.map_err(failed_call)?;
+    loop {
+        match print(&mut lines, &mut gutters).await {
+            Ended::Reader => return Ok(ExitStatus::Success),
+            Ended::Stream if options.no_follow => return Ok(ExitStatus::Success),
+            Ended::Stream => {}
+        }
+        complain("the daemon has ended: looking for it again");
+        // What was written meanwhile is in the files; what was shown before is not shown again.
+        of.lines = Some(0);
+        lines = again(client, &of).await?;
+    }
+}
+
+async fn again(client: &Client, of: &LogsOf) -> Ending<Events<LogLine>> {
+    for _ in 0..TRIES {
+        match client.logs(of).await {
+            Ok(lines) => return Ok(lines),
+            Err(
+                ClientError::NotRunning { .. } | ClientError::Vanished { .. } | ClientError::Broken { .. },
+            ) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(failed_call(error)),
+        }
+    }
+    complain("no daemon is running any more");
+    Err(ExitStatus::Failure)
+}
+
+/// Why printing came to an end.
+enum Ended {
+    Reader,
+    Stream,
+}
+
+async fn print(lines: &mut Events<LogLine>, gutters: &mut Gutters) -> Ended {
+    let mut out = io::stdout();
+    loop {
+        let written = match lines.next().await {
+            Ok(Some(Told::Item(line))) => out.write_all(gutters.frame(&line).as_bytes()),
+            Ok(Some(Told::Dropped(count))) => {
+                complain(&format!("{count} lines were not read fast enough; the files have them"));
+                Ok(())
+            }
+            Ok(None) | Err(_) => return Ended::Stream,
+        };
+        if written.and_then(|()| out.flush()).is_err() {
+            return Ended::Reader;
+        }
+    }
+}
