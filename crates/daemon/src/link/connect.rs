@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{OwnedFd, RawFd};
-use std::{panic, process};
 
 use oxherd_engine::host::{Entry, Estate, Heir};
 use oxherd_os::{Child, reexec};
@@ -14,9 +13,6 @@ use super::{
     CHANNEL, KeeperHost, KeeperStash, LOCK, Link, LinkError, Notes, Reply, STDERR, STDOUT, WORKER_END,
     of_child,
 };
-
-/// The exit code of a program that panics.
-const PANICKED: i32 = 101;
 
 /// A daemon's connection with its keeper.
 #[derive(Debug)]
@@ -48,16 +44,6 @@ pub fn connect(link: RawFd, stash: RawFd) -> Result<Connected, LinkError> {
     let notes = Notes::new(stash.try_clone()?);
     let host = KeeperHost { link, greeting: greeting.clone(), lock, notes };
     Ok(Connected { host, stash, greeting, estate })
-}
-
-/// Makes a panic in any thread end the process at once, with everything still open: unwinding would close
-/// connections that the keeper saves from a process that dies in one piece.
-pub fn die_of_panics() {
-    let tell = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        tell(info);
-        process::exit(PANICKED);
-    }));
 }
 
 fn greet(link: &Link, hello: &Ask) -> Result<Greeting, LinkError> {

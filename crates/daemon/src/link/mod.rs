@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use oxherd_os::packet::{self, Wait};
 use thiserror::Error;
 
-pub use self::connect::{Connected, connect, die_of_panics};
+pub use self::connect::{Connected, connect};
 pub use self::host::{KeeperHost, Readiness};
 pub use self::message::Greeting;
 use self::message::{Answer, Ask, Garbled};

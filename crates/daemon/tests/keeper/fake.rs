@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::exit;
 
 use oxherd_core::{Fleet, Limits};
-use oxherd_daemon::link::{Connected, Greeting, KeeperHost, connect, die_of_panics};
+use oxherd_daemon::link::{Connected, Greeting, KeeperHost, connect};
 use oxherd_engine::host::{Estate, HeirRef, ProcessHost, Stash};
 use oxherd_os::{Child, Output, Signals, SpawnSpec, packet, reexec};
 use serde_json::{Value, json};
@@ -58,7 +58,12 @@ fn raw(link: i32, control: &str) {
 }
 
 fn obey(link: i32, stash: i32, control: &str) {
-    die_of_panics();
+    // Unwinding would close the connections that the keeper is to save.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tell(info);
+        exit(101);
+    }));
     let signals = Signals::block(&WATCHED).unwrap();
     let Connected { host, stash, greeting, estate } = connect(link, stash).unwrap();
     let mut stream = UnixStream::connect(control).unwrap();

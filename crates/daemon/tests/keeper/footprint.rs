@@ -12,6 +12,9 @@ pub(crate) const TESTS: &[Test] = &[("nothing_grows_over_many_deaths", nothing_g
 /// Enough that a leak of one page or one descriptor for each death shows.
 const DEATHS: usize = 200;
 
+/// When every path has been taken often, and the allocator has what it needs.
+const WARM: usize = 60;
+
 fn anonymous_kib(pid: u32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
@@ -33,7 +36,7 @@ fn nothing_grows_over_many_deaths() {
             daemon.ask(&json!({ "listen": "listener/1" }));
         }
         daemon.ask(&json!({ "image": 1 }));
-        if death == 5 {
+        if death == WARM {
             first = Some((descriptors(keeper), anonymous_kib(keeper)));
         }
         daemon.die("kill");
