@@ -232,8 +232,12 @@ impl World {
         }
     }
 
-    /// With a current image: who may have connections is not sent a signal before they are finished.
+    /// With a current image and nobody lost: who may have connections is not sent a signal before they are
+    /// finished.
     fn check_manners(&self, before: &FleetStatus, children: &[Child]) {
+        if everyone(before).any(|it| self.is_lost(it, children)) {
+            return;
+        }
         let mut fleet = self.fleet.clone();
         while let Some(action) = fleet.poll_action() {
             let (Action::Terminate { instance, .. } | Action::Kill { instance }) = action else { continue };

@@ -59,7 +59,7 @@ mod tests {
 
     fn options(args: &[&str]) -> RunOptions {
         let line = ["oxherd", "run"].iter().chain(args).map(OsString::from);
-        let Command::Run(options) = cli::parse(line).unwrap().command;
+        let Command::Run(options) = cli::parse(line).unwrap().command else { panic!("it is `run`") };
         *options
     }
 

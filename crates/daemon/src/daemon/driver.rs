@@ -7,7 +7,7 @@ use oxherd_core::{ChangeId, Desired, DesiredApp, Refusal, Request};
 use oxherd_engine::{Handle, Survey};
 use std::sync::Arc;
 
-use super::stublogs::Logs;
+use crate::logs::Logs;
 use crate::server::{Driver, Reply};
 use crate::state::Store;
 

@@ -6,7 +6,6 @@
 mod driver;
 mod faces;
 mod observer;
-mod stublogs;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -28,9 +27,9 @@ use self::driver::HerdDriver;
 use self::observer::DaemonObserver;
 use crate::home::{Home, HomeError};
 use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes};
+use crate::logs::Logs;
 use crate::server::{About, Changes, Server, feed};
 use crate::state::{Opened, StateError, Store};
-use stublogs::Logs;
 
 /// The entry of the control socket's listener.
 const API: &str = "api";

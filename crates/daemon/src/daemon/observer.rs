@@ -10,7 +10,7 @@ use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
 
 use super::driver::Saved;
 use super::faces::{Console, Render};
-use super::stublogs::Logs;
+use crate::logs::Logs;
 use crate::server::Feed;
 
 /// The daemon's ear.
