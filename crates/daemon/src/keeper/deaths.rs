@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 const SUSPICIOUS: usize = 3;
 /// A daemon that lives longer has not died of its start.
 const WINDOW_MS: u64 = 10_000;
-const FIRST_DELAY_MS: u64 = 1_000;
+const FIRST_DELAY_MS: u64 = 250;
 /// What [`Deaths::new`] is usually given.
-pub(super) const LONGEST_DELAY_MS: u64 = 15_000;
+pub(super) const LONGEST_DELAY_MS: u64 = 1_000;
 
 /// The deaths that count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

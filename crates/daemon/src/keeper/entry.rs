@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,6 +12,7 @@ use oxherd_os::{detach, lock, proc};
 
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::run::{Keeper, Settings};
+use super::upgrade;
 use crate::link::LOCK;
 
 /// What a starter hears when all is well.
@@ -90,8 +91,8 @@ pub fn run(options: KeeperOptions) -> u8 {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     match Way::of(args) {
         Ok(Way::Home(way)) => keep_home(way),
-        Ok(Way::Check) => FAILURE,
-        Ok(Way::Resume(_)) => FAILURE,
+        Ok(Way::Check) => upgrade::check().map_or(FAILURE, |()| 0),
+        Ok(Way::Resume(fd)) => go_on(upgrade::resume(fd)),
         Ok(Way::Successor) => FAILURE,
         Err(wrong) => {
             super::say(&wrong);
@@ -105,6 +106,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 enum Way {
     Home(HomeWay),
     Check,
+    #[allow(dead_code, reason = "an upgrade in place will go on from it")]
     Resume(RawFd),
     Successor,
 }
@@ -138,6 +140,17 @@ impl Way {
             return Err("--home needs a folder".into());
         }
         Ok(Self::Home(way))
+    }
+}
+
+/// Keeps on where another left off.
+fn go_on(keeper: io::Result<Keeper>) -> u8 {
+    match keeper {
+        Ok(keeper) => keeper.run(),
+        Err(error) => {
+            super::say(&format!("cannot go on from where the keeper before was: {error}"));
+            FAILURE
+        }
     }
 }
 
@@ -193,5 +206,10 @@ impl Starter {
             // Whoever waited may have gone.
             drop(pipe.write_all(line.as_bytes()));
         }
+    }
+
+    /// The pipe to whoever still waits.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
     }
 }

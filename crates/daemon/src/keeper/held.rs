@@ -17,7 +17,7 @@ pub(super) struct Held {
     /// Processes by their labels, until they are forgotten.
     pub(super) children: BTreeMap<String, Child>,
     /// Processes that were forgotten before they had ended: their exits are still ours to take.
-    parting: Vec<Child>,
+    pub(super) parting: Vec<Child>,
     pub(super) stash: Stashed,
     pub(super) image: Option<Vec<u8>>,
     /// Connections that a daemon held when it died, and no other has taken over yet.

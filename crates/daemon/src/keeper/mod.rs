@@ -14,6 +14,8 @@ mod serve;
 mod signals;
 mod start;
 mod stash;
+mod state;
+mod upgrade;
 mod watch;
 
 use std::io::{self, Write};

@@ -223,10 +223,4 @@ impl Keeper {
         }
         self.stage = Stage::Over(code);
     }
-
-    pub(super) fn on_upgrade(&mut self, _program: Option<String>) {
-        self.refuse("not yet");
-    }
-
-    pub(super) fn become_program(&mut self, _program: PathBuf) {}
 }

@@ -104,7 +104,7 @@ impl Keeper {
         }
         match std::mem::replace(&mut self.after, After::Another) {
             After::Nothing(code) => self.end(code),
-            After::Program(program) => self.become_program(program),
+            After::Program(program) => self.become_program(&program),
             After::Another => self.on_death(&daemon, exit),
         }
     }

@@ -10,6 +10,7 @@ mod footprint;
 mod link;
 mod rig;
 mod signals;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::panic::catch_unwind;
@@ -29,7 +30,7 @@ fn main() {
 fn run(args: &[OsString]) {
     let wanted: Vec<&str> =
         args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-')).collect();
-    let all = [deaths::TESTS, footprint::TESTS, link::TESTS, signals::TESTS].concat();
+    let all = [deaths::TESTS, footprint::TESTS, link::TESTS, signals::TESTS, upgrade::TESTS].concat();
     let tests: Vec<Test> = all
         .into_iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|it| name.contains(it)))
