@@ -23,11 +23,11 @@ pub struct Inventory {
     pub boot_id: String,
     /// How many primaries were started before this one.
     pub starts: u32,
-    /// The processes that live.
+    /// The processes that live, and those whose ends nobody has taken note of.
     pub children: Vec<Child>,
 }
 
-/// One living process.
+/// One process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Child {
     /// Its own id and where it belongs, from its environment.
@@ -37,6 +37,9 @@ pub struct Child {
     /// When it was started, where that is known: without it a child that the image does not know counts as young.
     #[serde(default)]
     pub born: Option<Moment>,
+    /// It has ended: its `Exited` is told next.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 impl Child {

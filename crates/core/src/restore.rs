@@ -119,13 +119,14 @@ impl Fleet {
     }
 
     /// A worker with a channel that is not ready may wait for ever for an answer that was lost with the old
-    /// primary. Another takes its place, and nobody is blamed: neither its slot nor a reload that it is part of.
+    /// primary. Another takes its place, and nobody is blamed: neither its slot nor a reload that it is part of. One
+    /// that has ended is judged by its end.
     fn replace_interrupted(&mut self, child: &Child, now: Moment) {
         let id = child.instance();
         let Some(instance) = self.state.instances.get(&id) else { return };
         let (place, starts) = (instance.place, instance.is_starting());
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
-        if !starts || !app.is_up() || !app.spec_of(place.generation).has_channel() {
+        if child.ended || !starts || !app.is_up() || !app.spec_of(place.generation).has_channel() {
             return;
         }
         let Some(state) = app.slots.get_mut(&place.slot) else { return };
@@ -143,6 +144,11 @@ impl Fleet {
 
     fn on_unknown_child(&mut self, child: &Child, now: Moment) {
         let place = child.label.0;
+        if child.ended {
+            // Its end was taken note of, and only the order to sweep it was lost.
+            self.state.strays.insert(place.instance);
+            return;
+        }
         let role = self.role_of(place);
         let Some(app) = self.state.apps.get_mut(&place.app) else {
             // Without an app there is no slot to lead it out of: it is killed, and only its end is awaited.
@@ -236,7 +242,7 @@ impl Instance {
             Phase::Killing { .. } => out.order(Action::Kill { instance }),
         }
         let is_ready = ready && !(around.spec.has_channel() && around.spec.wait_ready);
-        if is_ready && self.is_starting() {
+        if is_ready && !child.ended && self.is_starting() {
             self.become_ready(around, out);
         }
     }

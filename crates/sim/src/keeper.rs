@@ -11,13 +11,23 @@ impl Os {
     /// The children as a keeper sees them: those that live, and those whose exit nobody was told.
     pub fn children(&self) -> Vec<Child> {
         let held = self.processes.values().filter(|it| it.life == Life::Alive || it.untold);
-        held.map(|it| Child { label: Label(it.place), ready: it.listens && it.channel, born: self.birth(it) })
-            .collect()
+        held.map(|it| Child {
+            label: Label(it.place),
+            ready: it.listens && it.channel,
+            born: self.birth(it),
+            ended: it.untold,
+        })
+        .collect()
     }
 
     /// The children with what the core was told of them, as if nothing were lost.
     pub fn children_as_told(&self) -> Vec<Child> {
-        let child = |it: &Process| Child { label: Label(it.place), ready: it.told_listens, born: it.born_at };
+        let child = |it: &Process| Child {
+            label: Label(it.place),
+            ready: it.told_listens,
+            born: it.born_at,
+            ended: false,
+        };
         self.alive().map(child).collect()
     }
 

@@ -39,13 +39,13 @@ fn faults() {
 
 #[test]
 fn crashes() {
-    sweep(2, |seed, trace| World::new(seed, Mode::Crashing, trace).run());
+    sweep(3, |seed, trace| World::new(seed, Mode::Crashing, trace).run());
 }
 
 /// However often its primary dies, a healthy herd goes on, and nobody is blamed.
 #[test]
 fn upgrades() {
-    sweep(3, |seed, trace| World::new(seed, Mode::Upgrading, trace).run());
+    sweep(6, |seed, trace| World::new(seed, Mode::Upgrading, trace).run());
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn place(slot: u32, generation: u32, instance: InstanceId) -> Place {
 }
 
 fn child(slot: u32, generation: u32, number: u32, ready: bool) -> Child {
-    Child { label: Label(place(slot, generation, id(number))), ready, born: None }
+    Child { label: Label(place(slot, generation, id(number))), ready, born: None, ended: false }
 }
 
 fn inventory(children: Vec<Child>) -> Inventory {
@@ -168,7 +168,7 @@ fn an_unknown_child_without_a_place_is_led_out_unadmitted() {
 #[test]
 fn a_child_of_no_app_is_killed_and_its_end_awaited() {
     let mut script = app(1);
-    let other = Child { label: Label(place(0, 1, id(4))), ready: true, born: None };
+    let other = Child { label: Label(place(0, 1, id(4))), ready: true, born: None, ended: false };
     script = taken_over(script, vec![other]).did(["kill 4"]).shutdown().ends(None);
     script.exits(4, 137).did(["sweep 4"]).told(["change 1 done"]).ends(Some(oxherd_core::Outcome::Stopped));
 }

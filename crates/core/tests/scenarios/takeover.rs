@@ -8,7 +8,7 @@ use crate::script::{APP, Script, app, app_with, id};
 fn child(slot: u32, generation: u32, number: u32) -> Child {
     let place =
         Place { app: APP, slot: Slot(slot), generation: Generation(generation), instance: id(number) };
-    Child { label: Label(place), ready: false, born: Some(Moment::from_millis(0)) }
+    Child { label: Label(place), ready: false, born: Some(Moment::from_millis(0)), ended: false }
 }
 
 fn listens(slot: u32, generation: u32, number: u32) -> Child {
@@ -137,6 +137,23 @@ fn an_app_that_stops_goes_on_stopping() {
 fn a_worker_that_is_gone_is_blamed_as_ever() {
     let script = taken_over(app(1).up().reload().spawned(2), [listens(0, 1, 1)]);
     script.told(["g2 aborted with 0 replaced: s0 died with unknown status", "change 2 aborted"]);
+}
+
+#[test]
+fn a_worker_that_has_just_ended_is_blamed_as_ever() {
+    let ended = |child| Child { ended: true, ..child };
+    let script = taken_over(app(1).up().reload().spawned(2), [listens(0, 1, 1), ended(child(0, 2, 2))]);
+    let script = script.told([]).did(["admit 1"]).exits(2, 3).did(["sweep 2"]);
+    script.told(["g2 aborted with 0 replaced: s0 died with code 3", "change 2 aborted"]);
+}
+
+#[test]
+fn a_worker_whose_end_was_taken_note_of_is_only_swept() {
+    let script = app(1).up().at(5000).exits(1, 1);
+    let ended = Child { ended: true, ..listens(0, 1, 1) };
+    let script =
+        taken_over(script, [ended]).did(["sweep 2", "spawn 3 s0 g1"]).exits(1, 1).did(["sweep 1"]).told([]);
+    assert_eq!(script.restarts(0), 1);
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl Control<'_> {
             label: Label(*place),
             ready: listening.contains(heir.child.label()),
             born: None,
+            ended: heir.child.exit().is_some(),
         };
         let inventory =
             Inventory { boot_id: clock::boot_id(), starts, children: known.iter().map(child).collect() };
