@@ -42,6 +42,8 @@ pub(super) enum Progress {
     Started,
     /// It fetches the estate.
     TakingOver(Pieces),
+    /// It tells this keeper, which is new, what there is.
+    HandingOver,
     /// It has the estate.
     TakenOver,
     /// It is about to end.
@@ -97,7 +99,7 @@ impl Daemon {
 
 /// The path of the running program, or where that is gone or another by now, a path that only works for its own
 /// children.
-pub(super) fn own_program() -> PathBuf {
+pub(crate) fn own_program() -> PathBuf {
     let same = |path: &Path| {
         let (own, other) = (fs::metadata(SELF).ok()?, fs::metadata(path).ok()?);
         Some((own.dev(), own.ino()) == (other.dev(), other.ino()))

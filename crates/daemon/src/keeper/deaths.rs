@@ -81,7 +81,7 @@ mod tests {
             delays.push((next - now, deaths.trust_image()));
             now = next;
         }
-        let expected = [0, 0, 0, 1000, 2000, 4000, 8000, 15000, 15000];
+        let expected = [0, 0, 0, 250, 500, 1000, 1000, 1000, 1000];
         let trusted = [true, true, false, false, false, false, false, false, false];
         assert_eq!(delays, expected.into_iter().zip(trusted).collect::<Vec<_>>());
         assert_eq!(deaths.row(), 9);

@@ -8,19 +8,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oxherd_os::{detach, lock, proc};
+use oxherd_os::{detach, proc};
 
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::run::{Keeper, Settings};
-use super::upgrade;
+use super::{successor, upgrade};
+use crate::home::{Home, HomeError};
 use crate::link::LOCK;
 
 /// What a starter hears when all is well.
 pub(super) const READY: &str = "ready";
 /// What it hears when another keeper has the home.
 pub(super) const RUNS_ALREADY: &str = "a daemon runs already";
-/// The file in the home that a keeper locks.
-const LOCK_FILE: &str = "lock";
 /// The code for a wrong command line.
 const USAGE: u8 = 2;
 const FAILURE: u8 = 1;
@@ -87,13 +86,15 @@ pub fn run(options: KeeperOptions) -> u8 {
 ///   Detached, it leaves the terminal and says over its standard input how the first start went.
 /// - `--check` prints which states of other keepers this program can go on from, as JSON.
 /// - `--resume FD` goes on from the state of the program that this process was before.
-/// - `--successor` takes over from the daemon at the other end of its standard input, whose keeper has died.
+/// - `--successor` starts a keeper, detached, that takes over from the daemon at the other end of its standard
+///   input, whose keeper has died.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     match Way::of(args) {
         Ok(Way::Home(way)) => keep_home(way),
-        Ok(Way::Check) => upgrade::check().map_or(FAILURE, |()| 0),
+        Ok(Way::Check) => over(upgrade::check()),
         Ok(Way::Resume(fd)) => go_on(upgrade::resume(fd)),
-        Ok(Way::Successor) => FAILURE,
+        Ok(Way::StepAside) => over(successor::step_aside()),
+        Ok(Way::TakeOver) => go_on(successor::take_over()),
         Err(wrong) => {
             super::say(&wrong);
             USAGE
@@ -108,7 +109,8 @@ enum Way {
     Check,
     #[allow(dead_code, reason = "an upgrade in place will go on from it")]
     Resume(RawFd),
-    Successor,
+    StepAside,
+    TakeOver,
 }
 
 #[derive(Debug)]
@@ -124,7 +126,8 @@ impl Way {
         while let Some(arg) = args.next() {
             match arg.to_str() {
                 Some("--check") => return Ok(Self::Check),
-                Some("--successor") => return Ok(Self::Successor),
+                Some("--successor") => return Ok(Self::StepAside),
+                Some("--successor-proper") => return Ok(Self::TakeOver),
                 Some("--resume") => return Ok(Self::Resume(number(args.next(), "--resume")?)),
                 Some("--detach") => way.detach = true,
                 Some("--foreground") => way.options.foreground = true,
@@ -140,6 +143,16 @@ impl Way {
             return Err("--home needs a folder".into());
         }
         Ok(Self::Home(way))
+    }
+}
+
+fn over(result: io::Result<()>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            super::say(&error.to_string());
+            FAILURE
+        }
     }
 }
 
@@ -169,20 +182,25 @@ fn keep_home(HomeWay { mut options, detach }: HomeWay) -> u8 {
             }
         }
     }
-    let path = options.home.join(LOCK_FILE);
-    let why = match lock::try_lock(&path) {
-        Ok(Some(lock)) => {
-            options.lock = Some(lock);
-            return run(options);
-        }
-        Ok(None) => RUNS_ALREADY.to_owned(),
-        Err(error) => format!("cannot lock {}: {error}", path.display()),
+    let why = match hold(&mut options) {
+        Ok(true) => return run(options),
+        Ok(false) => RUNS_ALREADY.to_owned(),
+        Err(error) => error.to_string(),
     };
     if options.starter.is_none() {
         super::say(&why);
     }
     Starter::new(options.starter).tell(Err(why));
     FAILURE
+}
+
+/// Takes the home for this keeper; false when another has it.
+fn hold(options: &mut KeeperOptions) -> Result<bool, HomeError> {
+    let home = Home::at(&options.home)?;
+    home.prepare()?;
+    options.home = home.folder().to_owned();
+    options.lock = home.lock()?;
+    Ok(options.lock.is_some())
 }
 
 fn leave() -> io::Result<OwnedFd> {

@@ -15,6 +15,7 @@ mod signals;
 mod start;
 mod stash;
 mod state;
+mod successor;
 mod upgrade;
 mod watch;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use oxherd_os::{Events, Interest, Poller};
 
+pub(crate) use self::daemon::own_program;
 pub use self::entry::{KeeperOptions, main, run};
 pub use self::start::{StartError, start};
 

@@ -145,8 +145,11 @@ impl Keeper {
         let now_ms = clock::monotonic_millis();
         let settings = &self.settings;
         let started = Daemon::start(&mut self.host, &settings.daemon_args, settings.nofile, now_ms);
-        match started.and_then(|daemon| self.watch(daemon)) {
-            Ok(()) => self.starts = self.starts.saturating_add(1),
+        match started.and_then(|daemon| self.listen_or_kill(daemon)) {
+            Ok(()) => {
+                self.starts = self.starts.saturating_add(1);
+                self.trace_daemon();
+            }
             Err(error) if self.starts == 0 => {
                 super::say(&format!("cannot start the daemon: {error}"));
                 self.starter.tell(Err(format!("cannot start the daemon: {error}")));
@@ -160,17 +163,24 @@ impl Keeper {
     }
 
     /// Begins to listen to a daemon.
-    pub(super) fn watch(&mut self, daemon: Daemon) -> io::Result<()> {
+    pub(super) fn listen_to(&mut self, daemon: Box<Daemon>) -> Result<(), (io::Error, Box<Daemon>)> {
         let fds = [(&daemon.link, LINK), (&daemon.stash, STASH), (&daemon.child.pidfd, DAEMON)];
-        if let Err(error) = fds.iter().try_for_each(|(fd, token)| self.poller.add(fd, *token, Interest::READ))
-        {
-            daemon.kill();
-            return Err(error);
+        let added = fds.iter().try_for_each(|(fd, token)| self.poller.add(fd, *token, Interest::READ));
+        if let Err(error) = added {
+            return Err((error, daemon));
         }
         self.after = After::Another;
-        self.stage = Stage::Running(Box::new(daemon));
-        self.trace_daemon();
+        self.stage = Stage::Running(daemon);
         Ok(())
+    }
+
+    /// One that nobody listens to is of no use.
+    fn listen_or_kill(&mut self, daemon: Daemon) -> io::Result<()> {
+        self.listen_to(Box::new(daemon)).map_err(|(error, daemon)| {
+            daemon.kill();
+            self.held.parting.push(daemon.child);
+            error
+        })
     }
 
     fn on_signals(&mut self) {

@@ -109,7 +109,8 @@ impl Keeper {
             Ask::Farewell { code } => self.on_farewell(code),
             Ask::Upgrade { program } => self.on_upgrade(program),
             Ask::Succeed(_) => self.refuse("this keeper has a daemon already"),
-            Ask::Adopt { .. } => self.refuse("only a new keeper adopts"),
+            Ask::Adopt { label, pid, stdout, stderr } => self.on_adopt(label, pid, [stdout, stderr], fds),
+            Ask::Settled => self.on_settled(),
         }
     }
 
@@ -168,6 +169,13 @@ impl Keeper {
             return;
         }
         self.upgrade_failure = None;
+        self.has_taken_over();
+    }
+
+    /// From now on the daemon hears of signals.
+    pub(super) fn has_taken_over(&mut self) {
+        let Stage::Running(daemon) = &mut self.stage else { return };
+        daemon.progress = Progress::TakenOver;
         for signal in self.remembered.take() {
             drop(daemon.child.signal(signal));
         }
@@ -287,6 +295,7 @@ fn counts_after_death(ask: &Ask) -> bool {
         | Ask::Dying
         | Ask::Upgrade { .. }
         | Ask::Succeed(_)
-        | Ask::Adopt { .. } => false,
+        | Ask::Adopt { .. }
+        | Ask::Settled => false,
     }
 }

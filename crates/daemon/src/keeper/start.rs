@@ -4,36 +4,33 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use oxherd_os::files;
 use oxherd_os::host::LABEL_VARIABLE;
 use thiserror::Error;
 
 use super::daemon::own_program;
 use super::entry::{READY, RUNS_ALREADY};
+use crate::home::{Home, HomeError};
 
-/// Where a keeper and its daemons write to, in the home.
-pub(super) const LOG_FILE: &str = "daemon.log";
+/// How long a daemon that another client is starting may take to serve.
+const OTHERS_START_TIME: Duration = Duration::from_secs(10);
+/// Between two looks at that.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why no daemon came up.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
     /// The keeper could not be started.
     #[error("cannot start the daemon: {0}")]
     Io(#[from] io::Error),
-    /// The log file cannot be written to.
-    #[error("cannot write to {}: {source}; check the permissions of {}", path.display(), home.display())]
-    Log {
-        /// The file.
-        path: PathBuf,
-        /// Its folder.
-        home: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The daemon itself, or its keeper, said why.
     #[error("the daemon cannot start: {why}; see {}", log.display())]
     Refused {
@@ -42,33 +39,68 @@ pub enum StartError {
         /// Where there may be more.
         log: PathBuf,
     },
+    /// Somebody has the home, and does not serve.
+    #[error("a daemon has {} and does not answer; see {}", home.display(), log.display())]
+    Silent {
+        /// The home.
+        home: PathBuf,
+        /// Where there may be more.
+        log: PathBuf,
+    },
 }
 
-/// Starts a keeper for `home`, a folder that exists, and waits until its daemon serves. That one runs already is
+/// Starts a keeper for the home in this folder, and waits until its daemon serves. That one serves already is
 /// success too.
 ///
 /// # Errors
 /// It did not come up.
 pub fn start(home: &Path) -> Result<(), StartError> {
-    let log = home.join(LOG_FILE);
-    let refused = |source| StartError::Log { path: log.clone(), home: home.to_owned(), source };
-    let output = files::open_append(&log).map_err(refused)?;
+    let home = Home::at(home)?;
+    if serves(&home) {
+        return Ok(());
+    }
+    home.prepare()?;
+    let said = start_keeper(&home)?;
+    let log = home.daemon_log();
+    match said.as_str() {
+        READY => Ok(()),
+        RUNS_ALREADY => await_other(&home),
+        "" => Err(StartError::Refused { why: "its keeper has ended".into(), log }),
+        why => Err(StartError::Refused { why: why.to_owned(), log }),
+    }
+}
+
+/// Starts it, and returns what it says.
+fn start_keeper(home: &Home) -> Result<String, StartError> {
+    let output = home.open_daemon_log()?;
     let errors = output.try_clone()?;
     let (mut reader, writer) = io::pipe()?;
     let mut args: Vec<OsString> = ["keeper", "--detach", "--home"].map(OsString::from).to_vec();
-    args.push(home.into());
+    args.push(home.folder().into());
     let mut order = Command::new(own_program());
-    order.args(args).stdin(OwnedFd::from(writer)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
+    order.args(args).stdin(Stdio::from(writer)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
     // A worker may call a client: the keeper does not belong to that worker's tree.
-    order.env_remove(LABEL_VARIABLE).current_dir(home);
+    order.env_remove(LABEL_VARIABLE).current_dir(home.folder());
     order.spawn()?;
     // It holds the writing end of the pipe.
     drop(order);
     let mut said = String::new();
     reader.read_to_string(&mut said)?;
-    match said.as_str() {
-        READY | RUNS_ALREADY => Ok(()),
-        "" => Err(StartError::Refused { why: "its keeper has ended".into(), log }),
-        why => Err(StartError::Refused { why: why.to_owned(), log }),
+    Ok(said)
+}
+
+/// Another client came first.
+fn await_other(home: &Home) -> Result<(), StartError> {
+    let give_up_at = Instant::now() + OTHERS_START_TIME;
+    while !serves(home) {
+        if Instant::now() >= give_up_at {
+            return Err(StartError::Silent { home: home.folder().to_owned(), log: home.daemon_log() });
+        }
+        thread::sleep(PAUSE);
     }
+    Ok(())
+}
+
+fn serves(home: &Home) -> bool {
+    UnixStream::connect(home.socket()).is_ok()
 }

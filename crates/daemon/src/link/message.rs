@@ -89,6 +89,8 @@ pub(crate) enum Ask {
         /// Then one of its standard error.
         stderr: bool,
     },
+    /// To a new keeper: that was all, and you may trace the daemon.
+    Settled,
 }
 
 /// What a keeper says.

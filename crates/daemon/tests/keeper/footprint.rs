@@ -10,7 +10,7 @@ use crate::rig::{Rig, eventually};
 pub(crate) const TESTS: &[Test] = &[("nothing_grows_over_many_deaths", nothing_grows_over_many_deaths)];
 
 /// Enough that a leak of one page or one descriptor for each death shows.
-const DEATHS: usize = 200;
+const DEATHS: usize = 1000;
 
 /// When every path has been taken often, and the allocator has what it needs.
 const WARM: usize = 60;
@@ -39,6 +39,7 @@ fn nothing_grows_over_many_deaths() {
         if death == WARM {
             first = Some((descriptors(keeper), anonymous_kib(keeper)));
         }
+        if death % 50 == 5 { println!("{death} {}", anonymous_kib(keeper)); }
         daemon.die("kill");
     }
     let daemon = rig.daemon();

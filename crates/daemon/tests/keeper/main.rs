@@ -8,6 +8,7 @@ mod deaths;
 mod fake;
 mod footprint;
 mod link;
+mod renewal;
 mod rig;
 mod signals;
 mod upgrade;
@@ -30,7 +31,8 @@ fn main() {
 fn run(args: &[OsString]) {
     let wanted: Vec<&str> =
         args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-')).collect();
-    let all = [deaths::TESTS, footprint::TESTS, link::TESTS, signals::TESTS, upgrade::TESTS].concat();
+    let all = [deaths::TESTS, footprint::TESTS, link::TESTS, renewal::TESTS, signals::TESTS, upgrade::TESTS]
+        .concat();
     let tests: Vec<Test> = all
         .into_iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|it| name.contains(it)))

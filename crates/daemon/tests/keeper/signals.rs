@@ -20,9 +20,9 @@ fn signals_are_forwarded() {
     }
 }
 
-/// Brings a keeper to where it waits before it starts the next daemon.
+/// Brings a keeper to where it waits for long before it starts the next daemon.
 fn tire(rig: &Rig) {
-    for _death in 0..4 {
+    for _death in 0..6 {
         rig.daemon().die("kill");
     }
 }

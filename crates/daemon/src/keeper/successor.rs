@@ -1,0 +1,119 @@
+//! A keeper that takes over from a daemon whose keeper has died.
+//!
+//! The daemon runs, and is not our child; nor are its workers. Must never disturb either.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use oxherd_os::packet::{self, Received, Wait};
+use oxherd_os::{ChildRecord, clock, detach};
+
+use super::daemon::{Daemon, Progress, own_program, unblocked};
+use super::deaths::{Deaths, LONGEST_DELAY_MS};
+use super::entry::Starter;
+use super::run::{Keeper, Settings, Stage};
+use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Succession};
+use crate::link::{LOCK, STDERR, STDOUT, of_child};
+
+/// `keeper --successor`: leaves the daemon's session, and starts the keeper proper, which is nobody's child once
+/// this process has ended.
+pub(super) fn step_aside() -> io::Result<()> {
+    detach::leave_session()?;
+    let mut order = Command::new(own_program());
+    order.args(["keeper", "--successor-proper"]).stdin(Stdio::inherit());
+    order.spawn().map(drop)
+}
+
+/// `keeper --successor-proper`: the keeper of the daemon at the other end of standard input.
+pub(super) fn take_over() -> io::Result<Keeper> {
+    let link = detach::take_stdin()?;
+    let unexpected =
+        || io::Error::new(io::ErrorKind::InvalidData, "the daemon does not say what is to be kept");
+    let first = packet::receive(&link, Wait::Block)?.ok_or_else(unexpected)?;
+    let (ask, _) = message::decode(&first.bytes).map_err(io::Error::other)?;
+    let Ask::Succeed(succession) = ask else { return Err(unexpected()) };
+    if succession.greeting.protocol != PROTOCOL {
+        return Err(unexpected());
+    }
+    let Fds { stash, pidfd, lock } = Fds::of(first, succession.lock).ok_or_else(unexpected)?;
+    let Succession { daemon_pid, greeting, .. } = *succession;
+    let mut keeper = keeper_of(greeting)?;
+    if lock.is_some() {
+        keeper.held.stash.put(LOCK.into(), Vec::new(), lock);
+    }
+    let record = ChildRecord { pid: daemon_pid, label: String::new(), exit: None, cgroup: None };
+    let daemon = Daemon {
+        child: keeper.host.resume_child(record, pidfd),
+        link: unblocked(link)?,
+        stash,
+        started_ms: clock::monotonic_millis(),
+        progress: Progress::HandingOver,
+        watch: None,
+    };
+    keeper.listen_to(Box::new(daemon)).map_err(|(error, _)| error)?;
+    keeper.answer(&Answer::Greeting(Box::new(keeper.greeting())));
+    Ok(keeper)
+}
+
+fn keeper_of(greeting: Greeting) -> io::Result<Keeper> {
+    let Greeting { home, foreground, daemon_args, nofile, primary, .. } = greeting;
+    let settings = Settings { home, foreground, daemon_args, nofile, primary };
+    // It starts with the daemon's limit, which is not more than a keeper's.
+    drop(oxherd_os::proc::raise_fd_limit());
+    let mut keeper = Keeper::new(settings, Deaths::new(LONGEST_DELAY_MS), Starter::new(None))?;
+    keeper.starts = greeting.starts.saturating_add(1);
+    keeper.greeted = true;
+    Ok(keeper)
+}
+
+/// What comes along with a succession.
+struct Fds {
+    stash: OwnedFd,
+    pidfd: OwnedFd,
+    lock: Option<OwnedFd>,
+}
+
+impl Fds {
+    fn of(received: Received, has_lock: bool) -> Option<Self> {
+        let mut fds = received.fds.into_iter();
+        let (stash, pidfd) = (fds.next()?, fds.next()?);
+        let lock = fds.next();
+        (lock.is_some() == has_lock).then_some(Self { stash, pidfd, lock })
+    }
+}
+
+impl Keeper {
+    pub(super) fn on_adopt(&mut self, label: String, pid: u32, parts: [bool; 2], fds: Vec<OwnedFd>) {
+        if !self.is_being_told() {
+            return self.refuse("only a new keeper adopts");
+        }
+        let expected = 1 + parts.iter().filter(|part| **part).count();
+        if fds.len() != expected {
+            return self.refuse(&format!("{label}: {} descriptors instead of {expected}", fds.len()));
+        }
+        let mut fds = fds.into_iter();
+        let Some(pidfd) = fds.next() else { return };
+        let record = ChildRecord { pid, label: label.clone(), exit: None, cgroup: None };
+        self.held.children.insert(label.clone(), self.host.resume_child(record, pidfd));
+        for (kind, is_there) in [STDOUT, STDERR].into_iter().zip(parts) {
+            if is_there {
+                self.held.stash.put(of_child(kind, &label), Vec::new(), fds.next());
+            }
+        }
+        self.answer(&Answer::Done);
+    }
+
+    pub(super) fn on_settled(&mut self) {
+        if !self.is_being_told() {
+            return self.refuse("only a new keeper is told what there is");
+        }
+        self.trace_daemon();
+        self.answer(&Answer::Done);
+        self.has_taken_over();
+    }
+
+    fn is_being_told(&self) -> bool {
+        matches!(&self.stage, Stage::Running(daemon) if matches!(daemon.progress, Progress::HandingOver))
+    }
+}
