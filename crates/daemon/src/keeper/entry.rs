@@ -1,14 +1,14 @@
 //! The ways into a keeper: from the command line, and as the front of a program in the foreground.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oxherd_os::{detach, proc};
+use oxherd_os::{detach, proc, reexec};
 
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::run::{Keeper, Settings};
@@ -187,9 +187,7 @@ fn keep_home(HomeWay { mut options, detach }: HomeWay) -> u8 {
         Ok(false) => RUNS_ALREADY.to_owned(),
         Err(error) => error.to_string(),
     };
-    if options.starter.is_none() {
-        super::say(&why);
-    }
+    super::say(&why);
     Starter::new(options.starter).tell(Err(why));
     FAILURE
 }
@@ -203,9 +201,21 @@ fn hold(options: &mut KeeperOptions) -> Result<bool, HomeError> {
     Ok(options.lock.is_some())
 }
 
+/// Lets go of whoever started this process; what it is told by comes back.
 fn leave() -> io::Result<OwnedFd> {
     detach::leave_session()?;
+    close_inherited()?;
     detach::take_stdin()
+}
+
+/// Closes what this program was started with by chance: somebody may wait for the end of a pipe.
+fn close_inherited() -> io::Result<()> {
+    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // What this program has opened itself, and the standard streams, are refused.
+    numbers.into_iter().for_each(|number| drop(reexec::inherit(number)));
+    Ok(())
 }
 
 /// Whoever waits for the first daemon, if anybody does.

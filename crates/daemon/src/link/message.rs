@@ -223,3 +223,109 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Ga
     let header = parts.next().unwrap_or_default();
     Ok((serde_json::from_slice(header)?, parts.next().unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use oxherd_os::Output;
+
+    use super::*;
+
+    fn check<T>(message: &T, body: &str, bytes: &str)
+    where
+        T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        assert_eq!(String::from_utf8(encode(message, body.as_bytes()).unwrap()).unwrap(), bytes);
+        let (read, rest) = decode::<T>(bytes.as_bytes()).unwrap();
+        assert_eq!((&read, rest), (message, body.as_bytes()));
+    }
+
+    #[test]
+    fn what_daemons_say() {
+        let label = || "p/a:0:1:0.1".to_owned();
+        check(&Ask::Hello { protocol: 1 }, "", r#"{"hello":{"protocol":1}}"#);
+        check(&Ask::Next, "", r#""next""#);
+        check(&Ask::Ready { failure: None }, "", r#"{"ready":{"failure":null}}"#);
+        check(&Ask::TakeExit { label: label() }, "", r#"{"take_exit":{"label":"p/a:0:1:0.1"}}"#);
+        check(&Ask::KillTree { label: label() }, "", r#"{"kill_tree":{"label":"p/a:0:1:0.1"}}"#);
+        check(&Ask::Forget { label: label() }, "", r#"{"forget":{"label":"p/a:0:1:0.1"}}"#);
+        check(&Ask::Reap, "", r#""reap""#);
+        check(&Ask::Dying, "", r#""dying""#);
+        check(&Ask::KeepImage, "{\"an\":\n\"image\"}\n", "\"keep_image\"\n{\"an\":\n\"image\"}\n");
+        check(&Ask::Put { name: "uses/x".into() }, "\n", "{\"put\":{\"name\":\"uses/x\"}}\n\n");
+        check(&Ask::Remove { name: "a\nb".into() }, "", r#"{"remove":{"name":"a\nb"}}"#);
+        check(&Ask::Farewell { code: 3 }, "", r#"{"farewell":{"code":3}}"#);
+        check(&Ask::Upgrade { program: None }, "", r#"{"upgrade":{"program":null}}"#);
+        let adopt = Ask::Adopt { label: label(), pid: 7, stdout: true, stderr: false };
+        check(&adopt, "", r#"{"adopt":{"label":"p/a:0:1:0.1","pid":7,"stdout":true,"stderr":false}}"#);
+        check(&Ask::Settled, "", r#""settled""#);
+    }
+
+    #[test]
+    fn a_process_to_start() {
+        let mut spec = SpawnSpec::new("x");
+        spec.env.push(("A".into(), "b".into()));
+        (spec.label, spec.channel, spec.stdout) = ("l".into(), true, Output::Pipe);
+        let bytes = concat!(
+            r#"{"spawn":{"spec":{"program":{"Unix":[120]},"args":[],"env":[[{"Unix":[65]},{"Unix":[98]}]],"cwd":null,"#,
+            r#""label":"l","channel":true,"stdout":"Pipe","stderr":"Inherit","parent_death_signal":false,"#,
+            r#""nofile_soft":null}}}"#
+        );
+        check(&Ask::Spawn { spec: Box::new(spec) }, "", bytes);
+    }
+
+    #[test]
+    fn what_keepers_say() {
+        check(&Answer::Child { label: "l".into(), pid: 5 }, "", r#"{"child":{"label":"l","pid":5}}"#);
+        check(&Answer::Entry { name: "n".into() }, "{}", "{\"entry\":{\"name\":\"n\"}}\n{}");
+        check(&Answer::Image, "{}", "\"image\"\n{}");
+        check(&Answer::Connections, "", r#""connections""#);
+        check(&Answer::End, "", r#""end""#);
+        let spawned = Answer::Spawned { pid: 5, stdout: true, stderr: false, channel: true };
+        check(&spawned, "", r#"{"spawned":{"pid":5,"stdout":true,"stderr":false,"channel":true}}"#);
+        let failed = Answer::SpawnFailed { message: "no".into(), lasting: true };
+        check(&failed, "", r#"{"spawn_failed":{"message":"no","lasting":true}}"#);
+        check(&Answer::Exit { status: None }, "", r#"{"exit":{"status":null}}"#);
+        check(&Answer::Exit { status: Some(ExitStatus::Code(1)) }, "", r#"{"exit":{"status":{"Code":1}}}"#);
+        check(&Answer::UnknownExit, "", r#""unknown_exit""#);
+        check(&Answer::Dying { count: 2 }, "", r#"{"dying":{"count":2}}"#);
+        check(&Answer::Done, "", r#""done""#);
+        check(&Answer::Refused { message: "no".into() }, "", r#"{"refused":{"message":"no"}}"#);
+    }
+
+    #[test]
+    fn greetings_and_successions() {
+        let greeting = Greeting {
+            protocol: 1,
+            keeper_pid: 2,
+            starts: 3,
+            boot_id: "b".into(),
+            primary: "p".into(),
+            home: "/h".into(),
+            foreground: false,
+            daemon_args: vec!["x".into()],
+            nofile: Some(4),
+            trust_image: true,
+            deaths: 5,
+            last_exit: Some(ExitStatus::Signal { signal: 9, core_dumped: false }),
+            untraced: None,
+            upgrade_failure: Some("why".into()),
+        };
+        let bytes = concat!(
+            r#"{"protocol":1,"keeper_pid":2,"starts":3,"boot_id":"b","primary":"p","home":{"Unix":[47,104]},"#,
+            r#""foreground":false,"daemon_args":[{"Unix":[120]}],"nofile":4,"trust_image":true,"deaths":5,"#,
+            r#""last_exit":{"Signal":{"signal":9,"core_dumped":false}},"untraced":null,"upgrade_failure":"why"}"#
+        );
+        check(&Answer::Greeting(Box::new(greeting.clone())), "", &format!("{{\"greeting\":{bytes}}}"));
+        let succession = Succession { daemon_pid: 6, lock: true, greeting };
+        let bytes = format!(r#"{{"succeed":{{"daemon_pid":6,"lock":true,"greeting":{bytes}}}}}"#);
+        check(&Ask::Succeed(Box::new(succession)), "", &bytes);
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        for bytes in [&b""[..], b"\n", b"{", b"\xff\n", b"{\"hello\":{}}", b"[]", b"\"next\"x", b"null\nbody"]
+        {
+            assert!(decode::<Ask>(bytes).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::exit;
 
 use oxherd_core::{Fleet, Limits};
@@ -14,7 +15,7 @@ use oxherd_engine::host::{Estate, HeirRef, ProcessHost, Stash};
 use oxherd_os::{Child, Output, Signals, SpawnSpec, packet, reexec};
 use serde_json::{Value, json};
 
-use crate::rig::wait_readable;
+use crate::rig::{CONTROL, wait_readable};
 
 const WATCHED: [i32; 7] = [1, 2, 3, 10, 12, 15, 21];
 
@@ -32,21 +33,23 @@ struct Held {
     stdout: Option<OwnedFd>,
 }
 
-/// `daemon --link 3 --stash 4 CONTROL [MODE]`
+/// `daemon --link 3 --stash 4 [MODE]`
 pub(crate) fn main(args: &[OsString]) {
     let text: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
-    let [_, "--link", link, "--stash", stash, control, rest @ ..] = &text[..] else { panic!("{text:?}") };
+    let [_, "--link", link, "--stash", stash, rest @ ..] = &text[..] else { panic!("{text:?}") };
+    let (link, stash) = (link.parse().unwrap(), stash.parse().unwrap());
     match rest {
         ["refuse"] => exit(2),
-        ["raw"] => raw(link.parse().unwrap(), control),
-        _ => obey(link.parse().unwrap(), stash.parse().unwrap(), control),
+        ["raw"] => raw(link),
+        _ => obey(link, stash),
     }
 }
 
 /// Says what the test says, byte by byte, and tells what the keeper answers.
-fn raw(link: i32, control: &str) {
+fn raw(link: i32) {
     let link = reexec::inherit(link).unwrap();
-    let mut stream = UnixStream::connect(control).unwrap();
+    // Nobody has told it of its home, but it is in it.
+    let mut stream = UnixStream::connect(CONTROL).unwrap();
     let lines = BufReader::new(stream.try_clone().unwrap());
     writeln!(stream, "{}", json!({ "pid": std::process::id() })).unwrap();
     for line in lines.lines().map_while(Result::ok) {
@@ -57,7 +60,7 @@ fn raw(link: i32, control: &str) {
     }
 }
 
-fn obey(link: i32, stash: i32, control: &str) {
+fn obey(link: i32, stash: i32) {
     // Unwinding would close the connections that the keeper is to save.
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -66,7 +69,7 @@ fn obey(link: i32, stash: i32, control: &str) {
     }));
     let signals = Signals::block(&WATCHED).unwrap();
     let Connected { host, stash, greeting, estate } = connect(link, stash).unwrap();
-    let mut stream = UnixStream::connect(control).unwrap();
+    let mut stream = UnixStream::connect(Path::new(&greeting.home).join(CONTROL)).unwrap();
     let lines = BufReader::new(stream.try_clone().unwrap());
     if writeln!(stream, "{}", found(&greeting, &estate)).is_err() {
         return;

@@ -11,6 +11,7 @@ mod link;
 mod renewal;
 mod rig;
 mod signals;
+mod starting;
 mod upgrade;
 
 use std::ffi::OsString;
@@ -31,8 +32,16 @@ fn main() {
 fn run(args: &[OsString]) {
     let wanted: Vec<&str> =
         args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-')).collect();
-    let all = [deaths::TESTS, footprint::TESTS, link::TESTS, renewal::TESTS, signals::TESTS, upgrade::TESTS]
-        .concat();
+    let all = [
+        deaths::TESTS,
+        footprint::TESTS,
+        link::TESTS,
+        renewal::TESTS,
+        signals::TESTS,
+        starting::TESTS,
+        upgrade::TESTS,
+    ]
+    .concat();
     let tests: Vec<Test> = all
         .into_iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|it| name.contains(it)))

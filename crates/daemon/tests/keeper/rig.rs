@@ -24,44 +24,20 @@ thread_local! {
     );
 }
 
-/// A keeper.
-pub(crate) struct Rig {
+/// A folder whose daemons come to the test.
+pub(crate) struct Home {
     folder: PathBuf,
     listener: UnixListener,
-    pub(crate) keeper: Child,
 }
 
-impl Rig {
-    /// A keeper for a home, whose daemons do as the test says.
+impl Home {
     pub(crate) fn new() -> Self {
-        Self::with(&[])
-    }
-
-    /// The same with daemons that are told something else by their command line.
-    pub(crate) fn with(daemon_args: &[&str]) -> Self {
-        Self::of(std::env::current_exe().unwrap(), &[], daemon_args)
-    }
-
-    /// The same with a keeper that runs another file, or is told more by its own command line.
-    pub(crate) fn of(program: PathBuf, keeper_args: &[&str], daemon_args: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("oxherd-keeper-{}-{number}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        let control = folder.join("control");
-        let listener = UnixListener::bind(&control).unwrap();
-        let mut spec = SpawnSpec::new(program);
-        spec.args = vec!["keeper".into(), "--home".into(), folder.clone().into_os_string()];
-        spec.args.extend(keeper_args.iter().map(Into::into));
-        spec.args.extend(["--".into(), control.into_os_string()]);
-        spec.args.extend(daemon_args.iter().map(Into::into));
-        spec.env = std::env::vars_os().collect();
-        // To see what it says, and what daemons panic of, run the test with KEEPER_TALKS=1.
-        if std::env::var_os("KEEPER_TALKS").is_none() {
-            spec.stderr = Output::Null;
-        }
-        let keeper = HOST.with_borrow_mut(|host| host.spawn(&spec)).unwrap().child;
-        Self { folder, listener, keeper }
+        let listener = UnixListener::bind(folder.join(CONTROL)).unwrap();
+        Self { folder, listener }
     }
 
     /// The folder, which goes away with the value.
@@ -74,17 +50,62 @@ impl Rig {
         wait_readable(&self.listener, "no daemon has come up");
         Daemon::new(self.listener.accept().unwrap().0)
     }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        end_everybody();
+        fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+/// Where daemons find the test, in their home.
+pub(crate) const CONTROL: &str = "control";
+
+/// A keeper.
+pub(crate) struct Rig {
+    home: Home,
+    pub(crate) keeper: Child,
+}
+
+impl Rig {
+    /// A keeper for a home, whose daemons do as the test says.
+    pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with daemons that are told something else by their command line.
+    pub(crate) fn with(daemon_args: &[&str]) -> Self {
+        Self::of(&[], daemon_args)
+    }
+
+    /// The same with a keeper that is told more by its own command line.
+    pub(crate) fn of(keeper_args: &[&str], daemon_args: &[&str]) -> Self {
+        let home = Home::new();
+        let mut spec = SpawnSpec::new(std::env::current_exe().unwrap());
+        spec.args = vec!["keeper".into(), "--home".into(), home.folder().into()];
+        spec.args.extend(keeper_args.iter().chain(&["--"]).chain(daemon_args).map(Into::into));
+        spec.env = std::env::vars_os().collect();
+        spec.cwd = Some(home.folder().to_owned());
+        // To see what it says, and what daemons panic of, run the test with KEEPER_TALKS=1.
+        if std::env::var_os("KEEPER_TALKS").is_none() {
+            spec.stderr = Output::Null;
+        }
+        let keeper = HOST.with_borrow_mut(|host| host.spawn(&spec)).unwrap().child;
+        Self { home, keeper }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.home.folder()
+    }
+
+    pub(crate) fn daemon(&self) -> Daemon {
+        self.home.daemon()
+    }
 
     /// How the keeper ended.
     pub(crate) fn end(&mut self) -> ExitStatus {
         exit_of(&mut self.keeper)
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        end_everybody();
-        fs::remove_dir_all(&self.folder).unwrap();
     }
 }
 
@@ -181,8 +202,11 @@ pub(crate) fn end_everybody() {
     });
 }
 
-fn descendants() -> Vec<u32> {
-    let list = fs::read_to_string("/proc/thread-self/children").unwrap();
+/// Children of this process that live.
+pub(crate) fn descendants() -> Vec<u32> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
+    let list = lists.collect::<String>();
     list.split_whitespace().map(|pid| pid.parse().unwrap()).filter(|pid| lives(*pid)).collect()
 }
 
