@@ -13,6 +13,7 @@
 //! ```
 
 pub mod client;
+pub mod daemon;
 pub mod herd;
 pub mod http;
 pub mod lines;
@@ -28,6 +29,7 @@ pub mod workers;
 use std::time::{Duration, Instant};
 
 pub use client::{Address, Failure};
+pub use daemon::Home;
 pub use herd::{Builder, Herd};
 pub use lines::{Line, Mark};
 pub use load::{Load, Tally};
