@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::changes::{Pending, Record, Stage};
+use super::changes::{Pending, Record, Stage, Target};
 use super::input;
 use super::plan::{Ask, Step, Verb, id_of, plan};
 use super::problem::{Answer, Failure, json};
@@ -27,6 +27,12 @@ type Wish = oneshot::Receiver<Result<ChangeId, Refusal>>;
 struct Key {
     key: String,
     digest: u64,
+}
+
+impl Key {
+    fn record(&self, stage: Stage) -> Record {
+        Record { key: self.key.clone(), digest: self.digest, stage }
+    }
 }
 
 /// A request's head and body, as far as a change needs them.
@@ -183,8 +189,14 @@ async fn make(state: &State, key: Option<&Key>, ask: &Ask) -> Result<Vec<Accepte
     steps.retain(|step| !changes.iter().any(|made| step.target.app == Some(made.app)));
     let targets = steps.iter().map(|step| step.target.clone()).collect();
     remember(state, key, Stage::Begun { after: survey.last_change, targets });
+    let mut pending = Vec::new();
     match make_steps(state, steps).await {
-        Ok(made) => changes.extend(made),
+        Ok(taken) => {
+            pending.extend(
+                taken.iter().map(|(target, change)| (*change, Pending { app: target.app, aim: target.aim })),
+            );
+            changes.extend(taken.into_iter().filter_map(view));
+        }
         Err(failure) if failure.is_open() => return Err(failure),
         Err(failure) if changes.is_empty() => {
             forget(state, key);
@@ -193,13 +205,17 @@ async fn make(state: &State, key: Option<&Key>, ask: &Ask) -> Result<Vec<Accepte
         // A part was taken in by the daemon before this one: that part is the answer.
         Err(_) => (),
     }
-    remember(state, key, Stage::Answered { changes: changes.clone() });
+    let record = key.map(|key| key.record(Stage::Answered { changes: changes.clone() }));
+    state.amend(|table| {
+        pending.into_iter().for_each(|(change, pending)| table.accept(change, pending));
+        record.into_iter().for_each(|record| table.put_record(record));
+    });
     Ok(changes)
 }
 
 /// All wishes are made before the first answer is waited for. Where several apps were meant, those that refuse are
 /// left out, unless all do.
-async fn make_steps(state: &State, steps: Vec<Step>) -> Result<Vec<AcceptedChange>, Failure> {
+async fn make_steps(state: &State, steps: Vec<Step>) -> Result<Vec<(Target, ChangeId)>, Failure> {
     let wishes: Vec<(Step, Wish)> = steps
         .into_iter()
         .map(|step| {
@@ -223,15 +239,12 @@ async fn make_steps(state: &State, steps: Vec<Step>) -> Result<Vec<AcceptedChang
             target.app = target.app.or_else(|| id_of(&target.name, &survey.status));
         }
     }
-    state.amend(|table| {
-        for (target, change) in &taken {
-            table.accept(*change, Pending { app: target.app, aim: target.aim });
-        }
-    });
-    let view = |(target, change): (super::changes::Target, ChangeId)| {
-        Some(AcceptedChange { change, app: target.app?, name: target.name })
-    };
-    Ok(taken.into_iter().filter_map(view).collect())
+    Ok(taken)
+}
+
+/// A change as the client sees it; that of the whole daemon has no app and is not shown.
+fn view((target, change): (Target, ChangeId)) -> Option<AcceptedChange> {
+    Some(AcceptedChange { change, app: target.app?, name: target.name })
 }
 
 /// What was answered to the same request before.
@@ -258,8 +271,8 @@ fn made_before(state: &State, key: Option<&Key>) -> Option<Vec<AcceptedChange>> 
 }
 
 fn remember(state: &State, key: Option<&Key>, stage: Stage) {
-    if let Some(Key { key, digest }) = key.cloned() {
-        state.amend(|table| table.put_record(Record { key, digest, stage }));
+    if let Some(key) = key {
+        state.amend(|table| table.put_record(key.record(stage)));
     }
 }
 

@@ -17,9 +17,9 @@ const OUTCOMES: usize = 1024;
 /// How many changes may be under way; the oldest is forgotten first.
 const PENDING: usize = 4096;
 /// How many keys are remembered.
-const KEYS: usize = 256;
+const KEYS: usize = 128;
 /// How many changes the remembered keys may stand for, together; the newest key is always remembered.
-const KEYED_CHANGES: usize = 1024;
+const KEYED_CHANGES: usize = 512;
 
 /// Why bytes are no table. Begin with an empty one: what is lost is only the memory of earlier changes.
 #[derive(Debug, Error)]
@@ -65,7 +65,7 @@ pub(super) enum Aim {
     Ended,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Finished {
     change: ChangeId,
     app: Option<AppId>,
@@ -73,7 +73,7 @@ struct Finished {
 }
 
 /// A request that carried a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) key: String,
     /// Of the request, so that a key is not used for two.
@@ -103,13 +103,16 @@ pub(super) struct Target {
     pub(super) aim: Aim,
 }
 
+/// The table as it is kept: lists rather than objects, because the keeper's memory is small.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<F, R> {
     version: u32,
     pending: Vec<(ChangeId, Pending)>,
-    finished: VecDeque<Finished>,
-    keys: VecDeque<Record>,
+    finished: F,
+    keys: Vec<R>,
 }
+
+type StoredFinished = (ChangeId, Option<AppId>, ChangeOutcome);
 
 /// What is known of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,11 +125,12 @@ pub(super) enum Knowledge {
 impl Changes {
     /// The table as bytes, for the next daemon.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let part = |it: &Finished| (it.change, it.app, it.outcome.clone());
         let stored = Stored {
             version: VERSION,
             pending: self.pending.iter().map(|(change, pending)| (*change, *pending)).collect(),
-            finished: self.finished.clone(),
-            keys: self.keys.clone(),
+            finished: self.finished.iter().map(part).collect::<Vec<StoredFinished>>(),
+            keys: self.keys.iter().map(|record| (&record.key, record.digest, &record.stage)).collect(),
         };
         // It holds only strings, numbers and lists: there is nothing that JSON cannot say.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -145,11 +149,13 @@ impl Changes {
         if head.version != VERSION {
             return Err(ChangesError::Version(head.version));
         }
-        let stored: Stored = serde_json::from_slice(bytes)?;
+        let stored: Stored<Vec<StoredFinished>, (String, u64, Stage)> = serde_json::from_slice(bytes)?;
+        let finished = |(change, app, outcome)| Finished { change, app, outcome };
+        let record = |(key, digest, stage)| Record { key, digest, stage };
         Ok(Self {
             pending: stored.pending.into_iter().collect(),
-            finished: stored.finished,
-            keys: stored.keys,
+            finished: stored.finished.into_iter().map(finished).collect(),
+            keys: stored.keys.into_iter().map(record).collect(),
         })
     }
 

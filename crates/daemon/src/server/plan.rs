@@ -77,15 +77,15 @@ fn plan_each(selector: &str, verb: &Verb, status: &FleetStatus, again: bool) -> 
     Ok(apps.into_iter().map(|app| verb_step(app, verb)).collect())
 }
 
-/// What is there already is left alone, and so is what was stopped when it was saved.
+/// What is there already is left alone; what was stopped when it was saved is only known again.
 fn plan_resurrect(desired: &Desired, status: &FleetStatus) -> Vec<Step> {
     let is_there = |name: &str| status.apps.iter().any(|app| app.name == name);
-    let wanted = desired.apps.iter().filter(|app| app.up && !is_there(&app.spec.name));
+    let wanted = desired.apps.iter().filter(|app| !is_there(&app.spec.name));
     wanted
         .map(|app| {
             let mut spec = app.spec.clone();
             spec.instances = app.instances;
-            start(spec)
+            if app.up { start(spec) } else { register(spec) }
         })
         .collect()
 }
@@ -93,6 +93,11 @@ fn plan_resurrect(desired: &Desired, status: &FleetStatus) -> Vec<Step> {
 fn start(spec: AppSpec) -> Step {
     let target = Target { app: None, name: spec.name.clone(), aim: Aim::Serving };
     Step { target, request: Request::Start { spec: Box::new(spec) } }
+}
+
+fn register(spec: AppSpec) -> Step {
+    let target = Target { app: None, name: spec.name.clone(), aim: Aim::Stopped };
+    Step { target, request: Request::Register { spec: Box::new(spec) } }
 }
 
 fn verb_step(status: &AppStatus, verb: &Verb) -> Step {

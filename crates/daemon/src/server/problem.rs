@@ -58,14 +58,13 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        match &refusal {
-            Refusal::NoSuchApp(_) => Self::not_found(format!("{refusal}: `oxherd ls` lists the apps")),
-            Refusal::NameTaken(_) => {
-                Self::conflict(format!("{refusal}: choose another name, or reload or delete that one"))
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::NoSuchApp(_) => Self::not_found(text),
+            Refusal::Spec(_) => Self::unprocessable(format!("cannot run the app: {text}")),
+            Refusal::NameTaken(_) | Refusal::Stopped(_) | Refusal::Ending | Refusal::Fixed(_) => {
+                Self::conflict(text)
             }
-            Refusal::Spec(_) => Self::unprocessable(format!("cannot run the app: {refusal}")),
-            Refusal::Stopped(_) => Self::conflict(format!("{refusal}: start it first")),
-            Refusal::Ending | Refusal::Fixed(_) => Self::conflict(refusal.to_string()),
         }
     }
 }

@@ -18,10 +18,10 @@ use super::{events, logs, read};
 /// A route and the answers that it may give, apart from those that any request may get: 403 (not your daemon),
 /// 500 (a bug) and 503 (too many connections, or the daemon is ending).
 pub(super) struct Route {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the check of the OpenAPI document"))]
+    #[allow(dead_code, reason = "for the check of the OpenAPI document, which comes with it")]
     pub(super) method: &'static str,
     pub(super) path: &'static str,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the check of the OpenAPI document"))]
+    #[allow(dead_code, reason = "for the check of the OpenAPI document, which comes with it")]
     pub(super) answers: &'static [u16],
     handler: MethodRouter<Arc<State>>,
 }
@@ -64,9 +64,10 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {
-    let router = Router::new().fallback(no_route).method_not_allowed_fallback(wrong_method);
     let routes = routes().into_iter();
-    routes.fold(router, |router, route| router.route(route.path, route.handler)).with_state(state)
+    let router = routes.fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    // The second is for the routes that are there by now.
+    router.fallback(no_route).method_not_allowed_fallback(wrong_method).with_state(state)
 }
 
 /// A handler for what is done with the apps that a selector names.
@@ -86,3 +87,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Answer {
     let text = format!("{} does not take {method}: the header `allow` has what it takes", uri.path());
     Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, text))
 }
+
+#[cfg(test)]
+#[path = "openapi_tests.rs"]
+mod tests;

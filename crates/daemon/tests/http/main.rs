@@ -1,0 +1,10 @@
+//! The control API over a real socket, in front of a fake herd: the core's own fleet, with processes that only
+//! exist in it.
+
+mod changes;
+mod herd;
+mod reads;
+mod rig;
+mod streams;
+mod takeover;
+mod trust;
