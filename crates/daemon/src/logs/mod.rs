@@ -1,115 +1,118 @@
-//! Output of workers, written to files line by line.
+//! Output of workers, written to files line by line: `<home>/logs/<name>-out.log` and `<name>-error.log`.
 //!
-//! The control thread hands lines over and never waits; one thread writes them. What does not fit between the two is
-//! dropped and counted, and the file says so. Must never grow with what workers write, nor cut a line.
+//! The control thread leaves lines in a queue that is bounded, and a thread of its own writes them. Must never let
+//! the disk hold up anybody else, never tear a line, and never lose one without counting it.
 
+mod file;
+mod names;
 mod queue;
 mod writer;
 
+use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use oxherd_core::AppId;
 use oxherd_engine::Stream;
 
-use self::queue::Queue;
+use self::file::Pace;
+use self::queue::Shared;
+use self::writer::Writer;
 use crate::home::Home;
 use crate::server::{LogFiles, Reply};
 
-/// The log files of all apps.
-#[derive(Clone, Debug)]
+/// The log files of all apps. Copies are the same logs; the last one to go ends the writing.
+#[derive(Clone)]
 pub struct Logs {
-    folder: PathBuf,
-    queue: Arc<Queue>,
-    ended: Arc<Mutex<Option<Ended>>>,
+    ours: Arc<Ours>,
 }
 
-#[derive(Debug)]
-struct Ended {
-    thread: JoinHandle<()>,
-    done: mpsc::Receiver<()>,
+struct Ours {
+    folder: PathBuf,
+    shared: Arc<Shared>,
 }
 
 impl Logs {
-    /// Starts the thread that writes into the home's folder for logs. `alert` is called on it, once when writing fails
-    /// and once when it works again.
+    /// Starts the thread that writes. `alert` is called on it, once when writing fails and once when it works again.
     ///
     /// # Errors
     /// The kernel refuses the thread.
     pub fn start(home: &Home, alert: impl Fn(String) + Send + 'static) -> io::Result<Self> {
-        Self::in_folder(home.logs(), alert)
+        Self::start_at(home.logs(), Pace::default(), alert)
     }
 
-    fn in_folder(folder: PathBuf, alert: impl Fn(String) + Send + 'static) -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
-        let (done, ended) = mpsc::channel();
-        let (work, into) = (Arc::clone(&queue), folder.clone());
-        let thread = std::thread::Builder::new().name("logs".into()).spawn(move || {
-            writer::run(&work, &into, &alert);
-            // Nobody waits when the daemon dies.
-            let _unheard = done.send(());
-        })?;
-        Ok(Self { folder, queue, ended: Arc::new(Mutex::new(Some(Ended { thread, done: ended }))) })
+    fn start_at(folder: PathBuf, pace: Pace, alert: impl Fn(String) + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let writer = Writer::new(Arc::clone(&shared), folder.clone(), pace, Box::new(alert));
+        thread::Builder::new().name("logs".into()).spawn(|| writer.run())?;
+        Ok(Self { ours: Arc::new(Ours { folder, shared }) })
     }
 
-    /// Hands a line over, without its end. It is dropped and counted when too much waits.
+    /// Takes a line, given without its newline, or loses and counts it where the disk is too far behind. Never waits
+    /// for the disk.
     pub fn line(&self, app: AppId, stream: Stream, bytes: &[u8]) {
-        self.queue.push(app, stream, bytes);
+        self.ours.shared.line(app, index(stream), bytes);
     }
 
-    /// What the apps are called.
-    pub fn know<'a>(&self, names: impl Iterator<Item = (AppId, &'a str)>) {
-        self.queue.know(names.map(|(app, name)| (app, name.to_owned())).collect());
+    /// Learns what the apps are called. Lines of others go to `app-<id>`; those that are known stay known until they
+    /// are forgotten.
+    pub fn know<'a>(&self, apps: impl Iterator<Item = (AppId, &'a str)>) {
+        self.ours.shared.know(apps);
     }
 
-    /// The app is no more: its files are closed once all is written.
+    /// Closes the files of an app that is no more, once its lines are written.
     pub fn forget(&self, app: AppId) {
-        self.queue.forget(app);
+        self.ours.shared.forget(app);
     }
 
-    /// Opens all files anew with their next lines: somebody has moved them away.
+    /// Opens all files anew, because somebody has moved them away.
     pub fn reopen(&self) {
-        self.queue.reopen();
+        self.ours.shared.reopen();
     }
 
-    /// Writes what is left, for as long as `timeout`, and ends the thread.
-    pub fn close(&self, timeout: Duration) {
-        self.queue.close();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Ended { thread, done }) = ended else { return };
-        if done.recv_timeout(timeout).is_ok() {
-            // It has nothing left to do but to end.
-            drop(thread.join());
-        }
+    /// Writes what is left and ends the thread; `false` if that takes longer. Later lines are lost.
+    pub fn close(&self, timeout: Duration) -> bool {
+        self.ours.shared.close(timeout)
     }
 }
 
 impl LogFiles for Logs {
     fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
-        let stem = self.queue.stem_of(name);
-        (path(&self.folder, &stem, Stream::Stdout), path(&self.folder, &stem, Stream::Stderr))
+        let stem = self.ours.shared.stem_of(name);
+        let path = |stream| self.ours.folder.join(names::file_name(&stem, stream));
+        (path(index(Stream::Stdout)), path(index(Stream::Stderr)))
     }
 
     fn dropped_lines(&self, name: &str) -> u64 {
-        self.queue.dropped(name)
+        self.ours.shared.lost_of(name)
     }
 
     fn written(&self, reply: Reply<()>) {
-        self.queue.mark(reply);
+        self.ours.shared.mark(reply);
     }
 }
 
-/// The file of one stream, named as PM2 names it.
-fn path(folder: &Path, stem: &str, stream: Stream) -> PathBuf {
-    let kind = match stream {
-        Stream::Stdout => "out",
-        Stream::Stderr => "error",
-    };
-    folder.join(format!("{stem}-{kind}.log"))
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs").field("folder", &self.ours.folder).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+/// A stream as a place in an array.
+fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
 }
 
 #[cfg(test)]

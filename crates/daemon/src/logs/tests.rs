@@ -1,150 +1,227 @@
-//! Files under real conditions: moved away, slow, full.
+//! Files under real conditions: moved away, slow, full, shared.
 
 use std::fs;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use super::*;
+use crate::home::scratch::{DEADLINE, Scratch, eventually};
 
-const WEB: AppId = AppId(0);
-const LONG: Duration = Duration::from_secs(20);
+const WEB: AppId = AppId(1);
+const API: AppId = AppId(2);
 
 struct Scene {
-    folder: PathBuf,
     logs: Logs,
     alerts: mpsc::Receiver<String>,
+    scratch: Scratch,
 }
 
 impl Scene {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("oxherd-logs-{}-{number}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        let (sender, alerts) = mpsc::channel();
-        let logs = Logs::in_folder(folder.clone(), move |line| drop(sender.send(line))).unwrap();
-        logs.know([(WEB, "web")].into_iter());
-        Self { folder, logs, alerts }
+        Self::at(Scratch::new(), Pace { look: Duration::ZERO, retry: Duration::ZERO, idle: DEADLINE })
     }
 
-    /// Waits until all that was handed over is written or lost.
-    fn settle(&self) {
-        let (sender, receiver) = mpsc::channel();
-        self.logs.written(Box::new(move |()| sender.send(()).unwrap()));
-        receiver.recv_timeout(LONG).unwrap();
+    fn at(scratch: Scratch, pace: Pace) -> Self {
+        let (tell, alerts) = mpsc::channel();
+        let alert = move |line| drop(tell.send(line));
+        let logs = Logs::start_at(scratch.join("logs"), pace, alert).unwrap();
+        logs.know([(WEB, "web"), (API, "api")].into_iter());
+        Self { logs, alerts, scratch }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join("logs").join(name)
     }
 
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn out(&self, line: &str) {
+        self.logs.line(WEB, Stream::Stdout, line.as_bytes());
+    }
+
+    /// Waits until what was handed over is written or lost.
+    fn settle(&self) {
+        let (tell, told) = mpsc::channel();
+        self.logs.written(Box::new(move |()| tell.send(()).unwrap()));
+        told.recv_timeout(DEADLINE).unwrap();
     }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        self.logs.close(LONG);
-        fs::remove_dir_all(&self.folder).unwrap();
+        self.logs.close(DEADLINE);
     }
 }
 
 #[test]
-fn each_stream_has_a_file_of_whole_lines() {
+fn each_stream_has_a_private_file_of_whole_lines() {
     let scene = Scene::new();
     for number in 0..1000 {
-        scene.logs.line(WEB, Stream::Stdout, format!("out {number}").as_bytes());
+        scene.out(&format!("out {number}"));
         scene.logs.line(WEB, Stream::Stderr, format!("error {number}").as_bytes());
     }
     scene.settle();
-    let expected = |what: &str| (0..1000).map(|number| format!("{what} {number}\n")).collect::<String>();
-    assert_eq!(scene.read("web-out.log"), expected("out"));
-    assert_eq!(scene.read("web-error.log"), expected("error"));
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(scene.folder.join("web-out.log")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let lines = |what: &str| (0..1000).map(|number| format!("{what} {number}\n")).collect::<String>();
+    assert_eq!(scene.read("web-out.log"), lines("out"));
+    assert_eq!(scene.read("web-error.log"), lines("error"));
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(scene.path("")), mode(scene.path("web-out.log"))), (0o700, 0o600));
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_opened_anew() {
+fn a_rename_under_load_neither_loses_nor_tears_a_line() {
     let scene = Scene::new();
-    scene.logs.line(WEB, Stream::Stdout, b"before");
+    let mut moved = Vec::new();
+    for number in 0..5000 {
+        scene.out(&format!("line {number}"));
+        if number % 500 == 499 {
+            eventually("there is a file", || scene.path("web-out.log").exists());
+            let old = scene.path(&format!("old-{number}"));
+            fs::rename(scene.path("web-out.log"), &old).unwrap();
+            moved.push(old);
+        }
+    }
     scene.settle();
-    fs::rename(scene.folder.join("web-out.log"), scene.folder.join("old.log")).unwrap();
-    scene.logs.line(WEB, Stream::Stdout, b"meanwhile");
+    let old: String = moved.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let expected: String = (0..5000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(old + &scene.read("web-out.log"), expected);
+    assert_eq!(scene.logs.dropped_lines("web"), 0);
+}
+
+#[test]
+fn files_are_opened_anew_when_somebody_says_so() {
+    let scene = Scene::at(Scratch::new(), Pace { look: DEADLINE, ..Pace::default() });
+    scene.out("before");
+    scene.settle();
+    fs::rename(scene.path("web-out.log"), scene.path("old")).unwrap();
+    scene.out("meanwhile");
+    scene.settle();
     scene.logs.reopen();
-    scene.logs.line(WEB, Stream::Stdout, b"after");
+    scene.out("after");
     scene.settle();
-    // Whether the line in between goes to the one or to the other, none is lost or cut.
-    assert_eq!(scene.read("old.log") + &scene.read("web-out.log"), "before\nmeanwhile\nafter\n");
-    assert!(scene.read("web-out.log").ends_with("after\n"));
+    assert_eq!(
+        (scene.read("old"), scene.read("web-out.log")),
+        ("before\nmeanwhile\n".into(), "after\n".into())
+    );
+}
+
+/// A disk that takes nothing until somebody reads; then what went through it.
+fn stall(scene: &Scene) -> PathBuf {
+    fs::create_dir(scene.path("")).unwrap();
+    let path = scene.path("web-out.log");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
 }
 
 #[test]
 fn a_slow_disk_costs_lines_and_no_memory() {
+    const LINES: u64 = 5000;
     let scene = Scene::new();
-    let slow = scene.folder.join("web-out.log");
-    let made = std::process::Command::new("mkfifo").arg(&slow).status().unwrap();
-    assert!(made.success());
-    let line = vec![b'x'; 1000];
-    for _ in 0..5000 {
-        scene.logs.line(WEB, Stream::Stdout, &line);
+    let path = stall(&scene);
+    let line = "x".repeat(1000);
+    for _ in 0..LINES {
+        scene.out(&line);
+        assert!(scene.logs.ours.shared.bytes() <= queue::APP_BYTES_MAX);
     }
-    let dropped = scene.logs.dropped_lines("web");
-    assert!(dropped >= 5000 - (queue::APP_BYTES_MAX as u64 / 1001) - 300, "{dropped}");
-    // Another app's lines are written all the same once somebody reads.
-    let reader = std::thread::spawn(move || {
-        use std::io::Read;
-        let mut bytes = Vec::new();
-        fs::File::open(slow).unwrap().read_to_end(&mut bytes).unwrap();
-        bytes
+    let lost = scene.logs.dropped_lines("web");
+    assert!(lost >= LINES - 1 - queue::APP_BYTES_MAX as u64 / 1001 - 300, "{lost}");
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        fs::File::open(path).unwrap().read_to_string(&mut text).unwrap();
+        text
     });
     scene.settle();
-    scene.logs.forget(WEB);
-    scene.settle();
-    let bytes = reader.join().unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let whole = text.lines().filter(|line| line.len() == 1000).count() as u64;
-    assert_eq!(whole + dropped, 5000);
-    assert!(
-        text.ends_with(&format!("[oxherd] {dropped} lines lost: the disk was too slow or full\n")),
-        "{dropped}"
-    );
+    scene.out("there is room again");
+    scene.logs.close(DEADLINE);
+    let text = reader.join().unwrap();
+    assert_eq!(text.lines().filter(|it| *it == line).count() as u64, LINES - lost);
+    let told: u64 = text
+        .lines()
+        .filter_map(|it| it.strip_prefix("[oxherd] ")?.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    assert_eq!(told, lost);
+    assert!(text.ends_with("lines lost: the disk was too slow\nthere is room again\n"));
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_once() {
+fn tiny_lines_of_both_streams_stay_in_few_pieces() {
     let scene = Scene::new();
-    std::os::unix::fs::symlink("/dev/full", scene.folder.join("web-out.log")).unwrap();
+    let path = stall(&scene);
+    for _ in 0..queue::APP_BYTES_MAX {
+        scene.out("");
+        scene.logs.line(WEB, Stream::Stderr, b"");
+    }
+    assert!(scene.logs.ours.shared.bytes() <= queue::APP_BYTES_MAX);
+    let reader = thread::spawn(move || fs::read(path).unwrap());
+    assert!(scene.logs.close(DEADLINE));
+    assert!(!reader.join().unwrap().is_empty());
+}
+
+#[test]
+fn a_full_disk_tears_no_line_and_counts() {
+    let Some(disk) = Scratch::disk("64k") else { return };
+    let scene = Scene::at(disk, Pace { retry: Duration::ZERO, ..Pace::default() });
+    fs::create_dir(scene.path("")).unwrap();
+    fs::write(scene.path("ballast"), vec![0; 32 << 10]).unwrap();
+    let line = "y".repeat(999);
+    (0..100).for_each(|_| scene.out(&line));
+    scene.settle();
+    let lost = scene.logs.dropped_lines("web");
+    assert!(scene.alerts.recv_timeout(DEADLINE).unwrap().contains("the disk is full"));
+    fs::remove_file(scene.path("ballast")).unwrap();
+    scene.out("after");
+    scene.settle();
+    assert!(scene.alerts.recv_timeout(DEADLINE).unwrap().ends_with("is written again"));
+    assert!(scene.alerts.try_recv().is_err());
+    let text = scene.read("web-out.log");
+    let whole = text.lines().filter(|it| *it == line).count() as u64;
+    assert_eq!((whole + lost, text.lines().count() as u64), (100, whole + 2));
+    assert!(text.ends_with(&format!("[oxherd] {lost} lines lost: the disk is full\nafter\n")));
+}
+
+#[test]
+fn one_file_that_cannot_be_written_costs_only_its_own_lines() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("")).unwrap();
+    symlink("/dev/full", scene.path("web-out.log")).unwrap();
     for _ in 0..3 {
-        scene.logs.line(WEB, Stream::Stdout, b"lost");
+        scene.out("lost");
+        scene.logs.line(API, Stream::Stdout, b"kept");
         scene.settle();
     }
-    assert_eq!(scene.logs.dropped_lines("web"), 3);
-    assert!(scene.alerts.recv_timeout(LONG).unwrap().contains("web-out.log"));
+    assert_eq!((scene.logs.dropped_lines("web"), scene.logs.dropped_lines("api")), (3, 0));
+    assert_eq!(scene.read("api-out.log"), "kept\nkept\nkept\n");
+    assert!(scene.alerts.recv_timeout(DEADLINE).unwrap().contains("web-out.log"));
     assert!(scene.alerts.try_recv().is_err());
 }
 
 #[test]
-fn names_that_look_the_same_as_files_have_files_of_their_own() {
+fn names_that_look_the_same_have_files_of_their_own() {
     let scene = Scene::new();
-    scene.logs.know([(AppId(1), "a/b"), (AppId(2), "a b"), (AppId(3), "..")].into_iter());
-    for app in 1..5 {
+    scene.logs.know([(AppId(3), "a/b"), (AppId(4), "a b")].into_iter());
+    for app in 3..6 {
         scene.logs.line(AppId(app), Stream::Stdout, app.to_string().as_bytes());
     }
     scene.settle();
-    for (name, text) in
-        [("a-b-out.log", "1\n"), ("a-b-2-out.log", "2\n"), ("-.-out.log", "3\n"), ("app-4-out.log", "4\n")]
-    {
+    for (name, text) in [("a-b-out.log", "3\n"), ("a-b-4-out.log", "4\n"), ("app-5-out.log", "5\n")] {
         assert_eq!(scene.read(name), text, "{name}");
     }
-    assert_eq!(scene.logs.paths("a b").0, scene.folder.join("a-b-2-out.log"));
+    assert_eq!(scene.logs.paths("a b").0, scene.path("a-b-4-out.log"));
+    scene.logs.forget(AppId(3));
+    scene.settle();
+    scene.logs.know([(AppId(6), "a-b")].into_iter());
+    assert_eq!(scene.logs.paths("a-b").1, scene.path("a-b-error.log"));
 }
 
 #[test]
 fn what_waits_is_written_before_the_end() {
     let scene = Scene::new();
-    for _ in 0..100 {
-        scene.logs.line(WEB, Stream::Stdout, b"line");
-    }
-    scene.logs.close(LONG);
+    (0..100).for_each(|_| scene.out("line"));
+    scene.logs.forget(WEB);
+    assert!(scene.logs.close(DEADLINE));
     assert_eq!(scene.read("web-out.log").lines().count(), 100);
 }

@@ -1,128 +1,145 @@
-//! The thread that writes lines to files. It may wait for the disk; nobody waits for it.
+//! The thread that writes, and the only place that waits for the disk.
+//!
+//! Must never stop for a file that cannot be written: its lines are lost and counted, and others are written.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use oxherd_os::files;
+use oxherd_core::AppId;
 
-use super::path;
-use super::queue::{Job, Place, Queue};
+use super::file::{LogFile, Pace};
+use super::names;
+use super::queue::{End, Job, Piece, Shared, Work};
+use crate::home::cause;
 
-/// Between two looks whether a file was moved away.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A file that nothing was written to for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
-/// After a failure nothing is tried for so long.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Tells people of trouble.
+type Alarm = Box<dyn Fn(String) + Send>;
+/// What went wrong, as a number of the kernel.
+type Errno = Option<i32>;
 
-/// An open file.
-struct Open {
-    file: File,
-    path: PathBuf,
-    looked: Instant,
-    used: Instant,
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    pace: Pace,
+    alert: Alarm,
+    files: BTreeMap<(AppId, usize), Kept>,
+    /// What people were told of, and not yet that it is over.
+    told: BTreeSet<Errno>,
 }
 
-struct Writer<'a> {
-    queue: &'a Queue,
-    folder: &'a Path,
-    alert: &'a dyn Fn(String),
-    files: BTreeMap<Place, Open>,
-    /// Writing fails since then, and somebody was told.
-    failing: Option<Instant>,
+struct Kept {
+    file: LogFile,
+    trouble: Option<Errno>,
 }
 
-/// Writes until the queue is closed and empty.
-pub(super) fn run(queue: &Queue, folder: &Path, alert: &dyn Fn(String)) {
-    let mut writer = Writer { queue, folder, alert, files: BTreeMap::new(), failing: None };
-    loop {
-        match queue.next(IDLE) {
-            Job::Write { place, stem, bytes, lost } => writer.write(place, &stem, &bytes, lost),
-            Job::Mark(reply) => reply(()),
-            Job::Close(app) => writer.files.retain(|place, _| place.0 != app),
-            Job::Reopen => writer.files.clear(),
-            Job::Idle => {}
-            Job::End => return,
-        }
-        writer.close_idle();
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, folder: PathBuf, pace: Pace, alert: Alarm) -> Self {
+        Self { shared, folder, pace, alert, files: BTreeMap::new(), told: BTreeSet::new() }
     }
-}
 
-impl Writer<'_> {
-    fn write(&mut self, place: Place, stem: &str, bytes: &[u8], lost: u64) {
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        if self.failing.is_some_and(|since| since.elapsed() < PAUSE) {
-            return self.queue.add_lost(place, lines, lost);
+    /// Writes until the logs are closed.
+    pub(super) fn run(mut self) {
+        // Says so whatever happens: nobody may wait for a thread that is gone.
+        let _at_the_end = Ending(Arc::clone(&self.shared));
+        while let Some(work) = self.shared.next((!self.files.is_empty()).then_some(self.pace.idle)) {
+            self.work(work);
+            self.close_unused();
         }
-        // What was lost came after these lines.
-        let note = match lost {
-            0 => String::new(),
-            1 => "[oxherd] 1 line lost: the disk was too slow or full\n".into(),
-            lost => format!("[oxherd] {lost} lines lost: the disk was too slow or full\n"),
-        };
-        let file = path(self.folder, stem, place.1.into());
-        let written = self.open(place, file.clone()).and_then(|open| {
-            open.file.write_all(bytes)?;
-            open.file.write_all(note.as_bytes())
-        });
-        match written {
-            Ok(()) => self.works(&file),
+    }
+
+    fn work(&mut self, work: Work) {
+        if work.reopen {
+            self.files.values_mut().for_each(|kept| kept.file.close());
+        }
+        for job in work.jobs {
+            self.write(job, work.is_closing);
+        }
+        match work.end {
+            Some(End::Mark(reply)) => reply(()),
+            Some(End::Forget(app)) => {
+                self.files.retain(|(other, _), _| *other != app);
+                self.shared.forgotten(app);
+            }
+            None => {}
+        }
+    }
+
+    fn write(&mut self, job: Job, is_last: bool) {
+        let path = self.folder.join(names::file_name(&job.stem, job.stream));
+        let key = (job.app, job.stream);
+        let fresh = |path| Kept { file: LogFile::new(path), trouble: None };
+        let kept = self.files.entry(key).or_insert_with(|| fresh(path.clone()));
+        if kept.file.path() != path {
+            *kept = fresh(path);
+        }
+        let mut outcome = Ok(());
+        let is_resting = kept.file.is_resting() && !is_last;
+        if !is_resting {
+            let (lost, begun) = kept.file.begin(&self.pace);
+            self.shared.release(job.app, 0, lost);
+            outcome = begun;
+        }
+        for piece in job.pile.pieces {
+            let lost = if is_resting || outcome.is_err() {
+                kept.file.lose(&piece)
+            } else {
+                let (lost, put) = kept.file.put(&piece, &self.pace);
+                outcome = put;
+                lost
+            };
+            let bytes = bytes(&piece);
+            // Its memory goes before there is room for other lines.
+            drop(piece);
+            self.shared.release(job.app, bytes, lost);
+        }
+        if !is_resting {
+            self.tell(key, &outcome);
+        }
+    }
+
+    fn tell(&mut self, key: (AppId, usize), outcome: &io::Result<()>) {
+        let Some(kept) = self.files.get_mut(&key) else { return };
+        let path = kept.file.path().display();
+        match outcome {
+            Ok(()) => {
+                if kept.trouble.take().is_some_and(|errno| self.told.remove(&errno)) {
+                    (self.alert)(format!("{path} is written again"));
+                }
+            }
             Err(error) => {
-                self.files.remove(&place);
-                self.queue.add_lost(place, lines, lost);
-                self.fails(&file, &error);
+                let errno = error.raw_os_error();
+                kept.trouble = Some(errno);
+                if self.told.insert(errno) {
+                    (self.alert)(format!(
+                        "Cannot write {path}: {}; lines are lost until it works again",
+                        cause(error)
+                    ));
+                }
             }
         }
     }
 
-    /// The file at the path, which may be another by now than the one that is open.
-    fn open(&mut self, place: Place, path: PathBuf) -> io::Result<&mut Open> {
-        let now = Instant::now();
-        if let Some(open) = self.files.get_mut(&place) {
-            let is_stale = open.path != path || now - open.looked >= LOOK_EVERY && open.is_moved();
-            if is_stale {
-                self.files.remove(&place);
-            } else if now - open.looked >= LOOK_EVERY {
-                open.looked = now;
-            }
+    fn close_unused(&mut self) {
+        for kept in self.files.values_mut().filter(|kept| kept.file.used.elapsed() >= self.pace.idle) {
+            kept.file.close();
         }
-        let open = match self.files.remove(&place) {
-            Some(open) => open,
-            None => Open { file: File::from(files::open_append(&path)?), path, looked: now, used: now },
-        };
-        let open = self.files.entry(place).or_insert(open);
-        open.used = now;
-        Ok(open)
-    }
-
-    fn close_idle(&mut self) {
-        self.files.retain(|_, open| open.used.elapsed() < IDLE);
-    }
-
-    fn works(&mut self, file: &Path) {
-        if self.failing.take().is_some() {
-            (self.alert)(format!("Output is written to {} again", file.display()));
-        }
-    }
-
-    fn fails(&mut self, file: &Path, error: &io::Error) {
-        if self.failing.replace(Instant::now()).is_none() {
-            (self.alert)(format!(
-                "Cannot write output to {}: {error}; lines are lost until that works",
-                file.display()
-            ));
-        }
+        self.files.retain(|_, kept| !kept.file.is_spent() || kept.trouble.is_some());
     }
 }
 
-impl Open {
-    fn is_moved(&self) -> bool {
-        let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let open = self.file.metadata().map(id).ok();
-        open.is_none() || fs::symlink_metadata(&self.path).map(id).ok() != open
+fn bytes(piece: &Piece) -> usize {
+    match piece {
+        Piece::Lines(lines) => lines.len(),
+        Piece::Lost(_) => 0,
+    }
+}
+
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended();
     }
 }

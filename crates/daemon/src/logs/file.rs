@@ -1,0 +1,238 @@
+//! One log file: opened when there is something to write, anew when it was moved away, and tried again after a pause
+//! when it cannot be written.
+//!
+//! Must never follow a symbolic link, and never leave a torn line behind that it could have completed.
+
+use std::fs::{DirBuilder, File, Metadata, symlink_metadata};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oxherd_os::files::open_append;
+
+use super::queue::Piece;
+use crate::home::cause;
+
+/// When files are looked after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The least time between two looks at whether the file was moved away.
+    pub(super) look: Duration,
+    /// How long a file that cannot be written is let alone.
+    pub(super) retry: Duration,
+    /// When an unused file is closed.
+    pub(super) idle: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { look: Duration::from_secs(1), retry: Duration::from_secs(1), idle: Duration::from_secs(60) }
+    }
+}
+
+/// A file of lines.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    open: Option<Open>,
+    torn: Option<Torn>,
+    unsaid: Unsaid,
+    retry_at: Option<Instant>,
+    /// When it was last used.
+    pub(super) used: Instant,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    id: FileId,
+    looked: Instant,
+}
+
+type FileId = (u64, u64);
+
+/// The rest of a line whose beginning is in a file.
+#[derive(Debug)]
+struct Torn {
+    rest: Vec<u8>,
+    id: FileId,
+}
+
+/// Lines that were lost here and of which the file does not tell yet.
+#[derive(Debug, Default)]
+struct Unsaid {
+    lines: u64,
+    /// Nothing where the disk was only slow.
+    failure: Option<String>,
+}
+
+impl LogFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, open: None, torn: None, unsaid: Unsaid::default(), retry_at: None, used: Instant::now() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes the file; the next piece opens it anew.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Whether nothing would be missed without it.
+    pub(super) fn is_spent(&self) -> bool {
+        self.open.is_none() && self.torn.is_none() && self.unsaid.lines == 0
+    }
+
+    /// Whether it failed a short while ago.
+    pub(super) fn is_resting(&self) -> bool {
+        self.retry_at.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Opens it where need be, and completes what is there.
+    pub(super) fn begin(&mut self, pace: &Pace) -> (u64, io::Result<()>) {
+        self.used = Instant::now();
+        let (lost, opened) = match self.make_ready(pace) {
+            Ok(lost) => (lost, self.complete().and_then(|()| self.tell_lost())),
+            Err(error) => (0, Err(error)),
+        };
+        (lost, self.note(opened, pace))
+    }
+
+    /// Writes a piece; returns how many lines of it are lost.
+    pub(super) fn put(&mut self, piece: &Piece, pace: &Pace) -> (u64, io::Result<()>) {
+        match piece {
+            Piece::Lines(lines) => {
+                let (lost, outcome) = self.append(lines);
+                self.unsaid.lines += lost;
+                (lost, self.note(outcome, pace))
+            }
+            Piece::Lost(lines) => {
+                self.unsaid.lines += lines;
+                let outcome = self.tell_lost();
+                (0, self.note(outcome, pace))
+            }
+        }
+    }
+
+    /// Loses a piece; returns how many lines that are.
+    pub(super) fn lose(&mut self, piece: &Piece) -> u64 {
+        let (lost, told_before) = match piece {
+            Piece::Lines(lines) => (count(lines), 0),
+            Piece::Lost(lines) => (0, *lines),
+        };
+        self.unsaid.lines += lost + told_before;
+        lost
+    }
+
+    fn note(&mut self, outcome: io::Result<()>, pace: &Pace) -> io::Result<()> {
+        match &outcome {
+            Ok(()) => self.retry_at = None,
+            Err(error) => {
+                self.retry_at = Some(Instant::now() + pace.retry);
+                self.unsaid.failure = Some(cause(error).to_string());
+                // Whatever is wrong with it may be so only with this one.
+                self.open = None;
+            }
+        }
+        outcome
+    }
+
+    /// Returns how many lines are lost with a file that is not there any more.
+    fn make_ready(&mut self, pace: &Pace) -> io::Result<u64> {
+        if let Some(open) = self.open.as_mut().filter(|open| open.looked.elapsed() >= pace.look) {
+            open.looked = Instant::now();
+            let is_gone = match symlink_metadata(&self.path) {
+                Ok(metadata) => id(&metadata) != open.id,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            if is_gone {
+                self.open = None;
+            }
+        }
+        if self.open.is_none() {
+            let file = open_in_folder(&self.path)?;
+            let id = id(&file.metadata()?);
+            self.open = Some(Open { file, id, looked: Instant::now() });
+        }
+        let id = self.open.as_ref().map(|open| open.id);
+        let left = self.torn.take_if(|torn| Some(torn.id) != id);
+        let lost = u64::from(left.is_some());
+        self.unsaid.lines += lost;
+        Ok(lost)
+    }
+
+    fn complete(&mut self) -> io::Result<()> {
+        let (Some(torn), Some(open)) = (&mut self.torn, &mut self.open) else { return Ok(()) };
+        let (written, outcome) = write_to_the_byte(&mut open.file, &torn.rest);
+        torn.rest.drain(..written);
+        self.torn.take_if(|torn| torn.rest.is_empty());
+        outcome
+    }
+
+    fn tell_lost(&mut self) -> io::Result<()> {
+        let Unsaid { lines, failure } = &self.unsaid;
+        if *lines == 0 {
+            return Ok(());
+        }
+        let plural = if *lines == 1 { "line" } else { "lines" };
+        let why = failure.as_deref().unwrap_or("the disk was too slow");
+        let (lost, outcome) = self.append(format!("[oxherd] {lines} {plural} lost: {why}\n").as_bytes());
+        if lost == 0 {
+            self.unsaid = Unsaid::default();
+        }
+        outcome
+    }
+
+    /// Appends whole lines. Where it fails within a line the rest of that line waits, and those after it are lost.
+    fn append(&mut self, lines: &[u8]) -> (u64, io::Result<()>) {
+        let Some(open) = &mut self.open else { return (count(lines), Err(io::ErrorKind::NotFound.into())) };
+        let (written, outcome) = write_to_the_byte(&mut open.file, lines);
+        if outcome.is_ok() {
+            return (0, outcome);
+        }
+        let (before, after) = lines.split_at(written);
+        if before.last().is_none_or(|last| *last == b'\n') {
+            return (count(after), outcome);
+        }
+        let end = after.iter().position(|byte| *byte == b'\n').map_or(after.len(), |at| at + 1);
+        let (rest, lost) = after.split_at(end);
+        self.torn = Some(Torn { rest: rest.to_vec(), id: open.id });
+        (count(lost), outcome)
+    }
+}
+
+fn write_to_the_byte(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(left) = bytes.get(written..).filter(|left| !left.is_empty()) {
+        match file.write(left) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Opens the file, and makes the folder where somebody has removed it.
+fn open_in_folder(path: &Path) -> io::Result<File> {
+    match open_append(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().ok_or(error)?;
+            DirBuilder::new().mode(0o700).create(folder)?;
+            open_append(path)
+        }
+        outcome => outcome,
+    }
+}
+
+fn id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+}
