@@ -20,7 +20,9 @@ pub enum Request {
         /// What to run then.
         spec: Box<AppSpec>,
     },
-    /// Replace every worker without loss: successor first. With a `spec`, by that configuration.
+    /// Replace every worker without loss: successor first. With a `spec`, by that configuration, its number of
+    /// slots included: slots are added before the others are replaced, and taken away after it. An abort takes that
+    /// back.
     Reload {
         /// Which app.
         app: AppId,
