@@ -107,7 +107,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 enum Way {
     Home(HomeWay),
     Check,
-    #[allow(dead_code, reason = "an upgrade in place will go on from it")]
     Resume(RawFd),
     StepAside,
     TakeOver,

@@ -21,7 +21,7 @@ const STASH: u64 = 2;
 const DAEMON: u64 = 3;
 const EVENTS_PER_WAIT: usize = 8;
 /// The code of a keeper that cannot do its work, or was told twice to end.
-const FAILURE: u8 = 1;
+pub(super) const FAILURE: u8 = 1;
 
 /// What a keeper knows from its start.
 #[derive(Clone, Debug, PartialEq, Eq)]

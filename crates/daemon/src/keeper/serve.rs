@@ -71,6 +71,9 @@ impl Keeper {
                 Ok(None) => {
                     // It stays readable for ever; the daemon's end is told by its pidfd.
                     drop(self.poller.remove(fd));
+                    if is_link {
+                        self.on_link_closed();
+                    }
                     return None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,

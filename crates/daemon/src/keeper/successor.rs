@@ -5,16 +5,20 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use oxherd_os::packet::{self, Received, Wait};
-use oxherd_os::{ChildRecord, clock, detach};
+use oxherd_os::{ChildRecord, Events, Interest, Poller, clock, detach};
 
 use super::daemon::{Daemon, Progress, own_program, unblocked};
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::entry::Starter;
-use super::run::{Keeper, Settings, Stage};
+use super::run::{FAILURE, Keeper, Settings, Stage};
 use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Succession};
 use crate::link::{LOCK, STDERR, STDOUT, of_child};
+
+/// How long after its sockets were closed a process that ends may take to show it.
+const END_TIME: Duration = Duration::from_secs(1);
 
 /// `keeper --successor`: leaves the daemon's session, and starts the keeper proper, which is nobody's child once
 /// this process has ended.
@@ -67,6 +71,13 @@ fn keeper_of(greeting: Greeting) -> io::Result<Keeper> {
     Ok(keeper)
 }
 
+/// Whether a process whose sockets are closed ends, which shows a little later.
+fn ends_now(pidfd: &OwnedFd) -> io::Result<bool> {
+    let poller = Poller::new()?;
+    poller.add(pidfd, 0, Interest::READ)?;
+    Ok(poller.wait(&mut Events::with_capacity(1), Some(END_TIME))? > 0)
+}
+
 /// What comes along with a succession.
 struct Fds {
     stash: OwnedFd,
@@ -111,6 +122,16 @@ impl Keeper {
         self.trace_daemon();
         self.answer(&Answer::Done);
         self.has_taken_over();
+    }
+
+    /// A daemon that stops telling and lives looks for another keeper: two must not start daemons when it ends. With
+    /// one that ends here and now nobody else is left.
+    pub(super) fn on_link_closed(&mut self) {
+        let Stage::Running(daemon) = &self.stage else { return };
+        if self.is_being_told() && !ends_now(&daemon.child.pidfd).unwrap_or(false) {
+            super::say("the daemon has not told this keeper everything, and has to find another");
+            self.stage = Stage::Over(FAILURE);
+        }
     }
 
     fn is_being_told(&self) -> bool {

@@ -7,12 +7,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::exit;
+use std::process::{Command, Stdio, exit};
 
 use oxherd_core::{Fleet, Limits};
 use oxherd_daemon::link::{Connected, Greeting, KeeperHost, connect};
 use oxherd_engine::host::{Estate, HeirRef, ProcessHost, Stash};
-use oxherd_os::{Child, Output, Signals, SpawnSpec, packet, reexec};
+use oxherd_os::{Child, Output, Signals, SpawnSpec, detach, packet, reexec};
 use serde_json::{Value, json};
 
 use crate::rig::{CONTROL, wait_readable};
@@ -20,6 +20,7 @@ use crate::rig::{CONTROL, wait_readable};
 const WATCHED: [i32; 7] = [1, 2, 3, 10, 12, 15, 21];
 
 struct Fake {
+    greeting: Greeting,
     host: KeeperHost,
     stash: Box<dyn Stash>,
     signals: Signals,
@@ -75,6 +76,7 @@ fn obey(link: i32, stash: i32) {
         return;
     }
     let mut fake = Fake {
+        greeting,
         host,
         stash: Box::new(stash),
         signals,
@@ -142,6 +144,7 @@ impl Fake {
             "upgrade" => json!(self.host.upgrade(what.as_str())),
             "wait_for_loss" => done(|| wait_readable(self.host.loss().unwrap(), "the keeper does not end")),
             "renew" => self.renew(),
+            "renew_half" => self.renew_half(text),
             _ => die(text),
         }
     }
@@ -232,10 +235,30 @@ impl Fake {
             Err(error) => json!({ "error": error.to_string() }),
         }
     }
+
+    /// Starts a keeper and tells it of this daemon only; then lets it down, or ends. Returns the keeper's process.
+    fn renew_half(&mut self, then: &str) -> Value {
+        let (link, its_link) = packet::pair().unwrap();
+        let (_stash, its_stash) = packet::pair().unwrap();
+        let mut order = Command::new(std::env::current_exe().unwrap());
+        order.args(["keeper", "--successor"]).stdin(Stdio::from(its_link));
+        assert!(order.status().unwrap().success());
+        let own = detach::own_pidfd().unwrap();
+        let succession =
+            json!({ "daemon_pid": std::process::id(), "lock": false, "greeting": self.greeting });
+        let said = json!({ "succeed": succession }).to_string();
+        packet::send(&link, said.as_bytes(), &[its_stash.as_fd(), own.as_fd()]).unwrap();
+        let answer = packet::receive(&link, packet::Wait::Block).unwrap().unwrap();
+        let answer: Value = serde_json::from_slice(&answer.bytes).unwrap();
+        if !then.is_empty() {
+            die(then);
+        }
+        answer["greeting"]["keeper_pid"].clone()
+    }
 }
 
 /// All that a test can wish for.
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 21] = [
     "spawn",
     "exit_of",
     "read",
@@ -254,6 +277,7 @@ const VERBS: [&str; 20] = [
     "upgrade",
     "wait_for_loss",
     "renew",
+    "renew_half",
     "die",
     "refuse",
 ];

@@ -12,6 +12,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_new_keeper_is_as_good_as_the_old_one", a_new_keeper_is_as_good_as_the_old_one),
     ("without_a_keeper_nothing_hangs", without_a_keeper_nothing_hangs),
     ("keepers_may_die_again_and_again", keepers_may_die_again_and_again),
+    ("a_keeper_that_is_let_down_ends", a_keeper_that_is_let_down_ends),
+    ("a_daemon_may_die_while_it_hands_over", a_daemon_may_die_while_it_hands_over),
 ];
 
 fn a_new_keeper_is_as_good_as_the_old_one() {
@@ -111,4 +113,28 @@ fn keepers_may_die_again_and_again() {
     let daemon = rig.daemon();
     assert_eq!(daemon.greeting()["keeper_pid"], json!(keeper));
     assert_eq!(daemon.found["children"][0]["pid"], json!(worker));
+}
+
+fn a_keeper_that_is_let_down_ends() {
+    let mut rig = Rig::new();
+    let mut daemon = rig.daemon();
+    let worker = daemon.spawn("p/a", "exec sleep 1000");
+    signal(rig.keeper.pid, "KILL");
+    exit_of(&mut rig.keeper);
+    let let_down = daemon.ask(&json!({ "renew_half": "" })).as_u64().unwrap() as u32;
+    // Else two keepers would each start a daemon when this one dies.
+    eventually("the keeper has ended", || !lives(let_down));
+    assert!(lives(daemon.pid()) && lives(worker));
+    assert_eq!(daemon.ask(&json!({ "renew": 1 })), json!({ "ok": null }));
+    daemon.die("kill");
+    assert_eq!(rig.daemon().found["children"][0]["pid"], json!(worker));
+}
+
+fn a_daemon_may_die_while_it_hands_over() {
+    let mut rig = Rig::new();
+    let mut daemon = rig.daemon();
+    signal(rig.keeper.pid, "KILL");
+    exit_of(&mut rig.keeper);
+    daemon.tell(&json!({ "renew_half": "kill" }));
+    assert_eq!(rig.daemon().found["starts"], json!(1));
 }
