@@ -112,7 +112,7 @@ impl Fleet {
         ChangeId(self.state.last_change)
     }
 
-    /// Whether the change is under way: its [`Notice::Changed`] is still to come.
+    /// Whether the change is under way: its [`Notice::Changed`](crate::Notice::Changed) is still to come.
     pub fn is_pending(&self, change: ChangeId) -> bool {
         let queued = |app: &App| app.queued.as_ref().is_some_and(|wish| wish.change == change);
         self.state.pending.iter().any(|it| it.change == change) || self.state.apps.values().any(queued)

@@ -85,7 +85,7 @@ fn twenty_deaths_of_the_daemon_cost_no_request() {
         let mut change = home.command(verb).stdout(Stdio::null()).spawn().expect("it runs");
         load.wait_more(chance.below(60));
         replace(&home);
-        let status = change.wait().expect("it is our child");
+        let status = eventually("the end of the command", || change.try_wait().expect("it is our child"));
         assert!(status.success(), "oxherd {verb:?}: {status}");
     }
     load.wait_more(200);

@@ -1,5 +1,5 @@
 //! The client against a daemon that dies at every possible moment: a script answers on the other side of the socket.
-
+#![allow(clippy::unwrap_used)]
 #![cfg(feature = "client")]
 
 use std::future::Future;

@@ -31,7 +31,7 @@ where
     let apps = accepted.changes.iter().map(|change| progress(verb, change, &before)).collect();
     let mut follower = Follower { client, apps, news: Some(news), plain: Form::of(&io::stdout()), turn: 0 };
     tokio::select! {
-        outcome = follower.to_the_end(&accepted.changes) => outcome?,
+        outcome = follower.run_through(&accepted.changes) => outcome?,
         _ = tokio::signal::ctrl_c() => {
             eprintln!("oxherd: {}", results::left_alone(&follower.apps));
             return Ok(ExitStatus::Interrupted);
@@ -58,7 +58,7 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    async fn to_the_end(&mut self, changes: &[AcceptedChange]) -> Ending<()> {
+    async fn run_through(&mut self, changes: &[AcceptedChange]) -> Ending<()> {
         let client = self.client;
         let start = Instant::now();
         let mut block = Block::new(io::stdout());

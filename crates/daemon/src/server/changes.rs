@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 /// How many outcomes are remembered.
 const OUTCOMES: usize = 1024;
 /// How many changes may be under way; the oldest is forgotten first.
-const PENDING: usize = 4096;
+const PENDING: usize = 1024;
 /// How many keys are remembered.
 const KEYS: usize = 128;
 /// How many changes the remembered keys may stand for, together; the newest key is always remembered.

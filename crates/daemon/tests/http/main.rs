@@ -1,5 +1,6 @@
 //! The control API over a real socket, in front of a fake herd: the core's own fleet, with processes that only
 //! exist in it.
+#![allow(clippy::unwrap_used)]
 
 mod changes;
 mod herd;
