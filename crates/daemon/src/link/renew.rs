@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use oxherd_engine::host::HeirRef;
@@ -13,6 +14,7 @@ use oxherd_os::{detach, exit_watch, packet};
 
 use super::message::{Answer, Ask, Greeting, Succession};
 use super::{KeeperHost, KeeperStash, Link, LinkError};
+use crate::home::Home;
 use crate::keeper::own_program;
 
 /// Starts a keeper, detached from this process, and gives it these processes.
@@ -34,6 +36,8 @@ pub(super) fn renew(host: &mut KeeperHost, heirs: &[HeirRef<'_>]) -> io::Result<
     drop(exit_watch::allow_tracer(greeting.keeper_pid));
     heirs.iter().try_for_each(|heir| adopt(&link, heir)).map_err(io::Error::other)?;
     expect_done(&link, &Ask::Settled, &[]).map_err(io::Error::other)?;
+    // The file is for people and for systemd; nothing of ours needs it.
+    drop(Home::at(Path::new(&greeting.home)).and_then(|home| home.write_pid(greeting.keeper_pid)));
     (host.link, host.greeting) = (link, greeting);
     Ok(KeeperStash::new(stash))
 }

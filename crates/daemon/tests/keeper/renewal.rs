@@ -44,6 +44,8 @@ fn a_new_keeper_is_as_good_as_the_old_one() {
     assert_ne!(daemon.pid(), pid);
     let new_keeper = daemon.greeting()["keeper_pid"].as_u64().unwrap() as u32;
     assert_ne!(new_keeper, old_keeper);
+    let pid_file = std::fs::read_to_string(rig.folder().join("oxherd.pid")).unwrap();
+    assert_eq!(pid_file.trim(), new_keeper.to_string());
     for same in ["primary", "home", "daemon_args", "nofile", "trust_image"] {
         assert_eq!(daemon.greeting()[same], greeting[same], "{same}");
     }
