@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 use axum::http::Uri;
 use oxherd::api::{Dropped, NewsItem};
-use oxherd_core::{AppId, Notice};
+use oxherd_core::{AppId, ChangeId, Notice};
 use serde::Deserialize;
 
 use super::feed::{Filter, Follower, Heard, News};
@@ -50,7 +50,10 @@ async fn tell(
 }
 
 async fn tell_item(state: &State, news: &News, apps: Option<&[AppId]>, sink: &mut Sink) -> Result<(), Gone> {
-    let app = app_of(state, &news.bulletin.notice);
+    let app = match &news.bulletin.notice {
+        Notice::Changed { change, .. } => app_of_change(state, *change).await,
+        notice => app_of(notice),
+    };
     // What cannot be told to be about another app is passed on.
     if app.zip(apps).is_some_and(|(app, apps)| !apps.contains(&app)) {
         return Ok(());
@@ -64,8 +67,18 @@ async fn tell_item(state: &State, news: &News, apps: Option<&[AppId]>, sink: &mu
     sink.event("notice", &item).await
 }
 
+/// The app that a change is about. Its end may be told while it is only being noted that it was accepted.
+async fn app_of_change(state: &State, change: ChangeId) -> Option<AppId> {
+    let known = state.look(|table| table.app_of(change));
+    if known.is_some() {
+        return known;
+    }
+    drop(state.turn.lock().await);
+    state.look(|table| table.app_of(change))
+}
+
 /// The app that a piece of news is about.
-fn app_of(state: &State, notice: &Notice) -> Option<AppId> {
+fn app_of(notice: &Notice) -> Option<AppId> {
     match notice {
         Notice::Forked { place }
         | Notice::SpawnFailed { place, .. }
@@ -95,6 +108,6 @@ fn app_of(state: &State, notice: &Notice) -> Option<AppId> {
         | Notice::Stopping { app }
         | Notice::Stopped { app }
         | Notice::Deleted { app } => Some(*app),
-        Notice::Changed { change, .. } => state.look(|table| table.app_of(*change)),
+        Notice::Changed { .. } => None,
     }
 }
