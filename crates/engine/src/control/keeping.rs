@@ -53,12 +53,18 @@ impl Keeping {
 impl Control<'_> {
     /// Called when a turn of the loop is done: keeps what has changed.
     pub(super) fn keep(&mut self) {
-        if std::mem::take(&mut self.keeping.desired) && self.observer.wants_desired() {
-            self.observer.desired(self.fleet.desired());
+        if std::mem::take(&mut self.keeping.desired) {
+            self.tell_desired();
         }
         let rests = self.keeping.rest_until.is_some_and(|until| until > now());
         if self.keeping.dirty && !rests {
             self.keep_now();
+        }
+    }
+
+    pub(super) fn tell_desired(&mut self) {
+        if self.observer.wants_desired() {
+            self.observer.desired(self.fleet.desired());
         }
     }
 

@@ -125,8 +125,12 @@ impl<'a> Control<'a> {
 
     pub(crate) fn run(&mut self, specs: Vec<AppSpec>, estate: Estate) -> Result<Outcome, EngineError> {
         self.take_over(estate);
+        let starts_some = !specs.is_empty();
         for spec in specs {
             self.fleet.handle_request(Request::Start { spec: Box::new(spec) }, now())?;
+        }
+        if starts_some {
+            self.tell_desired();
         }
         self.carry_out();
         let mut events = Events::with_capacity(EVENTS_PER_WAIT);

@@ -50,6 +50,8 @@ impl Control<'_> {
         if !is_first {
             let (workers, connections) = (known.len() as u32, connections.len() as u32);
             self.observer.alert(&Alert::TakenOver { workers, connections, trusted });
+            // What the apps are called must be known before their news and their lines come.
+            self.tell_desired();
         }
         self.traffic.orders.send(Order::TakeOver(Bequest { starts, entries, connections }));
         for (place, heir) in known {
