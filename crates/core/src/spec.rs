@@ -157,7 +157,11 @@ impl AppSpec {
         }
     }
 
-    pub(crate) fn check(&self, max_instances: u32) -> Result<(), SpecError> {
+    /// Whether a fleet that allows so many slots for an app can run it.
+    ///
+    /// # Errors
+    /// What is not valid.
+    pub fn check(&self, max_instances: u32) -> Result<(), SpecError> {
         let zero = |value: bool, key| if value { Err(SpecError::Zero { key }) } else { Ok(()) };
         if self.name.is_empty() {
             return Err(SpecError::NoName);

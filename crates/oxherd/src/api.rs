@@ -130,6 +130,14 @@ pub struct StartApp {
     pub spec: AppSpec,
 }
 
+/// Start several apps, all of them or none: `POST /v1/apps` as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartApps {
+    /// Their configurations.
+    pub specs: Vec<AppSpec>,
+}
+
 /// Reload: the optional body of `POST /v1/apps/{selector}/reload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

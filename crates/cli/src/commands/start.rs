@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use oxherd::api::Accepted;
 use oxherd::client::Client;
 use oxherd_config::values::{EnvChoice, Variable};
 use oxherd_config::{Job, RawApp, Surroundings, is_config, jobs, load};
@@ -30,14 +29,8 @@ fn start(options: &StartOptions) -> Ending<ExitStatus> {
 }
 
 async fn start_all(client: &Client, jobs: Vec<Job>) -> Ending<ExitStatus> {
-    let ask = async {
-        let mut all = Accepted { changes: Vec::new() };
-        for job in jobs {
-            all.changes.extend(client.start_new(job.spec).await?.changes);
-        }
-        Ok(all)
-    };
-    follow(client, Verb::Start, ask).await
+    let specs = jobs.into_iter().map(|job| job.spec).collect();
+    follow(client, Verb::Start, client.start_all(specs)).await
 }
 
 /// The name or id of an app that the daemon knows, if that is what was meant: no file has that name.

@@ -1,6 +1,7 @@
 //! The requests that change something. Each is carried out whole, whether or not the client is still there, and
 //! one after the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -9,7 +10,7 @@ use axum::extract::{Path, Request, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use oxherd::api::{Accepted, AcceptedChange, ScaleApp, Upgrade};
-use oxherd_core::{ChangeId, Refusal};
+use oxherd_core::{AppSpec, ChangeId, Refusal};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -53,7 +54,26 @@ async fn incoming(request: Request) -> Result<Incoming, Failure> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StartBody {
-    spec: Value,
+    spec: Option<Value>,
+    specs: Option<Vec<Value>>,
+}
+
+impl StartBody {
+    fn specs(self) -> Result<Vec<AppSpec>, Failure> {
+        let written = match (self.spec, self.specs) {
+            (Some(spec), None) => vec![spec],
+            (None, Some(specs)) => specs,
+            (None, None) | (Some(_), Some(_)) => {
+                return Err(Failure::unprocessable("the body is `{\"spec\": …}` or `{\"specs\": [ … ]}`"));
+            }
+        };
+        let specs: Vec<AppSpec> = written.into_iter().map(input::spec).collect::<Result<_, _>>()?;
+        let mut names = BTreeSet::new();
+        match specs.iter().find(|spec| !names.insert(spec.name.as_str())) {
+            Some(twice) => Err(Failure::unprocessable(format!("two of the apps are named `{}`", twice.name))),
+            None => Ok(specs),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -70,9 +90,8 @@ struct NoBody {}
 /// `POST /v1/apps`
 pub(super) async fn start_new(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let Incoming { key, body } = incoming(request).await?;
-    let StartBody { spec } = input::parse(&body)?;
-    let ask = Ask::Start(Box::new(input::spec(spec)?));
-    carry_out(state, key, ask).await
+    let specs = input::parse::<StartBody>(&body)?.specs()?;
+    carry_out(state, key, Ask::Start(specs)).await
 }
 
 /// `POST /v1/apps/{selector}/{verb}` and `DELETE /v1/apps/{selector}`; `read` makes the verb out of the body.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
     Accepted, AcceptedChange, AppView, ChangeView, Dropped, Herd, LogLine, NewsItem, OutputStream, Pong,
-    Problem, ReloadApp, ScaleApp, SlotView, StartApp, Upgrade, WorkerView,
+    Problem, ReloadApp, ScaleApp, SlotView, StartApp, StartApps, Upgrade, WorkerView,
 };
 use oxherd_core::{
     AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, Notice,
@@ -89,6 +89,7 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
         check("ChangeView", &ChangeView { change: ChangeId(1), outcome: Some(outcome) });
     }
     check("StartApp", &StartApp { spec: spec() });
+    check("StartApps", &StartApps { specs: vec![spec()] });
     check("ReloadApp", &ReloadApp { spec: Some(spec()) });
     check("ScaleApp", &ScaleApp { instances: 3 });
     check("Upgrade", &Upgrade { program: Some("/opt/oxherd".into()) });

@@ -1,6 +1,8 @@
 //! What a request for changes comes down to: one wish for each app that it names. Calculations only.
 
-use oxherd_core::{AppId, AppSpec, AppStatus, Desired, FleetStatus, Generation, Request, Status};
+use oxherd_core::{
+    AppId, AppSpec, AppStatus, Desired, FleetStatus, Generation, Limits, Refusal, Request, Status,
+};
 use oxherd_engine::Survey;
 
 use super::changes::{Aim, Target};
@@ -10,8 +12,8 @@ use super::problem::Failure;
 /// What a client asks for.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
-    /// Run a new app.
-    Start(Box<AppSpec>),
+    /// Run new apps, all of them or none.
+    Start(Vec<AppSpec>),
     /// Do this with all apps that the selector names.
     Each { selector: String, verb: Verb },
     /// Run what was saved.
@@ -44,7 +46,7 @@ pub(super) struct Step {
 pub(super) fn plan(ask: &Ask, survey: &Survey, again: bool) -> Result<Vec<Step>, Failure> {
     let status = &survey.status;
     match ask {
-        Ask::Start(spec) => Ok(vec![plan_start(spec, survey, again)]),
+        Ask::Start(specs) => specs.iter().map(|spec| plan_start(spec, survey, again)).collect(),
         Ask::Each { selector, verb } => plan_each(selector, verb, status, again),
         Ask::Resurrect(desired) => Ok(plan_resurrect(desired, status)),
         Ask::Shutdown => {
@@ -54,12 +56,16 @@ pub(super) fn plan(ask: &Ask, survey: &Survey, again: bool) -> Result<Vec<Step>,
     }
 }
 
-fn plan_start(spec: &AppSpec, survey: &Survey, again: bool) -> Step {
-    let made = survey.status.apps.iter().find(|app| app.name == spec.name);
-    let same = |app: &&AppStatus| survey.specs.get(&app.app).is_some_and(|running| **running == *spec);
-    match made.filter(same).filter(|_| again) {
-        Some(app) => step(app, Aim::Serving, await_serving(app)),
-        None => start(spec.clone()),
+/// What the core would refuse is found here, before any other app is started.
+fn plan_start(spec: &AppSpec, survey: &Survey, again: bool) -> Result<Step, Failure> {
+    let is_same = |app: &AppStatus| survey.specs.get(&app.app).is_some_and(|running| **running == *spec);
+    match survey.status.apps.iter().find(|app| app.name == spec.name) {
+        Some(app) if again && is_same(app) => Ok(step(app, Aim::Serving, await_serving(app))),
+        Some(_) => Err(Refusal::NameTaken(spec.name.clone()).into()),
+        None => {
+            spec.check(Limits::default().max_instances).map_err(Refusal::from)?;
+            Ok(start(spec.clone()))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use oxherd::client::ClientError;
 use oxherd_core::{AppId, ChangeOutcome, Desired, DesiredApp, Generation, Request};
 
 use crate::herd::FIRST;
-use crate::rig::{Answer, DEADLINE, Rig, request, run, spec, start_body};
+use crate::rig::{Answer, DEADLINE, Rig, request, run, spec, start_bodies, start_body};
 
 #[test]
 fn each_change_is_accepted_and_comes_to_its_end() {
@@ -43,6 +43,20 @@ fn each_change_is_accepted_and_comes_to_its_end() {
     assert_eq!(kinds, expected);
 }
 
+#[test]
+fn several_apps_are_started_by_one_request() {
+    let rig = Rig::with(&["web"]);
+    let accepted = rig.post("/v1/apps", &start_bodies(&["a", "b", "c"])).accepted();
+    assert_eq!(accepted.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let client = rig.client();
+    run(async {
+        let started = client.start_all(vec![spec("d"), spec("e")]).await.unwrap();
+        assert_eq!(started.changes.len(), 2);
+        assert!(client.start_all(Vec::new()).await.unwrap().changes.is_empty());
+        assert_eq!(client.apps().await.unwrap().apps.len(), 6);
+    });
+}
+
 fn kind(request: &Request) -> &'static str {
     match request {
         Request::Start { .. } => "start",
@@ -72,7 +86,10 @@ fn refusals_have_their_status_and_a_way_out() {
         ("/v1/apps", r#"{"spec":7}"#.into(), 422, "no JSON object"),
         ("/v1/apps", r#"{"spec":{"name":"x","program":"y","instances":"2"}}"#.into(), 422, "invalid type"),
         ("/v1/apps", r#"{"spec":{"name":"x","program":"y","argz":[]}}"#.into(), 422, "unknown key `argz`"),
-        ("/v1/apps", "{}".into(), 422, "missing field `spec`"),
+        ("/v1/apps", "{}".into(), 422, "the body is `{\"spec\": …}` or"),
+        ("/v1/apps", start_bodies(&["new", "web"]), 409, "an app named `web` exists already: "),
+        ("/v1/apps", start_bodies(&["new", "new"]), 422, "two of the apps are named `new`"),
+        ("/v1/apps", start_bodies(&["new", ""]), 422, "cannot run the app: the app has no name"),
         ("/v1/apps", "".into(), 400, "the request has no body"),
         ("/v1/apps", "{\"spec\":".into(), 400, "the body is no JSON"),
         ("/v1/apps/nix/stop", "".into(), 404, "there is no app `nix`"),

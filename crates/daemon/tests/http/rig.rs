@@ -136,6 +136,11 @@ pub(crate) fn start_body(name: &str) -> String {
     serde_json::json!({"spec": spec(name)}).to_string()
 }
 
+pub(crate) fn start_bodies(names: &[&str]) -> String {
+    let specs: Vec<AppSpec> = names.iter().map(|name| spec(name)).collect();
+    serde_json::json!({ "specs": specs }).to_string()
+}
+
 pub(crate) fn spec(name: &str) -> AppSpec {
     let mut spec = AppSpec::new(name, "/bin/server");
     spec.args = vec!["--port".into(), "3000".into()];

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use oxherd_core::{ChangeOutcome, Request};
 
-use crate::rig::{Rig, request, run, spec, start_body};
+use crate::rig::{Rig, request, run, spec, start_bodies, start_body};
 
 /// The requests that were made, but for the starts that prepared the test.
 fn made(rig: &Rig, prepared: usize) -> usize {
@@ -93,6 +93,17 @@ fn a_request_for_all_that_was_cut_is_answered_whole() {
     let names: Vec<_> = accepted.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!(made(&rig, 3), 3);
+}
+
+#[test]
+fn a_start_of_several_that_was_cut_is_answered_whole() {
+    let mut rig = Rig::new();
+    let body = start_bodies(&["a", "b", "c"]);
+    cut(&mut rig, "POST", "/v1/apps", &body);
+    let accepted = rig.ask("POST", "/v1/apps", &[("idempotency-key", "k")], body.as_bytes()).accepted();
+    let names: Vec<_> = accepted.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(rig.get("/v1/apps").json()["apps"].as_array().unwrap().len(), 3);
 }
 
 #[test]

@@ -39,7 +39,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{
     Accepted, AppView, ChangeView, Herd, LogLine, NewsItem, OutputStream, Pong, ReloadApp, ScaleApp,
-    StartApp, Upgrade,
+    StartApp, StartApps, Upgrade,
 };
 
 pub use error::ClientError;
@@ -121,6 +121,14 @@ impl Client {
     /// The name is taken (409), the spec is not valid (422), or see [`ClientError`].
     pub async fn start_new(&self, spec: AppSpec) -> Result<Accepted, ClientError> {
         self.change("POST", "/v1/apps", &StartApp { spec }).await
+    }
+
+    /// Keeps several new apps running: all of them or none.
+    ///
+    /// # Errors
+    /// As for [`Self::start_new`].
+    pub async fn start_all(&self, specs: Vec<AppSpec>) -> Result<Accepted, ClientError> {
+        self.change("POST", "/v1/apps", &StartApps { specs }).await
     }
 
     /// Starts stopped apps again. `selector` is an id, a name or `all`, here as below.
