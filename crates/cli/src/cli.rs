@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::commands::complain;
 use crate::exit::ExitStatus;
 use crate::options::{
-    self, ListOptions, LogsOptions, RunOptions, ScaleOptions, Selector, Selectors, StartOptions,
-    UpgradeOptions,
+    self, ListOptions, LogsOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector, Selectors,
+    StartOptions, UpgradeOptions,
 };
 
 /// Drives a herd of worker processes as one server.
@@ -25,6 +25,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunOptions>),
+    #[command(after_help = options::RUNTIME_HELP)]
+    Runtime(Box<RuntimeOptions>),
     Start(Box<StartOptions>),
     /// Stop apps: clients are served to the end, configurations are kept
     #[command(after_help = options::STOP_HELP)]

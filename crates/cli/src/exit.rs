@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use oxherd_engine::core::{Exit, Outcome};
+
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
@@ -30,8 +32,44 @@ impl ExitStatus {
     }
 }
 
+/// What a program that ran apps for somebody else ends with, where that is theirs to say: their code, 128 and the
+/// signal's number as in a shell. One that gave up has not succeeded, whatever its workers said.
+pub(crate) fn of_apps(outcome: Outcome, verdict: Option<Exit>) -> Option<u8> {
+    let code = match verdict? {
+        Exit::Code(code) => code as u8,
+        Exit::Signal(signal) => 128_u8.wrapping_add(signal.0 as u8),
+        Exit::Unknown => return None,
+    };
+    match outcome {
+        Outcome::AllEnded => Some(code),
+        Outcome::GaveUp => Some(code).filter(|code| *code != 0),
+        Outcome::Stopped | Outcome::Killed => None,
+    }
+}
+
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         status.code().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxherd_engine::core::Signal;
+
+    use super::*;
+
+    #[test]
+    fn apps_have_their_say_unless_they_were_told_to_end() {
+        let (code, signal) = (|code| Some(Exit::Code(code)), Some(Exit::Signal(Signal::KILL)));
+        assert_eq!(of_apps(Outcome::AllEnded, code(0)), Some(0));
+        assert_eq!(of_apps(Outcome::AllEnded, code(7)), Some(7));
+        assert_eq!(of_apps(Outcome::AllEnded, signal), Some(137));
+        assert_eq!(of_apps(Outcome::AllEnded, Some(Exit::Unknown)), None);
+        assert_eq!(of_apps(Outcome::GaveUp, code(7)), Some(7));
+        assert_eq!(of_apps(Outcome::GaveUp, code(0)), None);
+        assert_eq!(of_apps(Outcome::GaveUp, None), None);
+        assert_eq!(of_apps(Outcome::Stopped, code(7)), None);
+        assert_eq!(of_apps(Outcome::Killed, signal), None);
     }
 }

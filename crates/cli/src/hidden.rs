@@ -22,6 +22,6 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> Option<u8> {
 fn faces() -> Faces {
     Faces {
         render: Render { bulletin: output::line_of_bulletin, alert: output::line_of_alert },
-        console: Some(Box::new(output::Console::new(1))),
+        console: |raw| Box::new(output::Console::of_daemon(raw)),
     }
 }

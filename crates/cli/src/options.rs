@@ -39,6 +39,23 @@ Examples:
   oxherd start ecosystem.json                 all apps of a file
   oxherd start ecosystem.json --only web --env production
   oxherd start web                            an app that was stopped";
+pub(crate) const RUNTIME_HELP: &str = "\
+What workers write goes to stdout and stderr, and signals do what they do for `oxherd run`; but
+the daemon may be killed or upgraded, and workers and connections go on. `oxherd ls` and all other
+commands work beside it. Nothing is saved: each start runs what it is given. Where the home folder
+cannot be written one below the temporary folder or /dev/shm is used.
+
+Exit codes:
+  0    stopped on request, or every worker has ended well and none is to be restarted
+  1    killed by a second signal, or an internal error
+  2    cannot start: a wrong option, file or script
+  3    a slot has given up and no worker is left, though none has failed
+  N    what the first worker that failed for good ended with; 128 and its number for a signal
+
+Examples:
+  oxherd runtime ecosystem.json
+  oxherd runtime server.js -i 2 --raw
+  ENTRYPOINT [\"oxherd\", \"runtime\", \"ecosystem.json\"]       in a Dockerfile";
 pub(crate) const STOP_HELP: &str = "Examples:\n  oxherd stop web\n  oxherd stop web api\n  oxherd stop all";
 pub(crate) const RESTART_HELP: &str = "\
 With clients waiting meanwhile; `oxherd reload` makes nobody wait.
@@ -80,6 +97,17 @@ pub(crate) struct StartOptions {
     /// One more variable for the workers of a script, or which `env_NAME` of a file to use; repeatable
     #[arg(long, value_name = "K=V|NAME")]
     pub(crate) env: Vec<EnvChoice>,
+}
+
+/// Runs an app, or all apps of a file, in the foreground under a keeper: the main process of a container.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RuntimeOptions {
+    #[command(flatten)]
+    pub(crate) what: StartOptions,
+
+    /// Print workers' lines as they are, without whose they are
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 /// Which apps.

@@ -179,6 +179,14 @@ impl Fleet {
         }
     }
 
+    /// How the first slot failed that did, app by app; a success if none did, and nothing if no worker has ended by
+    /// itself. What a program that runs the fleet for somebody else ends with.
+    pub fn verdict(&self) -> Option<Exit> {
+        let slots = self.state.apps.values().flat_map(|app| app.slots.values());
+        let exits: Vec<Exit> = slots.filter_map(|slot| slot.history.last_exit).collect();
+        exits.iter().copied().find(|exit| !exit.is_success()).or_else(|| exits.first().copied())
+    }
+
     fn natural_outcome(&self) -> Option<Outcome> {
         let apps = &self.state.apps;
         let all_empty = !apps.is_empty() && apps.values().all(App::is_settled_empty);

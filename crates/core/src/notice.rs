@@ -69,6 +69,78 @@ pub enum Notice {
     Changed { change: ChangeId, outcome: ChangeOutcome },
 }
 
+impl Notice {
+    /// The instance that it is about, if it is about one.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Forked { place }
+            | Self::SpawnFailed { place, .. }
+            | Self::Online { place }
+            | Self::Listening { place, .. }
+            | Self::Ready { place, .. }
+            | Self::NotReady { place, .. }
+            | Self::Retiring { place, .. }
+            | Self::Terminating { place, .. }
+            | Self::Killing { place }
+            | Self::Unkillable { place }
+            | Self::Exited { place, .. }
+            | Self::ErrorReported { place, .. }
+            | Self::Stalled { place }
+            | Self::Resumed { place }
+            | Self::Misbehaved { place, .. }
+            | Self::Adopted { place } => Some(*place),
+            Self::AllServing { .. }
+            | Self::Respawn { .. }
+            | Self::GaveUp { .. }
+            | Self::Finished { .. }
+            | Self::ReloadStarted { .. }
+            | Self::ReloadQueued { .. }
+            | Self::ReloadDone { .. }
+            | Self::ReloadAborted { .. }
+            | Self::Scaled { .. }
+            | Self::Stopping { .. }
+            | Self::Stopped { .. }
+            | Self::Deleted { .. }
+            | Self::Changed { .. } => None,
+        }
+    }
+
+    /// The app that it is about. What became of a change tells none: whoever asked for it knows.
+    pub fn app(&self) -> Option<AppId> {
+        match self {
+            Self::AllServing { app, .. }
+            | Self::Respawn { app, .. }
+            | Self::GaveUp { app, .. }
+            | Self::Finished { app, .. }
+            | Self::ReloadStarted { app, .. }
+            | Self::ReloadQueued { app, .. }
+            | Self::ReloadDone { app, .. }
+            | Self::ReloadAborted { app, .. }
+            | Self::Scaled { app, .. }
+            | Self::Stopping { app }
+            | Self::Stopped { app }
+            | Self::Deleted { app } => Some(*app),
+            Self::Forked { .. }
+            | Self::SpawnFailed { .. }
+            | Self::Online { .. }
+            | Self::Listening { .. }
+            | Self::Ready { .. }
+            | Self::NotReady { .. }
+            | Self::Retiring { .. }
+            | Self::Terminating { .. }
+            | Self::Killing { .. }
+            | Self::Unkillable { .. }
+            | Self::Exited { .. }
+            | Self::ErrorReported { .. }
+            | Self::Stalled { .. }
+            | Self::Resumed { .. }
+            | Self::Misbehaved { .. }
+            | Self::Adopted { .. }
+            | Self::Changed { .. } => self.place().map(|place| place.app),
+        }
+    }
+}
+
 /// Why a worker is asked to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -18,6 +18,9 @@ pub(crate) struct History {
     streak: u32,
     /// Respawns ever, for the status.
     pub(crate) restarts: u32,
+    /// How the last worker ended that nobody had asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_exit: Option<Exit>,
 }
 
 /// What an unwanted exit leads to.
@@ -39,6 +42,7 @@ pub(crate) struct Ended {
 
 impl History {
     pub(crate) fn judge(&mut self, spec: &AppSpec, ended: Ended, now: Moment) -> Verdict {
+        self.last_exit = Some(ended.exit);
         if !ended.exit.is_success() && !ended.reported {
             self.count_error(spec, now);
         }
@@ -76,7 +80,7 @@ impl History {
 
     /// Starts afresh, as after a wish of the user; the respawn count stays.
     pub(crate) fn pardon(&mut self) {
-        *self = Self { restarts: self.restarts, ..Self::default() };
+        *self = Self { restarts: self.restarts, last_exit: self.last_exit, ..Self::default() };
     }
 
     /// Whether the errors within the window are too many.

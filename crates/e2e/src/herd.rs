@@ -30,6 +30,7 @@ const TAIL_LINES: usize = 60;
 /// What is to be run.
 #[derive(Debug)]
 pub struct Builder {
+    verb: &'static str,
     script: OsString,
     args: Vec<OsString>,
     script_args: Vec<OsString>,
@@ -149,7 +150,7 @@ impl Builder {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let tag = format!("{}-{number}", std::process::id());
         let mut command = dying_with_us();
-        command.args(&self.under).arg(places::oxherd()).arg("run").args(&self.args);
+        command.args(&self.under).arg(places::oxherd()).arg(self.verb).args(&self.args);
         if let Some(node) = &self.node {
             command.arg("--interpreter").arg(node);
         }
@@ -191,6 +192,7 @@ impl Herd {
     /// `oxherd run ARGS SCRIPT` as it is written here: nothing is looked up and no interpreter is chosen.
     pub fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>, script: impl Into<OsString>) -> Builder {
         let builder = Builder {
+            verb: "run",
             script: script.into(),
             args: Vec::new(),
             script_args: Vec::new(),
@@ -200,6 +202,15 @@ impl Herd {
             under: Vec::new(),
         };
         builder.args(args)
+    }
+
+    /// `oxherd runtime ARGS FILE`, with the home in `home`: the keeper is what the herd knows as its primary.
+    pub fn runtime(
+        home: &Path,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        file: impl Into<OsString>,
+    ) -> Builder {
+        Builder { verb: "runtime", ..Self::run(args, file).env("OXHERD_HOME", home) }
     }
 
     /// The primary's process.

@@ -86,8 +86,13 @@ impl<'a> Primary<'a> {
         self.control.run(specs, estate)
     }
 
-    /// Says farewell to who holds the processes: nobody is to come after this primary.
-    pub fn end(mut self, code: u8) {
-        self.control.farewell(code);
+    /// How the apps' own work ended, as far as any has: see [`core::Fleet::verdict`].
+    pub fn verdict(&self) -> Option<core::Exit> {
+        self.control.verdict()
+    }
+
+    /// Ends both threads' work; who holds the processes is left, to be told that nobody is to come after this primary.
+    pub fn into_host(self) -> Box<dyn ProcessHost> {
+        self.control.into_host()
     }
 }

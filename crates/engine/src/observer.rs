@@ -80,6 +80,8 @@ pub enum Alert {
     TakenOver { workers: u32, connections: u32, trusted: bool },
     /// The one who held the processes is gone; another holds them, and every app is reloaded on to it.
     KeeperReplaced,
+    /// The one who held the processes is gone, and with it whoever wanted this herd in the foreground: it stops.
+    Abandoned,
     /// The one who held the processes is gone, and there is no other yet.
     KeeperLost { why: String },
 }

@@ -14,7 +14,7 @@ use crate::commands::daemon::{Ending, failed_call};
 use crate::exit::ExitStatus;
 use crate::view::block::Block;
 use crate::view::form::{Form, Screen};
-use crate::view::progress::{AppProgress, Verb, app_of};
+use crate::view::progress::{AppProgress, Verb};
 use crate::view::{list, results};
 
 /// Between two pictures of the block.
@@ -97,7 +97,7 @@ impl Follower<'_> {
 
     fn note(&mut self, item: Option<NewsItem>) {
         let Some(item) = item else { return };
-        let Some(app) = app_of(&item.notice) else { return };
+        let Some(app) = item.notice.app() else { return };
         let plain = self.plain == Form::Plain;
         if let Some(progress) = self.apps.iter_mut().find(|it| it.app == app) {
             progress.note(&item);

@@ -44,7 +44,7 @@ pub(super) fn failed_call(error: ClientError) -> ExitStatus {
     }
 }
 
-fn fail(error: &dyn std::fmt::Display, status: ExitStatus) -> ExitStatus {
+pub(super) fn fail(error: &dyn std::fmt::Display, status: ExitStatus) -> ExitStatus {
     complain(&error.to_string());
     status
 }

@@ -7,6 +7,7 @@ mod lives;
 mod logs;
 mod looks;
 mod run;
+mod runtime;
 mod start;
 
 use std::io::Write;
@@ -19,6 +20,7 @@ use crate::view::progress::Verb;
 pub(crate) fn execute(command: Command) -> ExitStatus {
     match command {
         Command::Run(options) => run::run(&options),
+        Command::Runtime(options) => runtime::run(&options),
         Command::Start(options) => start::run(&options),
         Command::Stop(of) => changes::each(Verb::Stop, &of),
         Command::Restart(of) => changes::each(Verb::Restart, &of),

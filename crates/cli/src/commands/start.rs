@@ -44,7 +44,8 @@ fn known_app(options: &StartOptions) -> Option<String> {
     found.is_ok().then(|| script.clone())
 }
 
-fn prepare(options: &StartOptions) -> Ending<Vec<Job>> {
+/// What the options come to: a script, or the apps of a file.
+pub(super) fn prepare(options: &StartOptions) -> Ending<Vec<Job>> {
     let surroundings = Surroundings::of_caller().map_err(|error| refuse(&error.to_string()))?;
     let path = Path::new(&options.app.script);
     if !is_config(path) {

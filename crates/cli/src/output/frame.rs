@@ -44,13 +44,20 @@ impl Line {
     pub(super) fn trouble(text: impl Into<String>) -> Self {
         Self { weight: Weight::Trouble, text: text.into() }
     }
+
+    /// The same, of the app with this name.
+    pub(super) fn of(self, name: Option<&str>) -> Self {
+        match name {
+            Some(name) => Self { text: format!("{name}: {}", self.text), ..self },
+            None => self,
+        }
+    }
 }
 
 impl Frame {
-    /// Frames for slots up to `instances`; those that come later by scaling may be wider.
-    pub(super) fn new(instances: u32, colour: bool) -> Self {
-        let last = instances.saturating_sub(1);
-        Self { width: slot_name(Slot(last)).len().max(OURSELVES.len()), colour }
+    /// Frames for speakers whose names have up to `width` characters; longer ones may come later.
+    pub(super) fn new(width: usize, colour: bool) -> Self {
+        Self { width: width.max(OURSELVES.len()), colour }
     }
 
     /// Appends a line of our own.
@@ -64,10 +71,15 @@ impl Frame {
         into.push(b'\n');
     }
 
-    /// Appends a line that a worker wrote.
-    pub(super) fn output(self, slot: Slot, bytes: &[u8], into: &mut Vec<u8>) {
+    /// Appends a line that the worker in this slot wrote, who is called `speaker`.
+    pub(super) fn output(self, speaker: &str, slot: Slot, bytes: &[u8], into: &mut Vec<u8>) {
         let colour = SLOT_COLOURS[slot.0 as usize % SLOT_COLOURS.len()];
-        self.gutter(&slot_name(slot), colour, into);
+        self.gutter(speaker, colour, into);
+        Self::raw(bytes, into);
+    }
+
+    /// Appends a line as it is.
+    pub(super) fn raw(bytes: &[u8], into: &mut Vec<u8>) {
         into.extend_from_slice(bytes);
         into.push(b'\n');
     }
@@ -80,10 +92,6 @@ impl Frame {
         };
         into.extend_from_slice(gutter.as_bytes());
     }
-}
-
-fn slot_name(slot: Slot) -> String {
-    format!("slot {}", slot.0)
 }
 
 /// The text without control characters, and not too long.
@@ -106,9 +114,9 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn framed(instances: u32, colour: bool, write: impl Fn(Frame, &mut Vec<u8>)) -> Vec<u8> {
+    fn framed(width: usize, colour: bool, write: impl Fn(Frame, &mut Vec<u8>)) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(Frame::new(instances, colour), &mut bytes);
+        write(Frame::new(width, colour), &mut bytes);
         bytes
     }
 
@@ -116,12 +124,12 @@ mod tests {
     fn gutters_are_aligned() {
         let write = |frame: Frame, into: &mut Vec<u8>| {
             frame.log(&Line::news("Hello"), into);
-            frame.output(Slot(2), b"hi", into);
-            frame.output(Slot(10), b"", into);
+            frame.output("slot 2", Slot(2), b"hi", into);
+            frame.output("slot 10", Slot(10), b"", into);
         };
-        let text = String::from_utf8(framed(11, false, write)).unwrap();
+        let text = String::from_utf8(framed(7, false, write)).unwrap();
         assert_eq!(text, "oxherd  | Hello\nslot 2  | hi\nslot 10 | \n");
-        let text = String::from_utf8(framed(4, false, write)).unwrap();
+        let text = String::from_utf8(framed(6, false, write)).unwrap();
         assert_eq!(text, "oxherd | Hello\nslot 2 | hi\nslot 10 | \n");
     }
 
@@ -129,7 +137,7 @@ mod tests {
     fn colours_are_for_gutters_only() {
         let write = |frame: Frame, into: &mut Vec<u8>| {
             frame.log(&Line::trouble("Oh"), into);
-            frame.output(Slot(8), b"hi", into);
+            frame.output("slot 8", Slot(8), b"hi", into);
         };
         let text = String::from_utf8(framed(1, true, write)).unwrap();
         assert_eq!(text, "\x1b[1;31moxherd |\x1b[0m Oh\n\x1b[36mslot 8 |\x1b[0m hi\n");
@@ -137,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_worker_s_bytes_pass_as_they_are_and_ours_are_printable() {
-        let bytes = framed(1, false, |frame, into| frame.output(Slot(0), b"\xff\x1b[31m\ta\r", into));
+        let bytes =
+            framed(1, false, |frame, into| frame.output("slot 0", Slot(0), b"\xff\x1b[31m\ta\r", into));
         assert_eq!(bytes, b"slot 0 | \xff\x1b[31m\ta\r\n");
         let line = Line::news(format!("a\nb\x1b[0m ü{}", "x".repeat(2000)));
         let text = String::from_utf8(framed(1, false, |frame, into| frame.log(&line, into))).unwrap();

@@ -7,8 +7,10 @@ mod frame;
 pub(crate) mod notices;
 mod printer;
 mod reports;
+mod speakers;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -16,13 +18,14 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use oxherd_daemon::daemon::Console as DaemonConsole;
-use oxherd_engine::core::Outcome;
+use oxherd_engine::core::{AppId, Exit, Outcome};
 use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
 
-use crate::exit::ExitStatus;
+use crate::exit::{self, ExitStatus};
 use crate::view::words::count;
 use frame::{Frame, Line, Weight};
 use printer::{Loss, Printer};
+use speakers::Speakers;
 use tally::Tally;
 
 /// How many bytes may wait for a reader, for each of the two streams.
@@ -30,9 +33,9 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How long the end waits for a reader.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// The line for a piece of news, where it is told without a console.
-pub(crate) fn line_of_bulletin(bulletin: &Bulletin) -> Option<String> {
-    notices::bulletin(bulletin).map(|line| line.text)
+/// The line for a piece of news of the app with this name, where it is told without a console.
+pub(crate) fn line_of_bulletin(bulletin: &Bulletin, name: Option<&str>) -> Option<String> {
+    notices::bulletin(bulletin).map(|line| line.of(name).text)
 }
 
 /// The line for a condition of the primary, likewise.
@@ -46,7 +49,9 @@ pub(crate) struct Console {
     /// inherit that. A thread that does not would take a signal in the engine's place and end the process.
     outlets: Option<Outlets>,
     tally: Tally,
-    instances: u32,
+    speakers: Speakers,
+    /// Workers' lines are printed as they are.
+    raw: bool,
     scratch: Vec<u8>,
 }
 
@@ -65,7 +70,13 @@ struct Outlet {
 impl Console {
     /// A console for an app with this many slots.
     pub(crate) fn new(instances: u32) -> Self {
-        Self { outlets: None, tally: Tally::default(), instances, scratch: Vec::new() }
+        let speakers = Speakers::of_one_app(instances);
+        Self { outlets: None, tally: Tally::default(), speakers, raw: false, scratch: Vec::new() }
+    }
+
+    /// A console for apps that it is told of later.
+    pub(crate) fn of_daemon(raw: bool) -> Self {
+        Self { raw, ..Self::new(1) }
     }
 
     /// Tells how it ended, gives readers a moment for the rest, and says with which code to exit.
@@ -101,7 +112,7 @@ impl Console {
     }
 
     fn print(&mut self, stream: Stream, write: impl FnOnce(&Frame, &mut Vec<u8>)) {
-        let outlets = self.outlets.get_or_insert_with(|| Outlets::open(self.instances));
+        let outlets = self.outlets.get_or_insert_with(|| Outlets::open(self.speakers.width()));
         let outlet = outlets.of(stream);
         self.scratch.clear();
         write(&outlet.frame, &mut self.scratch);
@@ -115,12 +126,18 @@ impl Observer for Console {
     fn bulletin(&mut self, bulletin: &Bulletin) {
         self.tally.note(&bulletin.notice);
         if let Some(line) = notices::bulletin(bulletin) {
+            let app = bulletin.notice.app();
+            let line = line.of(app.and_then(|app| self.speakers.name_among_many(app)));
             self.say(&[line]);
         }
     }
 
     fn output(&mut self, line: &OutputLine<'_>) {
-        self.print(line.stream, |frame, into| frame.output(line.place.slot, line.bytes, into));
+        if self.raw {
+            return self.print(line.stream, |_, into| Frame::raw(line.bytes, into));
+        }
+        let speaker = self.speakers.of(line.place);
+        self.print(line.stream, |frame, into| frame.output(&speaker, line.place.slot, line.bytes, into));
     }
 
     fn report(&mut self, report: &Report) {
@@ -133,10 +150,10 @@ impl Observer for Console {
 }
 
 impl Outlets {
-    fn open(instances: u32) -> Self {
+    fn open(width: usize) -> Self {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let frames = [stdout.is_terminal(), stderr.is_terminal()]
-            .map(|terminal| Frame::new(instances, terminal && wants_colour()));
+            .map(|terminal| Frame::new(width, terminal && wants_colour()));
         let [out, err] = [duplicate(&stdout), duplicate(&stderr)];
         let is_one = matches!((&out, &err), (Ok(out), Ok(err)) if is_same(out, err));
         let [out_frame, err_frame] = frames;
@@ -194,9 +211,18 @@ fn wants_colour() -> bool {
 }
 
 impl DaemonConsole for Console {
-    fn end(self: Box<Self>, outcome: Option<Outcome>) -> Option<u8> {
-        let status = Self::end(*self, outcome?);
-        Some(status.code())
+    fn know(&mut self, names: &BTreeMap<AppId, String>) {
+        self.speakers.know(names);
+    }
+
+    fn say(&mut self, what: &str) {
+        Self::say(self, &[Line::trouble(what)]);
+    }
+
+    fn end(self: Box<Self>, outcome: Option<Outcome>, verdict: Option<Exit>) -> Option<u8> {
+        let outcome = outcome?;
+        let status = Self::end(*self, outcome);
+        Some(exit::of_apps(outcome, verdict).unwrap_or(status.code()))
     }
 }
 

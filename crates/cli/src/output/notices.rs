@@ -74,6 +74,7 @@ pub(super) fn alert(alert: &Alert) -> Line {
         Alert::KeeperReplaced => {
             Line::trouble("The keeper has ended: a new one takes over, every app is reloaded".to_owned())
         }
+        Alert::Abandoned => Line::trouble("The keeper has ended: stopping everything".to_owned()),
         Alert::KeeperLost { why } => {
             Line::trouble(format!("The keeper has ended and cannot be replaced: {why}"))
         }

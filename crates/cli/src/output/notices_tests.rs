@@ -154,7 +154,7 @@ fn colours_tell_trouble_from_news() {
         Frame::new(4, true).log(&line, &mut bytes);
     }
     for slot in 0..10 {
-        Frame::new(4, true).output(Slot(slot), b"Some text", &mut bytes);
+        Frame::new(6, true).output(&format!("slot {slot}"), Slot(slot), b"Some text", &mut bytes);
     }
     insta::assert_snapshot!(String::from_utf8(bytes).unwrap().replace('\x1b', "␛"));
 }

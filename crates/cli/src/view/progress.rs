@@ -187,7 +187,7 @@ impl AppProgress {
 
     /// Takes note of news; those of other apps are none of its business.
     pub(crate) fn note(&mut self, item: &NewsItem) {
-        if app_of(&item.notice) != Some(self.app) {
+        if item.notice.app() != Some(self.app) {
             return;
         }
         match &item.notice {
@@ -394,41 +394,6 @@ impl Vacancy {
             }
             Self::GaveUp(why) => ("errored", why.clone()),
         }
-    }
-}
-
-/// The app that news is about.
-pub(crate) fn app_of(notice: &Notice) -> Option<AppId> {
-    match notice {
-        Notice::Forked { place }
-        | Notice::SpawnFailed { place, .. }
-        | Notice::Online { place }
-        | Notice::Listening { place, .. }
-        | Notice::Ready { place, .. }
-        | Notice::NotReady { place, .. }
-        | Notice::Retiring { place, .. }
-        | Notice::Terminating { place, .. }
-        | Notice::Killing { place }
-        | Notice::Unkillable { place }
-        | Notice::Exited { place, .. }
-        | Notice::ErrorReported { place, .. }
-        | Notice::Stalled { place }
-        | Notice::Resumed { place }
-        | Notice::Misbehaved { place, .. }
-        | Notice::Adopted { place } => Some(place.app),
-        Notice::AllServing { app, .. }
-        | Notice::Respawn { app, .. }
-        | Notice::GaveUp { app, .. }
-        | Notice::Finished { app, .. }
-        | Notice::ReloadStarted { app, .. }
-        | Notice::ReloadQueued { app, .. }
-        | Notice::ReloadDone { app, .. }
-        | Notice::ReloadAborted { app, .. }
-        | Notice::Scaled { app, .. }
-        | Notice::Stopping { app }
-        | Notice::Stopped { app }
-        | Notice::Deleted { app } => Some(*app),
-        Notice::Changed { .. } => None,
     }
 }
 

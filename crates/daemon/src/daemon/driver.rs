@@ -7,22 +7,31 @@ use oxherd_core::{ChangeId, Desired, DesiredApp, Refusal, Request};
 use oxherd_engine::{Handle, Survey};
 use std::sync::Arc;
 
+use super::DESIRED;
+use crate::link::Notes;
 use crate::logs::Logs;
 use crate::server::{Driver, Reply};
 use crate::state::Store;
 
 /// The saved state, shared by the control thread, which updates it, and the server, which reads what is dormant.
+///
+/// It is with the keeper, for the next daemon; and on the disk, for the next boot, unless the herd is in the
+/// foreground: then whoever starts it says anew what is to be run.
 #[derive(Debug)]
 pub(super) struct Saved {
+    notes: Notes,
     store: Mutex<Option<Store>>,
 }
 
 impl Saved {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store: Mutex::new(Some(store)) }
+    pub(super) fn new(notes: Notes, store: Option<Store>) -> Self {
+        Self { notes, store: Mutex::new(store) }
     }
 
     pub(super) fn update(&self, desired: Desired) {
+        if let Ok(bytes) = serde_json::to_vec(&desired) {
+            self.notes.put(DESIRED, &bytes);
+        }
         if let Some(store) = self.lock().as_mut() {
             store.update(desired);
         }

@@ -1,27 +1,37 @@
 //! What the command lends to the daemon: how news look as lines, and a console where there is one.
 
-use oxherd_core::Outcome;
+use std::collections::BTreeMap;
+
+use oxherd_core::{AppId, Exit, Outcome};
 use oxherd_engine::{Alert, Bulletin, Observer};
 
 /// How the daemon shows itself.
 pub struct Faces {
     /// One line for the daemon's log.
     pub render: Render,
-    /// Where everything goes when the keeper runs in the foreground.
-    pub console: Option<Box<dyn Console>>,
+    /// Makes what everything goes to when the keeper runs in the foreground; with `true` workers' lines go there as
+    /// they are.
+    pub console: fn(raw: bool) -> Box<dyn Console>,
 }
 
 /// Turns news into lines.
 #[derive(Clone, Copy, Debug)]
 pub struct Render {
-    /// For what happened to an app or a worker.
-    pub bulletin: fn(&Bulletin) -> Option<String>,
+    /// For what happened to an app or a worker of the app with this name.
+    pub bulletin: fn(&Bulletin, Option<&str>) -> Option<String>,
     /// For conditions of the primary.
     pub alert: fn(&Alert) -> String,
 }
 
-/// An observer that also says how it ended.
+/// An observer that also knows apps by their names, and says how it ended.
 pub trait Console: Observer {
-    /// Tells how it ended, and says with which code to exit; `None` leaves that to the daemon.
-    fn end(self: Box<Self>, outcome: Option<Outcome>) -> Option<u8>;
+    /// Learns what the apps are called, before it hears of them.
+    fn know(&mut self, names: &BTreeMap<AppId, String>);
+
+    /// Tells of the daemon itself.
+    fn say(&mut self, what: &str);
+
+    /// Tells how it ended, and says with which code to exit; `None` leaves that to the daemon. `verdict` is how the
+    /// apps' own work ended: [`Fleet::verdict`](oxherd_core::Fleet::verdict).
+    fn end(self: Box<Self>, outcome: Option<Outcome>, verdict: Option<Exit>) -> Option<u8>;
 }

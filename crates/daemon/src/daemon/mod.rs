@@ -11,13 +11,14 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use oxherd_core::{AppSpec, Outcome};
 use oxherd_engine::host::{Entry, Estate};
 use oxherd_engine::{EngineError, Primary, Settings};
+use oxherd_os::memfd::read_memfd;
 use oxherd_os::{exit_watch, proc};
 use thiserror::Error;
 
@@ -26,7 +27,7 @@ pub use self::faces::{Console, Faces, Render};
 use self::driver::HerdDriver;
 use self::observer::DaemonObserver;
 use crate::home::{Home, HomeError};
-use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes};
+use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes, SPECS};
 use crate::logs::Logs;
 use crate::server::{About, Changes, Server, feed};
 use crate::state::{Opened, StateError, Store};
@@ -35,6 +36,8 @@ use crate::state::{Opened, StateError, Store};
 const API: &str = "api";
 /// The entry of the table of changes.
 const CHANGES: &str = "changes";
+/// The entry of what is wanted.
+const DESIRED: &str = "desired";
 /// How long the end waits for what is still to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// How long clients may take to fetch their last answers.
@@ -76,8 +79,8 @@ pub enum DaemonError {
 struct Args {
     link: RawFd,
     stash: RawFd,
-    /// Apps to begin with, as JSON, where the keeper runs in the foreground.
-    specs: Option<PathBuf>,
+    /// In the foreground, workers' lines are printed as they are.
+    raw: bool,
 }
 
 /// `oxherd daemon --link FD --stash FD …`: runs until all apps have been ended on purpose. Returns the exit code.
@@ -162,23 +165,17 @@ impl Begun {
         let os = |what| move |cause| DaemonError::Os { what, cause };
         let home = Home::at(Path::new(&greeting.home))?;
         home.prepare()?;
-        let alert = |line: String| drop(writeln!(io::stderr(), "{line}"));
-        let Opened { store, last, lines } = Store::open(&home, alert).or_else(|error| {
-            alert(error.to_string());
-            Store::begin_anew(&home, alert)
-        })?;
-        lines.into_iter().for_each(alert);
+        estate.desired =
+            take(&mut estate.entries, DESIRED).and_then(|it| serde_json::from_slice(&it.meta).ok());
+        let store = (!greeting.foreground).then(|| open_store(&home, &mut estate)).transpose()?;
         let listener = take_listener(&mut estate.entries, &home, host)?;
         let changes =
             take(&mut estate.entries, CHANGES).and_then(|entry| Changes::from_bytes(&entry.meta).ok());
-        let specs = first_specs(args, greeting)?;
-        if estate.image.is_none() && (greeting.starts > 0 || !estate.children.is_empty()) {
-            estate.desired = Some(last);
-        }
-        let logs = Logs::start(&home, alert).map_err(os("start the log writer"))?;
+        let specs = first_specs(&mut estate)?;
+        let logs = Logs::start(&home, alert_line).map_err(os("start the log writer"))?;
         let (news, intake) = feed();
-        let saved = Arc::new(driver::Saved::new(store));
-        let console = greeting.foreground.then_some(faces.console).flatten();
+        let saved = Arc::new(driver::Saved::new(host.notes(), store));
+        let console = greeting.foreground.then(|| (faces.console)(args.raw));
         let observer = DaemonObserver::new(logs.clone(), news, Arc::clone(&saved), faces.render, console);
         let settings =
             Settings { status_interval: None, recall: true, signals: true, stays: !greeting.foreground };
@@ -226,16 +223,17 @@ impl Begun {
         drop(self.home.write_pid(greeting.keeper_pid));
         ready.tell();
         let outcome = primary.run(self.specs, self.estate);
+        let verdict = primary.verdict();
         // Who asked for the end hears of it.
         drop(api.close(LAST_ANSWERS));
-        let code = code_of(&outcome);
         if let Some(lock) = &self.lock {
             self.home.clear(lock.as_fd());
         }
         self.logs.close(FLUSH_TIME);
         self.saved.close(FLUSH_TIME);
-        primary.end(code);
-        let code = self.observer.end(outcome.as_ref().ok().copied(), code);
+        let mut host = primary.into_host();
+        let code = self.observer.end(outcome.as_ref().ok().copied(), verdict, code_of(&outcome));
+        host.farewell(code);
         outcome?;
         Ok(code)
     }
@@ -243,7 +241,7 @@ impl Begun {
     /// What the keeper knows and people should.
     fn tell_of_the_past(&mut self, greeting: &Greeting) {
         if let Some(exit) = &greeting.last_exit {
-            self.observer.say(&format!("The daemon before this one ended: {exit:?}"));
+            self.observer.say(&format!("The daemon before this one ended ({exit})"));
         }
         if !greeting.trust_image {
             self.observer
@@ -290,11 +288,32 @@ fn take_listener(
     Ok(UnixListener::from(fd.try_clone().map_err(os)?))
 }
 
-/// The apps that a keeper in the foreground was started for, at the first start only: later ones have an estate.
-fn first_specs(args: &Args, greeting: &Greeting) -> Result<Vec<AppSpec>, DaemonError> {
-    let Some(path) = args.specs.as_ref().filter(|_| greeting.starts == 0) else { return Ok(Vec::new()) };
+fn alert_line(line: String) {
+    // Nobody may be left to read it.
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// Opens the saved state. Without an image and without what the keeper has of it, it says what was wanted.
+fn open_store(home: &Home, estate: &mut Estate) -> Result<Store, StateError> {
+    let Opened { store, last, lines } = Store::open(home, alert_line).or_else(|error| {
+        alert_line(error.to_string());
+        Store::begin_anew(home, alert_line)
+    })?;
+    lines.into_iter().for_each(alert_line);
+    if estate.image.is_none() && estate.desired.is_none() && !estate.children.is_empty() {
+        estate.desired = Some(last);
+    }
+    Ok(store)
+}
+
+/// The apps that a keeper in the foreground was started for, until some daemon has begun with them.
+fn first_specs(estate: &mut Estate) -> Result<Vec<AppSpec>, DaemonError> {
+    let fd = take(&mut estate.entries, SPECS).and_then(|entry| entry.fd);
+    let Some(fd) = fd.filter(|_| estate.desired.is_none()) else { return Ok(Vec::new()) };
+    // One that did not come as far has left nothing but the image of a fleet without apps.
+    estate.image = None;
     let unreadable = |cause| DaemonError::Os { what: "read what is to be run", cause };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = read_memfd(fd).map_err(unreadable)?;
     serde_json::from_slice(&bytes).map_err(|error| unreadable(io::Error::other(error)))
 }
 
@@ -302,25 +321,26 @@ fn code_of(outcome: &Result<Outcome, EngineError>) -> u8 {
     match outcome {
         Ok(Outcome::Stopped | Outcome::AllEnded) => 0,
         Ok(Outcome::GaveUp) => 3,
-        Ok(Outcome::Killed) | Err(_) => FAILURE,
+        Err(EngineError::Refused(_)) => USAGE,
+        Ok(Outcome::Killed) | Err(EngineError::Os { .. }) => FAILURE,
     }
 }
 
 impl Args {
     fn of(args: impl IntoIterator<Item = OsString>) -> Result<Self, DaemonError> {
         let mut args = args.into_iter();
-        let (mut link, mut stash, mut specs) = (None, None, None);
+        let (mut link, mut stash, mut raw) = (None, None, false);
         while let Some(arg) = args.next() {
             let mut number = || args.next().and_then(|number| number.to_str()?.parse().ok());
             match arg.to_str() {
                 Some("--link") => link = number(),
                 Some("--stash") => stash = number(),
-                Some("--specs") => specs = args.next().map(PathBuf::from),
+                Some("--raw") => raw = true,
                 _ => return Err(DaemonError::Usage(format!("{arg:?}"))),
             }
         }
         match (link, stash) {
-            (Some(link), Some(stash)) => Ok(Self { link, stash, specs }),
+            (Some(link), Some(stash)) => Ok(Self { link, stash, raw }),
             _ => Err(DaemonError::Usage("--link or --stash is missing".into())),
         }
     }

@@ -1,11 +1,12 @@
 //! Hears of everything on the control thread and hands it on: to the logs, the control server, the saved state, and
 //! the daemon's own log. It must never wait.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use oxherd_core::{Desired, Notice, Outcome};
+use oxherd_core::{AppId, Desired, Exit, Notice, Outcome};
 use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
 
 use super::driver::Saved;
@@ -20,6 +21,7 @@ pub(super) struct DaemonObserver {
     saved: Arc<Saved>,
     render: Render,
     console: Option<Box<dyn Console>>,
+    names: BTreeMap<AppId, String>,
 }
 
 impl DaemonObserver {
@@ -30,35 +32,42 @@ impl DaemonObserver {
         render: Render,
         console: Option<Box<dyn Console>>,
     ) -> Self {
-        Self { logs, feed, saved, render, console }
+        Self { logs, feed, saved, render, console, names: BTreeMap::new() }
     }
 
-    /// A line in the daemon's own log. It is small, and in a file; a full disk loses it.
-    pub(super) fn say(&self, what: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        // Nobody may be left to read it.
-        drop(writeln!(io::stderr(), "{} {what}", utc(now)));
+    /// Tells of the daemon itself.
+    pub(super) fn say(&mut self, what: &str) {
+        match &mut self.console {
+            Some(console) => console.say(what),
+            None => log(what),
+        }
+    }
+
+    fn tell(&mut self, bulletin: &Bulletin) {
+        match &mut self.console {
+            Some(console) => console.bulletin(bulletin),
+            None => {
+                let name = bulletin.notice.app().and_then(|app| self.names.get(&app));
+                if let Some(line) = (self.render.bulletin)(bulletin, name.map(String::as_str)) {
+                    log(&line);
+                }
+            }
+        }
     }
 
     /// Tells how it ended; returns the exit code.
-    pub(super) fn end(self, outcome: Option<Outcome>, code: u8) -> u8 {
-        self.console.and_then(|console| console.end(outcome)).unwrap_or(code)
+    pub(super) fn end(self, outcome: Option<Outcome>, verdict: Option<Exit>, code: u8) -> u8 {
+        self.console.and_then(|console| console.end(outcome, verdict)).unwrap_or(code)
     }
 }
 
 impl Observer for DaemonObserver {
     fn bulletin(&mut self, bulletin: &Bulletin) {
         self.feed.bulletin(bulletin);
+        self.tell(bulletin);
         if let Notice::Deleted { app } = &bulletin.notice {
             self.logs.forget(*app);
-        }
-        match &mut self.console {
-            Some(console) => console.bulletin(bulletin),
-            None => {
-                if let Some(line) = (self.render.bulletin)(bulletin) {
-                    self.say(&line);
-                }
-            }
+            self.names.remove(app);
         }
     }
 
@@ -79,7 +88,7 @@ impl Observer for DaemonObserver {
     fn alert(&mut self, alert: &Alert) {
         match &mut self.console {
             Some(console) => console.alert(alert),
-            None => self.say(&(self.render.alert)(alert)),
+            None => log(&(self.render.alert)(alert)),
         }
     }
 
@@ -88,13 +97,25 @@ impl Observer for DaemonObserver {
     }
 
     fn desired(&mut self, desired: Desired) {
-        self.logs.know(desired.apps.iter().map(|app| (app.app, app.spec.name.as_str())));
+        // One that is being deleted is not wanted any more, and still talked of.
+        self.names.extend(desired.apps.iter().map(|app| (app.app, app.spec.name.clone())));
+        self.logs.know(self.names.iter().map(|(app, name)| (*app, name.as_str())));
+        if let Some(console) = &mut self.console {
+            console.know(&self.names);
+        }
         self.saved.update(desired);
     }
 
     fn wants_desired(&self) -> bool {
         true
     }
+}
+
+/// A line in the daemon's own log. It is small, and in a file; a full disk loses it.
+fn log(what: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    // Nobody may be left to read it.
+    drop(writeln!(io::stderr(), "{} {what}", utc(now)));
 }
 
 /// A moment as `2026-11-23T22:04:05Z` (RFC 3339); days by the civil-from-days algorithm of H. Hinnant.

@@ -59,6 +59,29 @@ impl Home {
         Ok(home)
     }
 
+    /// A home for a herd in the foreground, which keeps nothing in it: the usual one, or where nobody chose one and that
+    /// cannot be used, a folder of this user's below the temporary one or `/dev/shm`. A container's own file system is
+    /// often read-only. The text says that, for people.
+    ///
+    /// # Errors
+    /// No folder can be used.
+    pub fn for_foreground() -> Result<(Self, Option<String>), HomeError> {
+        let usable = |home: Self| home.prepare().map(|()| home);
+        let refusal = match Self::find().and_then(usable) {
+            Ok(home) => return Ok((home, None)),
+            Err(error) => error,
+        };
+        if env::var_os("OXHERD_HOME").is_some_and(|chosen| !chosen.is_empty()) {
+            return Err(refusal);
+        }
+        let name = format!("oxherd-{}", own_user());
+        let places = [env::temp_dir(), PathBuf::from("/dev/shm")];
+        let found = places.iter().find_map(|place| Self::at(&place.join(&name)).and_then(usable).ok());
+        let Some(home) = found else { return Err(refusal) };
+        let doubt = format!("{refusal}; using {} instead", home.folder.display());
+        Ok((home, Some(doubt)))
+    }
+
     /// The folder itself, as an absolute path.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -14,7 +14,7 @@ use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::run::{Keeper, Settings};
 use super::{successor, upgrade};
 use crate::home::{Home, HomeError};
-use crate::link::LOCK;
+use crate::link::{LOCK, SPECS};
 
 /// What a starter hears when all is well.
 pub(super) const READY: &str = "ready";
@@ -33,6 +33,8 @@ pub struct KeeperOptions {
     pub foreground: bool,
     /// What daemons are started with, after `daemon --link 3 --stash 4`.
     pub daemon_args: Vec<OsString>,
+    /// The apps of a keeper in the foreground, as JSON in a file that only this descriptor names.
+    pub specs: Option<OwnedFd>,
     /// The home's lock; kept for as long as a keeper or a daemon lives.
     pub lock: Option<OwnedFd>,
     /// Is told, in a line, when the first daemon serves or why it cannot.
@@ -48,6 +50,7 @@ impl KeeperOptions {
             home: home.into(),
             foreground: false,
             daemon_args: Vec::new(),
+            specs: None,
             lock: None,
             starter: None,
             longest_pause_ms: LONGEST_DELAY_MS,
@@ -68,8 +71,10 @@ pub fn run(options: KeeperOptions) -> u8 {
     let deaths = Deaths::new(options.longest_pause_ms);
     match Keeper::new(settings, deaths, Starter::new(options.starter)) {
         Ok(mut keeper) => {
-            if options.lock.is_some() {
-                keeper.held.stash.put(LOCK.into(), Vec::new(), options.lock);
+            for (name, fd) in [(LOCK, options.lock), (SPECS, options.specs)] {
+                if fd.is_some() {
+                    keeper.held.stash.put(name.into(), Vec::new(), fd);
+                }
             }
             keeper.run()
         }
@@ -82,8 +87,9 @@ pub fn run(options: KeeperOptions) -> u8 {
 
 /// `oxherd keeper …`: `args` is what comes after that word. Returns the exit code.
 ///
-/// - `--home DIR [--detach] [--foreground] [--longest-pause MS] [-- ARGS]` keeps the home's daemons, which are started with `ARGS`.
-///   Detached, it leaves the terminal and says over its standard input how the first start went.
+/// - `--home DIR [--detach] [--foreground] [--specs FD] [--longest-pause MS] [-- ARGS]` keeps the home's daemons, which are
+///   started with `ARGS`. Detached, it leaves the terminal and says over its standard input how the first start went. In the
+///   foreground it runs the apps in the file `FD`, and ends with them.
 /// - `--check` prints which states of other keepers this program can go on from, as JSON.
 /// - `--resume FD` goes on from the state of the program that this process was before.
 /// - `--successor` starts a keeper, detached, that takes over from the daemon at the other end of its standard
@@ -131,6 +137,10 @@ impl Way {
                 Some("--detach") => way.detach = true,
                 Some("--foreground") => way.options.foreground = true,
                 Some("--home") => way.options.home = args.next().map(PathBuf::from).unwrap_or_default(),
+                Some("--specs") => {
+                    let specs = reexec::inherit(number(args.next(), "--specs")?);
+                    way.options.specs = Some(specs.map_err(|error| format!("cannot use --specs: {error}"))?);
+                }
                 Some("--longest-pause") => {
                     way.options.longest_pause_ms = number(args.next(), "--longest-pause")?
                 }

@@ -26,7 +26,7 @@ use oxherd_os::{Events, Interest, Poller};
 
 pub(crate) use self::daemon::own_program;
 pub use self::entry::{KeeperOptions, main, run};
-pub use self::start::{StartError, start};
+pub use self::start::{StartError, become_foreground, start};
 
 /// A line for people, in the keeper's log or on its terminal. Left out where nobody reads: that must not stop us.
 fn say(what: &str) {

@@ -4,13 +4,17 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use oxherd_core::AppSpec;
 use oxherd_os::host::LABEL_VARIABLE;
+use oxherd_os::memfd::memfd;
+use oxherd_os::reexec;
 use thiserror::Error;
 
 use super::daemon::own_program;
@@ -87,6 +91,24 @@ fn start_keeper(home: &Home) -> Result<String, StartError> {
     let mut said = String::new();
     reader.read_to_string(&mut said)?;
     Ok(said)
+}
+
+/// Becomes the keeper of the home in this folder, in the foreground: it runs these apps, and ends with them. Its
+/// daemons are started with `daemon_args`. Returns only when that fails.
+pub fn become_foreground(home: &Path, specs: &[AppSpec], daemon_args: &[&str]) -> io::Error {
+    let written =
+        serde_json::to_vec(specs).map_err(io::Error::other).and_then(|bytes| memfd("specs", &bytes));
+    let specs = match written {
+        Ok(specs) => specs,
+        Err(error) => return error,
+    };
+    let number = specs.as_raw_fd().to_string();
+    let mut args: Vec<OsString> =
+        ["keeper", "--foreground", "--specs", &number, "--home"].map(OsString::from).to_vec();
+    args.push(home.into());
+    args.push("--".into());
+    args.extend(daemon_args.iter().map(OsString::from));
+    reexec::exec(&own_program(), &args, &[specs.as_fd()])
 }
 
 /// Another client came first.

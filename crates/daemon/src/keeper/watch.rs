@@ -131,8 +131,7 @@ impl Keeper {
 
 fn words(exit: Option<ExitStatus>) -> String {
     match exit {
-        Some(ExitStatus::Code(code)) => format!("code {code}"),
-        Some(ExitStatus::Signal { signal, .. }) => format!("signal {signal}"),
+        Some(exit) => exit.to_string(),
         None => "nobody knows how".to_owned(),
     }
 }

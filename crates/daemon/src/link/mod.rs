@@ -34,6 +34,9 @@ pub(crate) const STDERR: &str = "stderr";
 /// The entry that holds the home's lock.
 pub(crate) const LOCK: &str = "lock";
 
+/// The entry with the apps of a keeper in the foreground.
+pub(crate) const SPECS: &str = "specs";
+
 /// The name of a child's entry of one kind.
 pub(crate) fn of_child(kind: &str, label: &str) -> String {
     format!("{kind}/{label}")

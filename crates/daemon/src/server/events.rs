@@ -52,7 +52,7 @@ async fn tell(
 async fn tell_item(state: &State, news: &News, apps: Option<&[AppId]>, sink: &mut Sink) -> Result<(), Gone> {
     let app = match &news.bulletin.notice {
         Notice::Changed { change, .. } => app_of_change(state, *change).await,
-        notice => app_of(notice),
+        notice => notice.app(),
     };
     // What cannot be told to be about another app is passed on.
     if app.zip(apps).is_some_and(|(app, apps)| !apps.contains(&app)) {
@@ -75,39 +75,4 @@ async fn app_of_change(state: &State, change: ChangeId) -> Option<AppId> {
     }
     drop(state.turn.lock().await);
     state.look(|table| table.app_of(change))
-}
-
-/// The app that a piece of news is about.
-fn app_of(notice: &Notice) -> Option<AppId> {
-    match notice {
-        Notice::Forked { place }
-        | Notice::SpawnFailed { place, .. }
-        | Notice::Online { place }
-        | Notice::Listening { place, .. }
-        | Notice::Ready { place, .. }
-        | Notice::NotReady { place, .. }
-        | Notice::Retiring { place, .. }
-        | Notice::Terminating { place, .. }
-        | Notice::Killing { place }
-        | Notice::Unkillable { place }
-        | Notice::Exited { place, .. }
-        | Notice::ErrorReported { place, .. }
-        | Notice::Stalled { place }
-        | Notice::Resumed { place }
-        | Notice::Misbehaved { place, .. }
-        | Notice::Adopted { place } => Some(place.app),
-        Notice::AllServing { app, .. }
-        | Notice::Respawn { app, .. }
-        | Notice::GaveUp { app, .. }
-        | Notice::Finished { app, .. }
-        | Notice::ReloadStarted { app, .. }
-        | Notice::ReloadQueued { app, .. }
-        | Notice::ReloadDone { app, .. }
-        | Notice::ReloadAborted { app, .. }
-        | Notice::Scaled { app, .. }
-        | Notice::Stopping { app }
-        | Notice::Stopped { app }
-        | Notice::Deleted { app } => Some(*app),
-        Notice::Changed { .. } => None,
-    }
 }

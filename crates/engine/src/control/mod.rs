@@ -119,8 +119,12 @@ impl<'a> Control<'a> {
         Handle::new(self.wishing.clone())
     }
 
-    pub(crate) fn farewell(&mut self, code: u8) {
-        self.host.farewell(code);
+    pub(crate) fn verdict(&self) -> Option<oxherd_core::Exit> {
+        self.fleet.verdict()
+    }
+
+    pub(crate) fn into_host(self) -> Box<dyn ProcessHost> {
+        self.host
     }
 
     pub(crate) fn run(&mut self, specs: Vec<AppSpec>, estate: Estate) -> Result<Outcome, EngineError> {
@@ -130,7 +134,9 @@ impl<'a> Control<'a> {
             self.fleet.handle_request(Request::Start { spec: Box::new(spec) }, now())?;
         }
         if starts_some {
+            // Kept before anything is started, as after any wish.
             self.tell_desired();
+            self.keep_now();
         }
         self.carry_out();
         let mut events = Events::with_capacity(EVENTS_PER_WAIT);
@@ -230,7 +236,7 @@ impl<'a> Control<'a> {
     fn carry_out(&mut self) {
         loop {
             while let Some(notice) = self.fleet.poll_notice() {
-                let pid = place_of(&notice).and_then(|place| self.children.pid(place.instance));
+                let pid = notice.place().and_then(|place| self.children.pid(place.instance));
                 let at = now().since(self.started);
                 self.keeping.note(&notice);
                 self.observer.bulletin(&Bulletin { notice, pid, at });
@@ -245,40 +251,4 @@ impl<'a> Control<'a> {
 /// Now, on the clock that the core lives by.
 fn now() -> Moment {
     Moment::from_millis(clock::monotonic_millis())
-}
-
-/// Which instance a notice is about, if it is about one.
-fn place_of(notice: &oxherd_core::Notice) -> Option<oxherd_core::Place> {
-    use oxherd_core::Notice as N;
-    match notice {
-        N::Forked { place }
-        | N::SpawnFailed { place, .. }
-        | N::Online { place }
-        | N::Listening { place, .. }
-        | N::Ready { place, .. }
-        | N::NotReady { place, .. }
-        | N::Retiring { place, .. }
-        | N::Terminating { place, .. }
-        | N::Killing { place }
-        | N::Unkillable { place }
-        | N::Exited { place, .. }
-        | N::ErrorReported { place, .. }
-        | N::Stalled { place }
-        | N::Resumed { place }
-        | N::Misbehaved { place, .. }
-        | N::Adopted { place } => Some(*place),
-        N::AllServing { .. }
-        | N::Respawn { .. }
-        | N::GaveUp { .. }
-        | N::Finished { .. }
-        | N::ReloadStarted { .. }
-        | N::ReloadQueued { .. }
-        | N::ReloadDone { .. }
-        | N::ReloadAborted { .. }
-        | N::Scaled { .. }
-        | N::Stopping { .. }
-        | N::Stopped { .. }
-        | N::Deleted { .. }
-        | N::Changed { .. } => None,
-    }
 }

@@ -129,7 +129,13 @@ impl Control<'_> {
             // It stays readable for ever.
             drop(self.poller.remove(loss));
         }
-        self.renew();
+        if self.stays {
+            self.renew();
+        } else {
+            // Whoever started this herd waited for the one who is gone, and would find nothing to end it by.
+            self.observer.alert(&Alert::Abandoned);
+            self.ask("stop", Request::Shutdown);
+        }
     }
 
     pub(super) fn renew_if_due(&mut self, now: Moment) {

@@ -15,6 +15,7 @@ mod spec;
 mod tree;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -70,6 +71,15 @@ pub enum ExitStatus {
         /// Whether it left a core dump.
         core_dumped: bool,
     },
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "code {code}"),
+            Self::Signal { signal, .. } => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// A process that the Host has started, or that was started by another and is looked after here. It must be
