@@ -11,6 +11,11 @@ pub fn monotonic_millis() -> u64 {
     millis(clock_gettime(ClockId::Monotonic))
 }
 
+/// Milliseconds of `CLOCK_BOOTTIME`: the same with the time suspended, as the kernel dates processes.
+pub fn boot_millis() -> u64 {
+    millis(clock_gettime(ClockId::Boottime))
+}
+
 /// Milliseconds since 1970-01-01 UTC, as the system believes; may jump. 0 for a clock before 1970.
 pub fn wall_millis() -> u64 {
     millis(clock_gettime(ClockId::Realtime))
@@ -44,6 +49,7 @@ mod tests {
     fn clocks_are_plausible() {
         let first = monotonic_millis();
         assert!(monotonic_millis() >= first);
+        assert!(boot_millis() >= first);
         assert!(wall_millis() > 1_600_000_000_000);
         assert_eq!(boot_id(), boot_id());
         assert!(!boot_id().is_empty());

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::clock;
+
 /// Memory of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -44,6 +46,17 @@ pub fn cpu_millis_of(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks = cpu_ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
     Ok(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
+}
+
+/// How long ago the process was started, in milliseconds (`/proc/PID/stat`; up to 10 ms more than it is). The
+/// kernel dates processes by `CLOCK_BOOTTIME`, so time that the machine was suspended counts, unlike in the
+/// difference of two [`monotonic_millis`](clock::monotonic_millis). `NotFound` or `ESRCH` when it is gone.
+pub fn age_millis_of(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let now = clock::boot_millis();
+    let ticks = start_ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    let started = ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1);
+    Ok(now.saturating_sub(started))
 }
 
 /// The numbers of all sockets that a process has open, as [`socket::inode`](crate::socket::inode) tells them; a
@@ -106,6 +119,11 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user.saturating_add(system))
 }
 
+/// Field 22 of `/proc/PID/stat`, likewise.
+fn start_ticks(stat: &str) -> Option<u64> {
+    field(stat.rsplit_once(')')?.1, 19)
+}
+
 fn field<T: std::str::FromStr>(text: &str, index: usize) -> Option<T> {
     text.split_whitespace().nth(index)?.parse().ok()
 }
@@ -118,6 +136,8 @@ mod tests {
     fn names_with_brackets_do_not_confuse() {
         let stat = "7 (a) b) c) S 1 7 7 0 -1 4194304 1 0 0 0 30 12 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some(42));
+        assert_eq!(start_ticks(stat), Some(5));
+        assert_eq!(start_ticks("7 (a) S 1 7"), None);
     }
 
     #[test]

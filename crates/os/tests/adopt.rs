@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use common::{am_helper, exit_of, helper, read_line, shell, unique, wait_readable};
 use oxherd_os::cgroup::Cgroups;
-use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, Output, Spawned};
+use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, Output, Spawned, clock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 fn host() -> Host {
@@ -165,4 +165,29 @@ fn a_cgroup_is_found_again() {
     let (escaped, record, ..) = start();
     second.kill_label(&record.label).unwrap();
     wait_readable(&escaped);
+}
+
+#[test]
+fn a_childs_age_is_that_of_its_process() {
+    let mut host = host();
+    let before = clock::boot_millis();
+    let mut spec = shell("read line <&3");
+    spec.channel = true;
+    let mut spawned = host.spawn(&spec).unwrap();
+    let after = clock::boot_millis();
+    common::eventually("some age", || (clock::boot_millis() > after + 30).then_some(()));
+    let asked = clock::boot_millis();
+    let adopted = Child::adopt(spawned.child.pid, watch(spawned.child.pid), "");
+    let age = adopted.age_millis().unwrap();
+    let told = clock::boot_millis();
+    // The kernel cuts the start down to a hundredth of a second, the clocks to a thousandth.
+    assert!((asked - after - 1..=told - before + 11).contains(&age), "{age} ms of {}", told - before);
+    assert!(!adopted.has_ended());
+    host.signal(&spawned.child, libc::SIGKILL).unwrap();
+    wait_readable(&adopted);
+    assert!(adopted.has_ended(), "nobody has taken its exit");
+    assert!(adopted.age_millis().unwrap() >= age);
+    exit_of(&mut host, &mut spawned.child);
+    assert!(adopted.has_ended());
+    assert_eq!(adopted.age_millis().unwrap_err().raw_os_error(), Some(libc::ESRCH));
 }

@@ -30,7 +30,7 @@ pub use self::spawn::ChannelEnds;
 pub use self::spec::{LABEL_VARIABLE, Output, SpawnSpec};
 pub use self::tree::{kill_labelled, tree_members};
 use crate::cgroup::{Cgroups, Group};
-use crate::sys;
+use crate::{proc, sys};
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP`, since Linux 6.9.
 const TO_PROCESS_GROUP: u32 = 4;
@@ -104,6 +104,20 @@ impl Child {
     /// How it ended, once that was found out.
     pub fn exit(&self) -> Option<ExitStatus> {
         self.exit
+    }
+
+    /// Whether it has ended, whoever has taken its exit. Only looks.
+    pub fn has_ended(&self) -> bool {
+        // A pidfd that is open can be asked.
+        self.exit.is_some() || ended::has_ended(self.pidfd.as_fd()).unwrap_or(false)
+    }
+
+    /// How long ago it was started; see [`proc::age_millis_of`]. `ESRCH` when its exit was taken.
+    pub fn age_millis(&self) -> io::Result<u64> {
+        let age = proc::age_millis_of(self.pid);
+        // While the pidfd answers the number is its own.
+        self.signal(0)?;
+        age
     }
 
     /// Sends a signal to the process itself, from whichever process holds this. `ESRCH` when it has ended and its
