@@ -53,14 +53,23 @@ impl fmt::Display for Strategy {
     }
 }
 
+/// How a member is given connections. Each generation of an app may bring other terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The rule. Among members with different ones that of the youngest counts, who has the highest id.
+    pub strategy: Strategy,
+    /// How many connections the member itself may leave unanswered.
+    pub window: u32,
+}
+
 /// The admitted instances of one app and what each has in hand.
 ///
 /// Verbs come in pairs: `admit`/`withdraw`, `handed`/`answered`. [`Balancer::choose`] only reads, so that a
 /// choice that could not be carried out costs nothing; the turn passes with `handed`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Balancer {
+    /// That of the youngest member.
     strategy: Strategy,
-    window: u32,
     members: Vec<Member>,
     turn: usize,
 }
@@ -68,19 +77,21 @@ pub struct Balancer {
 #[derive(Clone, Debug)]
 struct Member {
     id: MemberId,
+    terms: Terms,
     unanswered: u32,
 }
 
 impl Balancer {
-    /// An empty balancer; each member may leave up to `window` connections unanswered.
-    pub fn new(strategy: Strategy, window: u32) -> Self {
-        Self { strategy, window, members: Vec::new(), turn: 0 }
+    /// An empty balancer.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Starts giving connections to `id`. `unanswered` is what it already has in hand. Idempotent.
-    pub fn admit(&mut self, id: MemberId, unanswered: u32) {
+    pub fn admit(&mut self, id: MemberId, terms: Terms, unanswered: u32) {
         if self.position(id).is_none() {
-            self.members.push(Member { id, unanswered });
+            self.members.push(Member { id, terms, unanswered });
+            self.follow_youngest();
         }
     }
 
@@ -91,6 +102,7 @@ impl Balancer {
             if position < self.turn {
                 self.turn -= 1;
             }
+            self.follow_youngest();
         }
     }
 
@@ -145,11 +157,17 @@ impl Balancer {
             if member.unanswered == 0 && may(member.id) {
                 return Some(member.id);
             }
-            if with_room.is_none() && member.unanswered < self.window && may(member.id) {
+            if with_room.is_none() && member.unanswered < member.terms.window && may(member.id) {
                 with_room = Some(member.id);
             }
         }
         with_room
+    }
+
+    fn follow_youngest(&mut self) {
+        if let Some(youngest) = self.members.iter().max_by_key(|member| member.id) {
+            self.strategy = youngest.terms.strategy;
+        }
     }
 
     fn position(&self, id: MemberId) -> Option<usize> {
@@ -165,9 +183,11 @@ mod tests {
         InstanceId { starts: 0, number }
     }
 
+    const TWO: Terms = Terms { strategy: Strategy::RoundRobin, window: 2 };
+
     fn three() -> Balancer {
-        let mut balancer = Balancer::new(Strategy::RoundRobin, 2);
-        (1..=3).for_each(|number| balancer.admit(id(number), 0));
+        let mut balancer = Balancer::new();
+        (1..=3).for_each(|number| balancer.admit(id(number), TWO, 0));
         balancer
     }
 
@@ -182,6 +202,14 @@ mod tests {
         let mut balancer = three();
         let order: Vec<_> = (0..7).map(|_| hand(&mut balancer)).collect();
         assert_eq!(order, [Some(1), Some(2), Some(3), Some(1), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn each_member_has_its_own_window() {
+        let mut balancer = three();
+        balancer.admit(id(4), Terms { window: 4, ..TWO }, 1);
+        let order: Vec<_> = (0..10).map_while(|_| hand(&mut balancer)).collect();
+        assert_eq!(order, [1, 2, 3, 4, 1, 2, 3, 4, 4]);
     }
 
     #[test]

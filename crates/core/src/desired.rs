@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{self, App, Muster};
+use crate::app::{self, App, Muster, SlotState};
 use crate::fleet::{Fleet, Limits, State};
-use crate::image::Inventory;
+use crate::image::{Inventory, SlotRestarts};
 use crate::outbox::Outbox;
 use crate::{AppId, AppSpec, Generation, Moment};
 
@@ -56,7 +56,7 @@ impl Fleet {
     /// A fleet that is to become as `desired`, where no image can be trusted.
     ///
     /// The children of `inventory` are adopted by their labels or ended; no id of theirs is given again. Changes
-    /// that were under way are unknown to it.
+    /// that were under way are unknown to it, and of a slot's past only how often it was filled again.
     pub fn from_desired(desired: Desired, limits: Limits, inventory: &Inventory, now: Moment) -> Self {
         let last_app = desired.apps.iter().map(|app| app.app.0.saturating_add(1)).max().unwrap_or(0);
         let apps = desired.apps.into_iter().map(|wanted| (wanted.app, wanted.into_app(limits, now)));
@@ -74,8 +74,19 @@ impl Fleet {
             pending: Vec::new(),
         };
         let mut fleet = Self { state, out: Outbox::default() };
+        inventory.restarts.iter().for_each(|it| fleet.recall_restarts(it));
         fleet.restore(inventory, now);
         fleet
+    }
+
+    fn recall_restarts(&mut self, noted: &SlotRestarts) {
+        if let Some(app) = self.state.apps.get_mut(&noted.app)
+            && app.is_up()
+            && app.is_target(noted.slot)
+        {
+            let state = app.slots.entry(noted.slot).or_insert_with(SlotState::new);
+            state.history.restarts = noted.restarts;
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The fleet's memory: what outlives a primary, and what the keeper really holds. Data only.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::fleet::{Fleet, State};
-use crate::{InstanceId, Label, Moment};
+use crate::{AppId, InstanceId, Label, Moment, Slot};
 
 /// The version of [`Image`] that this build writes. It reads no other.
 pub const IMAGE_VERSION: u32 = 1;
@@ -17,7 +19,7 @@ pub struct Image {
 }
 
 /// What really is, as the keeper sees it: the truth that a stale image is held against.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// This boot of the machine.
     pub boot_id: String,
@@ -25,6 +27,23 @@ pub struct Inventory {
     pub starts: u32,
     /// The processes that live, and those whose ends nobody has taken note of.
     pub children: Vec<Child>,
+    /// The apps that have a listener: a worker of theirs that no image knows must show more than its age.
+    #[serde(default)]
+    pub listening: BTreeSet<AppId>,
+    /// What was noted of slots. An image knows better.
+    #[serde(default)]
+    pub restarts: Vec<SlotRestarts>,
+}
+
+/// How often a slot was filled again after an unwanted exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRestarts {
+    /// Whose slot.
+    pub app: AppId,
+    /// Which.
+    pub slot: Slot,
+    /// How often.
+    pub restarts: u32,
 }
 
 /// One process.
@@ -33,7 +52,13 @@ pub struct Child {
     /// Its own id and where it belongs, from its environment.
     pub label: Label,
     /// It holds a listener, as far as the old primary had lent it one. With `wait_ready` that is not readiness.
-    pub ready: bool,
+    pub listens: bool,
+    /// It was ready in its life: a primary has left word of that.
+    #[serde(default)]
+    pub was_ready: bool,
+    /// It was told to leave, or said that it leaves.
+    #[serde(default)]
+    pub leaving: bool,
     /// When it was started, where that is known: without it a child that the image does not know counts as young.
     #[serde(default)]
     pub born: Option<Moment>,
@@ -66,6 +91,17 @@ impl Fleet {
     /// What is to be kept so that another primary can go on from here.
     pub fn image(&self) -> Image {
         Image { version: IMAGE_VERSION, state: self.state.clone() }
+    }
+
+    /// What of the slots' past is to be noted for a primary that gets no image: those that were filled again.
+    pub fn restarts(&self) -> Vec<SlotRestarts> {
+        let slots = self.state.apps.values().flat_map(|app| app.slots.iter().map(|it| (app.id, it)));
+        let restarts = slots.map(|(app, (slot, state))| SlotRestarts {
+            app,
+            slot: *slot,
+            restarts: state.history.restarts,
+        });
+        restarts.filter(|it| it.restarts > 0).collect()
     }
 
     /// The fleet of `image`, corrected by what really is.

@@ -36,13 +36,13 @@ mod status;
 mod time;
 
 pub use action::{Action, Parting};
-pub use balancer::{Balancer, MemberId, Strategy, StrategyError};
+pub use balancer::{Balancer, MemberId, Strategy, StrategyError, Terms};
 pub use desired::{Desired, DesiredApp};
 pub use event::{Event, SpawnFailure};
 pub use exit::Exit;
 pub use fleet::{Fleet, Limits};
 pub use ids::{AppId, ChangeId, Generation, InstanceId, Label, Place, Slot};
-pub use image::{Child, IMAGE_VERSION, Image, ImageError, Inventory};
+pub use image::{Child, IMAGE_VERSION, Image, ImageError, Inventory, SlotRestarts};
 pub use instance::{Phase, Standing};
 pub use notice::{ChangeOutcome, GiveUp, Notice, ReloadFailure, RetireReason};
 pub use request::{Outcome, Refusal, Request};

@@ -38,7 +38,7 @@ impl Fleet {
         unknown.sort_by_key(|child| Reverse(child.instance()));
         for child in unknown {
             if !self.state.strays.contains(&child.instance()) {
-                self.on_unknown_child(child, now);
+                self.on_unknown_child(child, inventory, now);
             }
         }
         self.repeat_orders();
@@ -67,7 +67,7 @@ impl Fleet {
 
     /// Who holds a listener listens, even if the news of it was lost.
     fn note_listening(&mut self, inventory: &Inventory) {
-        for place in inventory.children.iter().filter(|child| child.ready).map(|child| child.label.0) {
+        for place in inventory.children.iter().filter(|child| child.listens).map(|child| child.label.0) {
             if let Some(app) = self.state.apps.get_mut(&place.app)
                 && app.specs.contains_key(&place.generation)
             {
@@ -137,19 +137,20 @@ impl Fleet {
         state.leaving.insert(id);
         self.with(id, now, |it, around, out| {
             // One that listens may have connections: it is drained.
-            it.ready_at = it.ready_at.or(child.ready.then_some(now));
+            it.ready_at = it.ready_at.or(child.listens.then_some(now));
             it.retire(RetireReason::Interrupted, around, out);
         });
     }
 
-    fn on_unknown_child(&mut self, child: &Child, now: Moment) {
+    fn on_unknown_child(&mut self, child: &Child, inventory: &Inventory, now: Moment) {
         let place = child.label.0;
         if child.ended {
             // Its end was taken note of, and only the order to sweep it was lost.
             self.state.strays.insert(place.instance);
             return;
         }
-        let role = self.role_of(place);
+        let role = self.role_of(child);
+        let may_be_silent = !inventory.listening.contains(&place.app);
         let Some(app) = self.state.apps.get_mut(&place.app) else {
             // Without an app there is no slot to lead it out of: it is killed, and only its end is awaited.
             self.state.strays.insert(place.instance);
@@ -170,15 +171,16 @@ impl Fleet {
         }
         self.state.instances.insert(place.instance, Instance::new(place));
         self.with(place.instance, now, |it, around, out| match role {
-            Role::Occupant | Role::Successor => it.adopt(child, around, out),
+            Role::Occupant | Role::Successor => it.adopt(child, may_be_silent, around, out),
             Role::Stray => it.lead_out(child, around, out),
         });
         self.replace_interrupted(child, now);
     }
 
-    fn role_of(&self, place: Place) -> Role {
+    fn role_of(&self, child: &Child) -> Role {
+        let place = child.label.0;
         let Some(app) = self.state.apps.get(&place.app) else { return Role::Stray };
-        if !app.is_up() || !app.is_target(place.slot) {
+        if child.leaving || !app.is_up() || !app.is_target(place.slot) {
             return Role::Stray;
         }
         let state = app.slots.get(&place.slot);
@@ -217,9 +219,9 @@ impl Instance {
     /// Gives the orders of its phase again: they may have been lost. All of them may come twice. What the
     /// image may have missed is made up for by what shows on the process.
     fn resume(&mut self, child: &Child, around: &Surroundings<'_>, out: &mut Outbox) {
-        let (instance, ready) = (self.id(), child.ready);
+        let instance = self.id();
         self.facts.stalled = false;
-        self.facts.online |= ready && around.spec.has_channel();
+        self.facts.online |= child.listens && around.spec.has_channel();
         match self.phase {
             Phase::Spawning | Phase::Aborting => self.on_born(child.born_by(around.now), around, out),
             Phase::Starting { .. } => {}
@@ -241,18 +243,17 @@ impl Instance {
             }
             Phase::Killing { .. } => out.order(Action::Kill { instance }),
         }
-        let is_ready = ready && !(around.spec.has_channel() && around.spec.wait_ready);
-        if is_ready && !child.ended && self.is_starting() {
+        if child.shows_ready(around) && !child.ended && self.is_starting() {
             self.become_ready(around, out);
         }
     }
 
     /// A process from before this primary's start goes on. Who is not ready then and has a channel does not.
-    fn adopt(&mut self, child: &Child, around: &Surroundings<'_>, out: &mut Outbox) {
+    fn adopt(&mut self, child: &Child, may_be_silent: bool, around: &Surroundings<'_>, out: &mut Outbox) {
         let has_channel = around.spec.has_channel();
         self.begin(child.born_by(around.now), around);
-        self.facts.online = child.ready && has_channel;
-        let is_ready = child.counts_as_ready(around);
+        self.facts.online = child.listens && has_channel;
+        let is_ready = child.shows_ready(around) || may_be_silent && child.is_of_age(around);
         if is_ready || !has_channel {
             out.tell(Notice::Adopted { place: self.place });
         }
@@ -264,8 +265,8 @@ impl Instance {
     /// A process from before this primary's start has no place any more.
     fn lead_out(&mut self, child: &Child, around: &Surroundings<'_>, out: &mut Outbox) {
         self.begin(child.born_by(around.now), around);
-        self.facts.online = child.ready && around.spec.has_channel();
-        self.ready_at = child.ready.then_some(around.now);
+        self.facts.online = child.listens && around.spec.has_channel();
+        self.ready_at = (child.listens || child.was_ready).then_some(around.now);
         self.retire(RetireReason::Stray, around, out);
     }
 }
@@ -276,14 +277,14 @@ impl Child {
         self.born.map_or(now, |born| born.min(now))
     }
 
-    /// Whether one that no image knows is taken for ready. A worker of age is, unless it must listen and does
-    /// not: it serves in ways that do not show, or would have been told to be late.
-    fn counts_as_ready(&self, around: &Surroundings<'_>) -> bool {
-        let of_age = self.born.is_some_and(|born| around.now.since(born) >= around.spec.listen_timeout);
-        match (around.spec.has_channel(), self.ready) {
-            (false, ready) => ready,
-            (true, true) => of_age || !around.spec.wait_ready,
-            (true, false) => of_age && !around.listens,
-        }
+    /// Whether it was ready as the old primary saw it, or would have in a moment.
+    fn shows_ready(&self, around: &Surroundings<'_>) -> bool {
+        self.was_ready || self.listens && !(around.spec.has_channel() && around.spec.wait_ready)
+    }
+
+    /// Whether it is old enough to be ready, where nothing else is asked for and nobody of its kind listens.
+    fn is_of_age(&self, around: &Surroundings<'_>) -> bool {
+        let by_age = !around.spec.wait_ready && !around.listens;
+        by_age && self.born.is_some_and(|born| around.now.since(born) >= around.spec.min_uptime)
     }
 }

@@ -12,10 +12,13 @@ const ERRORS: usize = 2;
 const ERROR_REPORTS: usize = 3;
 const CONNECTIONS: usize = 4;
 const MEMORY: usize = 5;
-const COUNT: usize = 6;
+const WAS_READY: usize = 6;
+const CONDEMNED: usize = 7;
+const COUNT: usize = 8;
 
 /// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for
-/// the report; as messages, a worker's figures could fill the queue to control faster than it is read.
+/// the report; as messages, a worker's figures could fill the queue to control faster than it is read. Two marks
+/// are for the primary that comes next.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     words: Words,
@@ -76,6 +79,24 @@ impl Counters {
     /// In bytes.
     pub(crate) fn memory(&self) -> Figure<'_> {
         Figure(self.word(MEMORY))
+    }
+
+    /// The worker is ready; control says so, and it stays true.
+    pub(crate) fn mark_ready(&self) {
+        self.word(WAS_READY).store(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_ready(&self) -> bool {
+        self.word(WAS_READY).load(Ordering::Relaxed) != 0
+    }
+
+    /// The worker broke the protocol.
+    pub(crate) fn mark_condemned(&self) {
+        self.word(CONDEMNED).store(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_condemned(&self) -> bool {
+        self.word(CONDEMNED).load(Ordering::Relaxed) != 0
     }
 
     fn word(&self, which: usize) -> &AtomicU64 {

@@ -10,12 +10,13 @@ fn place(slot: u32, generation: u32, instance: InstanceId) -> Place {
     Place { app: APP, slot: Slot(slot), generation: Generation(generation), instance }
 }
 
-fn child(slot: u32, generation: u32, number: u32, ready: bool) -> Child {
-    Child { label: Label(place(slot, generation, id(number))), ready, born: None, ended: false }
+fn child(slot: u32, generation: u32, number: u32, listens: bool) -> Child {
+    let label = Label(place(slot, generation, id(number)));
+    Child { label, listens, was_ready: false, leaving: false, born: None, ended: false }
 }
 
 fn inventory(children: Vec<Child>) -> Inventory {
-    Inventory { boot_id: "boot".into(), starts: 1, children }
+    Inventory { boot_id: "boot".into(), starts: 1, children, ..Inventory::default() }
 }
 
 /// Another primary takes over with these children.
@@ -168,8 +169,7 @@ fn an_unknown_child_without_a_place_is_led_out_unadmitted() {
 #[test]
 fn a_child_of_no_app_is_killed_and_its_end_awaited() {
     let mut script = app(1);
-    let other = Child { label: Label(place(0, 1, id(4))), ready: true, born: None, ended: false };
-    script = taken_over(script, vec![other]).did(["kill 4"]).shutdown().ends(None);
+    script = taken_over(script, vec![child(0, 1, 4, true)]).did(["kill 4"]).shutdown().ends(None);
     script.exits(4, 137).did(["sweep 4"]).told(["change 1 done"]).ends(Some(oxherd_core::Outcome::Stopped));
 }
 

@@ -1,6 +1,8 @@
 //! Workers that were not ready when their primary ended are replaced, and nobody is blamed for it.
 
-use oxherd_core::{Child, Event, Fleet, Generation, Image, Inventory, Label, Moment, Place, Slot, Sockets};
+use oxherd_core::{
+    Child, Event, Fleet, Generation, Image, Inventory, Label, Moment, Place, Slot, SlotRestarts, Sockets,
+};
 
 use crate::script::{APP, Script, app, app_with, id};
 
@@ -8,11 +10,25 @@ use crate::script::{APP, Script, app, app_with, id};
 fn child(slot: u32, generation: u32, number: u32) -> Child {
     let place =
         Place { app: APP, slot: Slot(slot), generation: Generation(generation), instance: id(number) };
-    Child { label: Label(place), ready: false, born: Some(Moment::from_millis(0)), ended: false }
+    let born = Some(Moment::from_millis(0));
+    Child { label: Label(place), listens: false, was_ready: false, leaving: false, born, ended: false }
 }
 
 fn listens(slot: u32, generation: u32, number: u32) -> Child {
-    Child { ready: true, ..child(slot, generation, number) }
+    Child { listens: true, ..child(slot, generation, number) }
+}
+
+/// Of that child a primary has left word that it was ready.
+fn was_ready(child: Child) -> Child {
+    Child { was_ready: true, ..child }
+}
+
+fn leaving(child: Child) -> Child {
+    Child { leaving: true, ..child }
+}
+
+fn inventory<const N: usize>(children: [Child; N]) -> Inventory {
+    Inventory { boot_id: "boot".into(), children: children.to_vec(), ..Inventory::default() }
 }
 
 /// Another primary takes over from a current image; numbers go on where they were.
@@ -20,18 +36,21 @@ fn taken_over<const N: usize>(mut script: Script, children: [Child; N]) -> Scrip
     script.forget();
     let text = serde_json::to_string(&script.fleet.image()).expect("an image is JSON");
     let image: Image = serde_json::from_str(&text).expect("an image reads back");
-    let inventory = Inventory { boot_id: "boot".into(), starts: 0, children: children.to_vec() };
+    let inventory = inventory(children);
     script.fleet = Fleet::from_image(image, &inventory, script.moment()).expect("the image fits");
     script.drain();
     script
 }
 
-/// The same without an image: what is wanted and the children are all there is.
-fn distrusted<const N: usize>(mut script: Script, children: [Child; N]) -> Script {
+/// The same without an image: what is wanted and the inventory are all there is.
+fn distrusted<const N: usize>(script: Script, children: [Child; N]) -> Script {
+    without_image(script, inventory(children))
+}
+
+fn without_image(mut script: Script, inventory: Inventory) -> Script {
     script.forget();
     let text = serde_json::to_string(&script.fleet.desired()).expect("what is wanted is JSON");
     let desired = serde_json::from_str(&text).expect("it reads back");
-    let inventory = Inventory { boot_id: "boot".into(), starts: 0, children: children.to_vec() };
     script.fleet = Fleet::from_desired(desired, script.limits(), &inventory, script.moment());
     script.drain();
     script
@@ -181,13 +200,85 @@ fn without_an_image_children_go_on_by_their_labels() {
 
 #[test]
 fn without_an_image_a_worker_of_age_counts_as_ready_unless_its_kind_listens() {
-    let silent = distrusted(app(1).up().at(30_000), [child(0, 1, 1)]);
-    silent.told(["1 adopted", "all 1 serve [] after 0 ms"]).did(["admit 1"]);
+    let silent = |age| distrusted(app(1).start().spawned(1).at(age), [child(0, 1, 1)]);
+    silent(1000).told(["1 adopted", "all 1 serve [] after 0 ms"]).did(["admit 1"]);
+    silent(999).told([]).did(["SIGTERM 1", "spawn 2 s0 g1"]);
+    let unknown = Child { born: None, ..child(0, 1, 1) };
+    distrusted(app(1).up().at(60_000), [unknown]).did(["SIGTERM 1", "spawn 2 s0 g1"]);
     let mixed = distrusted(app(2).up().at(30_000), [child(0, 1, 1), listens(1, 1, 2)]);
     mixed.did(["admit 2", "SIGTERM 1", "spawn 3 s0 g1"]);
-    let speaks = || app_with(1, |spec| spec.wait_ready = true).start();
-    distrusted(speaks().at(30_000), [listens(0, 1, 1)]).did(["admit 1"]);
-    distrusted(speaks().at(29_999), [listens(0, 1, 1)]).did(["withdraw 1", "spawn 2 s0 g1"]);
+}
+
+#[test]
+fn without_an_image_one_that_does_not_listen_yet_is_told_by_its_apps_listener() {
+    let booting = |children| Inventory { listening: [APP].into(), ..inventory(children) };
+    without_image(app(1).up().at(3000), booting([child(0, 1, 1)])).did(["SIGTERM 1", "spawn 2 s0 g1"]);
+    without_image(app(1).up().at(3000), booting([was_ready(child(0, 1, 1))])).did(["admit 1"]);
+    // That of another app says nothing.
+    let other = Inventory { listening: [oxherd_core::AppId(7)].into(), ..inventory([child(0, 1, 1)]) };
+    without_image(app(1).up().at(3000), other).did(["admit 1"]);
+}
+
+#[test]
+fn without_an_image_who_waits_for_a_word_is_ready_if_word_of_it_was_left() {
+    let speaks = || app_with(1, |spec| spec.wait_ready = true).start().spawned(1).at(60_000);
+    distrusted(speaks(), [was_ready(listens(0, 1, 1))]).told(["1 adopted"]).did(["admit 1"]);
+    distrusted(speaks(), [was_ready(child(0, 1, 1))]).did(["admit 1"]);
+    // However old they are.
+    distrusted(speaks(), [listens(0, 1, 1)]).did(["withdraw 1", "spawn 2 s0 g1"]);
+    distrusted(speaks(), [child(0, 1, 1)]).did(["SIGTERM 1", "spawn 2 s0 g1"]);
+}
+
+#[test]
+fn without_an_image_a_program_without_a_channel_is_ready_by_its_age() {
+    let apart = || app_with(1, |spec| spec.sockets = Sockets::None).start().spawned(1);
+    distrusted(apart().at(1000), [child(0, 1, 1)]).told(["1 adopted", "all 1 serve [] after 0 ms"]);
+    let young = distrusted(apart().at(400), [child(0, 1, 1)]).told(["1 adopted"]).did([]);
+    young.at(999).did([]).at(1000).did(["admit 1"]);
+}
+
+#[test]
+fn who_was_ready_when_the_image_was_older_goes_on() {
+    let speaks = || app_with(1, |spec| spec.wait_ready = true).start().spawned(1).listening(1);
+    taken_over(speaks(), [was_ready(listens(0, 1, 1))]).did(["admit 1"]);
+    taken_over(app(1).start().spawned(1), [was_ready(child(0, 1, 1))]).did(["admit 1"]);
+    let ended = Child { ended: true, ..was_ready(child(0, 1, 1)) };
+    taken_over(app(1).start().spawned(1), [ended]).did([]).exits(1, 1).did(["sweep 1"]);
+}
+
+#[test]
+fn without_an_image_who_is_leaving_has_no_slot_any_more() {
+    let script = distrusted(app(1).up(), [leaving(was_ready(listens(0, 1, 1)))]);
+    let script = script.told([]).did(["withdraw 1", "spawn 2 s0 g1"]).goes(1).serves(2);
+    script.told(["all 1 serve [:80] after 0 ms"]);
+    // There is room for one more once one of the two is gone.
+    let script = app(1).up().reload().serves(2).withdrawn(1);
+    let script = distrusted(script, [leaving(listens(0, 1, 1)), listens(0, 2, 2)]);
+    let script = script.did(["withdraw 2", "withdraw 1"]).exits(1, 0).did(["sweep 1", "spawn 3 s0 g1"]);
+    assert_eq!(script.restarts(0), 0);
+}
+
+#[test]
+fn without_an_image_who_was_ready_is_finished_politely() {
+    let script = distrusted(app(1).up(), [was_ready(child(0, 1, 1)), was_ready(child(3, 1, 2))]);
+    script.did(["withdraw 2", "admit 1"]);
+}
+
+#[test]
+fn what_was_noted_of_restarts_counts_without_an_image() {
+    let noted = |slot, restarts| SlotRestarts { app: APP, slot: Slot(slot), restarts };
+    let script = app(2).up().at(5000).exits(1, 1).at(10_000).exits(2, 1);
+    assert_eq!(script.fleet.restarts(), [noted(0, 1), noted(1, 1)]);
+    let past = vec![noted(1, 3), noted(2, 9), SlotRestarts { app: oxherd_core::AppId(7), ..noted(0, 1) }];
+    let inventory = Inventory { restarts: past, ..inventory([listens(1, 1, 4)]) };
+    let script = without_image(script, inventory).did(["admit 4", "spawn 5 s0 g1"]);
+    assert_eq!([script.restarts(0), script.restarts(1)], [0, 3]);
+    let script = script.at(20_000).exits(4, 1);
+    assert_eq!(script.restarts(1), 4);
+    assert_eq!(script.fleet.restarts(), [noted(1, 4)]);
+    // An image has counted itself.
+    let script = taken_over(script, [listens(0, 1, 5)]);
+    assert_eq!(script.restarts(1), 4);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use oxherd_core::{Event, Exit, InstanceId, Place, Signal};
+use oxherd_core::{Event, Exit, InstanceId, Notice, Place, Signal};
 use oxherd_os::{Child, ExitStatus, Interest};
 
 use crate::control::output::Pump;
@@ -86,6 +86,19 @@ impl Children {
 
     pub(super) fn remove(&mut self, instance: InstanceId) -> Option<ChildState> {
         self.states.remove(&instance)
+    }
+
+    /// News that whoever comes after this primary must know without an image.
+    pub(super) fn note(&self, notice: &Notice) {
+        if let Notice::Ready { place, .. } = notice {
+            self.mark_ready(place.instance);
+        }
+    }
+
+    pub(super) fn mark_ready(&self, instance: InstanceId) {
+        if let Some(state) = self.states.get(&instance) {
+            state.counters.mark_ready();
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &ChildState> {

@@ -3,10 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use oxherd_core::{Moment, Notice, Span};
+use oxherd_core::{Moment, Notice, SlotRestarts, Span};
 
 use crate::control::{Control, now};
+use crate::host::Entry;
 
+/// The entry of the slots' past among what is kept.
+const RESTARTS: &str = "restarts";
 /// The core goes on from an image that is at most 16 actions old; half of that is left as a margin.
 const MAX_ACTIONS_BEHIND: u32 = 8;
 /// Writing images may take one part in so many of the control thread's time.
@@ -22,6 +25,8 @@ pub(super) struct Keeping {
     rest_until: Option<Moment>,
     /// What is wanted may have changed.
     desired: bool,
+    /// What was noted last of the slots' past.
+    restarts: Vec<SlotRestarts>,
 }
 
 impl Keeping {
@@ -84,7 +89,27 @@ impl Control<'_> {
         }
         let start = Instant::now();
         self.host.keep_image(&self.fleet.image());
+        self.note_restarts();
         self.keeping.rest_until = rest(start.elapsed()).map(|rest| now() + rest);
+    }
+
+    /// An image that is not to be trusted must not take the slots' past with it.
+    fn note_restarts(&mut self) {
+        let restarts = self.fleet.restarts();
+        if restarts != self.keeping.restarts
+            && let Ok(bytes) = serde_json::to_vec(&restarts)
+        {
+            self.host.keep_note(RESTARTS, &bytes);
+            self.keeping.restarts = restarts;
+        }
+    }
+
+    /// Takes over what another primary has noted of the slots' past.
+    pub(super) fn inherit_restarts(&mut self, entries: &mut Vec<Entry>) -> Vec<SlotRestarts> {
+        if let Some(at) = entries.iter().position(|entry| entry.name == RESTARTS) {
+            self.keeping.restarts = serde_json::from_slice(&entries.swap_remove(at).meta).unwrap_or_default();
+        }
+        self.keeping.restarts.clone()
     }
 }
 

@@ -239,6 +239,7 @@ impl<'a> Control<'a> {
                 let pid = notice.place().and_then(|place| self.children.pid(place.instance));
                 let at = now().since(self.started);
                 self.keeping.note(&notice);
+                self.children.note(&notice);
                 self.observer.bulletin(&Bulletin { notice, pid, at });
             }
             let Some(action) = self.fleet.poll_action() else { return };

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use oxherd_core::{
-    AppSpec, Child as CoreChild, Desired, Fleet, Inventory, Label, Limits, Moment, Place, Request, Span,
+    AppSpec, Child, Desired, Event, Fleet, InstanceId, Inventory, Label, Limits, Moment, Place, Request,
+    Sockets, Span, Status,
 };
 use oxherd_os::{Interest, clock};
 
@@ -14,36 +15,35 @@ use crate::control::children::Process;
 use crate::control::{Control, LOSS, now};
 use crate::counters::Counters;
 use crate::host::{Entry, Estate, Heir, HeirRef};
-use crate::traffic::{Attachment, Bequest, NewStash, Order, counters_of, uses_of};
+use crate::traffic::{Attachment, Bequest, NewStash, Order, counters_of, listener_of, standing_in, uses_of};
 
 /// When to look for another keeper again.
 const RENEW_EVERY: Span = Span::from_secs(1);
+
+/// A process that outlived its primary, with what is known of it.
+struct Known {
+    place: Place,
+    heir: Heir,
+    counters: Arc<Counters>,
+    counters_fd: Option<OwnedFd>,
+    listens: bool,
+    leaving: bool,
+}
 
 impl Control<'_> {
     /// Goes on where another primary ended; from nothing where there was none.
     pub(super) fn take_over(&mut self, estate: Estate) {
         let Estate { starts, image, desired, children, mut entries, connections } = estate;
         self.inherit_totals(&mut entries);
-        let mut counters = counters_in(&mut entries);
-        let (known, strangers): (Vec<_>, Vec<_>) = children
-            .into_iter()
-            .map(|heir| (self.place_of(&heir), heir))
-            .partition(|(place, _)| place.is_some());
-        let known: Vec<(Place, Heir)> =
-            known.into_iter().filter_map(|(place, heir)| Some((place?, heir))).collect();
-        for (_, heir) in strangers {
-            self.host.kill_tree(&heir.child);
-            self.host.forget(&heir.child);
-        }
-        let listening = listening_labels(&entries);
-        let child = |(place, heir): &(Place, Heir)| CoreChild {
-            label: Label(*place),
-            ready: listening.contains(heir.child.label()),
-            born: None,
-            ended: heir.child.exit().is_some(),
+        let restarts = self.inherit_restarts(&mut entries);
+        let known = self.recognise(children, &mut entries);
+        let inventory = Inventory {
+            boot_id: clock::boot_id(),
+            starts,
+            children: known.iter().map(Known::child).collect(),
+            listening: entries.iter().filter_map(|entry| listener_of(&entry.name, &entry.meta)).collect(),
+            restarts,
         };
-        let inventory =
-            Inventory { boot_id: clock::boot_id(), starts, children: known.iter().map(child).collect() };
         let trusted = image.is_some();
         let is_first = !trusted && desired.is_none() && known.is_empty() && entries.is_empty();
         self.fleet = self.restore(image, desired, &inventory);
@@ -54,13 +54,33 @@ impl Control<'_> {
             self.tell_desired();
         }
         self.traffic.orders.send(Order::TakeOver(Bequest { starts, entries, connections }));
-        for (place, heir) in known {
-            let counters = counters.remove(heir.child.label());
-            self.adopt(place, heir, counters);
-        }
+        known.into_iter().for_each(|it| self.adopt(it));
         self.carry_out();
         self.reconcile();
+        self.mark_ready_ones();
         self.keep_now();
+    }
+
+    /// The processes that are ours. What somebody else has left in our name is killed.
+    fn recognise(&mut self, children: Vec<Heir>, entries: &mut Vec<Entry>) -> Vec<Known> {
+        let mut counters = counters_in(entries);
+        let uses: BTreeMap<&str, (bool, bool)> = entries.iter().filter_map(uses_in).collect();
+        let mut known = Vec::new();
+        for heir in children {
+            let label = heir.child.label();
+            let Some(place) = self.place_of(label) else {
+                self.host.kill_tree(&heir.child);
+                self.host.forget(&heir.child);
+                continue;
+            };
+            let counters_fd = counters.remove(label);
+            // Those of one that had ended are in the totals already.
+            let open = counters_fd.as_ref().filter(|_| !self.is_counted(place.instance));
+            let counters = Arc::new(open.and_then(|fd| Counters::of(fd).ok()).unwrap_or_default());
+            let (listens, leaving) = uses.get(label).copied().unwrap_or_default();
+            known.push(Known { place, heir, counters, counters_fd, listens, leaving });
+        }
+        known
     }
 
     fn restore(
@@ -81,24 +101,24 @@ impl Control<'_> {
     }
 
     /// Where a process belongs, if it is one of ours.
-    fn place_of(&self, heir: &Heir) -> Option<Place> {
-        let (primary, label) = heir.child.label().split_once('/')?;
+    fn place_of(&self, label: &str) -> Option<Place> {
+        let (primary, label) = label.split_once('/')?;
         let label: Label = label.parse().ok().filter(|_| primary == self.host.primary())?;
         Some(label.0)
     }
 
-    fn adopt(&mut self, place: Place, heir: Heir, counters_fd: Option<OwnedFd>) {
+    fn adopt(&mut self, known: Known) {
+        let Known { place, heir, counters, counters_fd, .. } = known;
         let Heir { child, channel, worker_end, stdout, stderr } = heir;
-        let (pid, label) = (child.pid, child.label().to_owned());
-        // Those of one that had ended are in the totals already.
-        let counters = counters_fd.as_ref().filter(|_| !self.is_counted(place.instance));
-        let counters = Arc::new(counters.and_then(|fd| Counters::of(fd).ok()).unwrap_or_default());
-        let spec = self.fleet.spec(place.app).cloned();
-        let has_channel = channel.is_some();
-        self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), has_channel);
+        let (pid, label, has_ended) = (child.pid, child.label().to_owned(), child.has_ended());
+        let is_condemned = counters.was_condemned();
+        let channel = channel.filter(|_| !is_condemned);
+        // One without an app is only there to be killed.
+        let spec = self.fleet.spec_of(place.instance).or_else(|| self.fleet.spec(place.app)).cloned();
+        let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
+        let is_cut_off = channel.is_none() && spec.sockets == Sockets::Channel;
+        self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), channel.is_some());
         if let Some(channel) = channel {
-            // One without an app is only there to be killed.
-            let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
             self.traffic.orders.send(Order::Attach(Attachment {
                 place,
                 label,
@@ -110,7 +130,27 @@ impl Control<'_> {
                 counters_fd,
                 is_heir: true,
             }));
+        } else if is_cut_off && !has_ended {
+            self.tell_end_of_channel(place.instance, is_condemned);
         }
+    }
+
+    /// That its channel had ended may have been lost with the old primary.
+    fn tell_end_of_channel(&mut self, instance: InstanceId, is_condemned: bool) {
+        let event = if is_condemned {
+            Event::Misbehaved { instance, what: "it broke the protocol under the primary before".into() }
+        } else {
+            Event::ChannelClosed { instance }
+        };
+        self.fleet.handle_event(event, now());
+    }
+
+    /// Whoever serves needs no other word of it, even after a takeover without an image.
+    fn mark_ready_ones(&mut self) {
+        let status = self.fleet.status(now());
+        let instances = status.apps.iter().flat_map(|app| &app.slots).flat_map(|slot| &slot.instances);
+        let online = instances.filter(|it| it.status == Status::Online);
+        online.for_each(|it| self.children.mark_ready(it.place.instance));
     }
 
     /// Orders about listeners that were lost with the old primary show in what is left of them.
@@ -196,8 +236,27 @@ fn counters_in(entries: &mut Vec<Entry>) -> BTreeMap<String, OwnedFd> {
     Vec::into_iter(counters).filter_map(labelled).collect()
 }
 
-/// The labels of the workers that were lent a listener.
-fn listening_labels(entries: &[Entry]) -> BTreeSet<&str> {
-    let uses = entries.iter().filter_map(|entry| Some((uses_of(&entry.name)?, entry)));
-    uses.filter(|(_, entry)| crate::traffic::lists_listeners(&entry.meta)).map(|(label, _)| label).collect()
+/// Of an entry about what a worker uses: whose, whether it listens, whether it leaves.
+fn uses_in(entry: &Entry) -> Option<(&str, (bool, bool))> {
+    Some((uses_of(&entry.name)?, standing_in(&entry.meta)))
 }
+
+impl Known {
+    /// As the core is told of it. That the machine was suspended counts to its age, as people count it.
+    fn child(&self) -> Child {
+        let Self { place, heir, counters, listens, leaving, .. } = self;
+        let age = heir.child.age_millis().ok().map(Span::from_millis);
+        Child {
+            label: Label(*place),
+            listens: *listens,
+            was_ready: counters.was_ready(),
+            leaving: *leaving,
+            born: age.map(|age| now() - age),
+            ended: heir.child.has_ended(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "takeover_tests.rs"]
+mod tests;

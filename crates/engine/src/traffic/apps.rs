@@ -2,7 +2,7 @@
 
 use oxherd_core::{AppSpec, Balancer, Distribution};
 
-/// One app's share of the traffic.
+/// One app's share of the traffic. What a reload may change is each worker's own.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) balancer: Balancer,
@@ -23,10 +23,6 @@ pub(crate) enum Doors {
 
 impl App {
     pub(crate) fn new(spec: &AppSpec) -> Self {
-        Self {
-            balancer: Balancer::new(spec.strategy, spec.handoff_window),
-            distribution: spec.distribution,
-            doors: Doors::Open,
-        }
+        Self { balancer: Balancer::new(), distribution: spec.distribution, doors: Doors::Open }
     }
 }

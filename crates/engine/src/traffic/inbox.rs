@@ -264,6 +264,10 @@ impl Traffic {
 
     /// A frame that is not one, or a descriptor that does not belong: nothing this worker says counts any more.
     pub(super) fn condemn(&mut self, number: usize, what: &str) {
+        if let Some(worker) = self.workers.get(number) {
+            // Its channel is gone for the next primary too, and with it what it did.
+            worker.counters.mark_condemned();
+        }
         if let Some(instance) = self.end_channel(number, Standing::Condemned) {
             self.tell(News::Fact(Event::Misbehaved { instance, what: what.into() }));
         }

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-use oxherd_core::{InstanceId, Slot};
+use oxherd_core::{AppId, InstanceId, Slot};
 use oxherd_wire::AddressType;
 use serde::{Deserialize, Serialize};
 
@@ -83,9 +83,16 @@ pub(crate) fn counters_of(name: &str) -> Option<&str> {
     name.strip_prefix(COUNTERS)
 }
 
-/// Whether a worker's record of uses names a listener.
-pub(crate) fn lists_listeners(meta: &[u8]) -> bool {
-    read::<UsesRecord>(meta).is_some_and(|uses| !uses.listeners.is_empty())
+/// What a worker's record of uses tells of it: whether it was lent a listener, and whether it is leaving.
+pub(crate) fn standing_in(meta: &[u8]) -> (bool, bool) {
+    let uses = read::<UsesRecord>(meta).unwrap_or_default();
+    (!uses.listeners.is_empty(), uses.leaving)
+}
+
+/// Whose listener this entry holds, if it is one.
+pub(crate) fn listener_of(name: &str, meta: &[u8]) -> Option<AppId> {
+    listener_number(name)?;
+    Some(AppId(read::<ListenerRecord>(meta)?.app))
 }
 
 /// The number in a listener's entry name.

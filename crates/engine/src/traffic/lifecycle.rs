@@ -67,9 +67,9 @@ impl Traffic {
             Standing::Open | Standing::Withdrawing | Standing::Withdrawn => worker.standing = Standing::Open,
             Standing::Leaving | Standing::Condemned | Standing::Ended => return,
         }
-        let (app, unanswered) = (worker.place.app, worker.unanswered.len() as u32);
+        let (app, terms, unanswered) = (worker.place.app, worker.terms, worker.unanswered.len() as u32);
         if let Some(app) = self.apps.get_mut(&app) {
-            app.balancer.admit(instance, unanswered);
+            app.balancer.admit(instance, terms, unanswered);
         }
         self.share_out_anew(number);
     }

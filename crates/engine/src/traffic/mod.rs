@@ -37,7 +37,7 @@ use crate::traffic::takeover::Leftovers;
 use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
-pub(crate) use keep::{counters_of, lists_listeners, uses_of};
+pub(crate) use keep::{counters_of, listener_of, standing_in, uses_of};
 pub(crate) use orders::{Attachment, Bequest, NewStash, News, Order};
 
 const WAKER: u64 = 0;
@@ -65,6 +65,14 @@ impl TrafficHandle {
         };
         let thread = std::thread::Builder::new().name("traffic".into()).spawn(work)?;
         Ok(Self { orders, news, thread: Some(thread) })
+    }
+
+    /// Nobody carries the orders out: they can be looked at.
+    #[cfg(test)]
+    pub(crate) fn idle() -> (Self, Reader<Order>) {
+        let (orders, given) = link().unwrap();
+        let (_, news) = link().unwrap();
+        (Self { orders, news, thread: None }, given)
     }
 }
 

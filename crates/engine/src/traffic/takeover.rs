@@ -111,6 +111,8 @@ impl Traffic {
         let Some(worker) = self.workers.get_mut(number) else { return };
         if uses.leaving {
             worker.standing = Standing::Leaving;
+            // Its word, or the order, may have been lost on the way to control or from it.
+            self.tell(News::Fact(Event::Departing { instance }));
             return self.drop_worker_end(number);
         }
         let seq = worker.take_seq();
@@ -148,12 +150,14 @@ impl Traffic {
         worker.out.pacing.answered();
         worker.out.ledger.peer_read(seq);
         worker.last_answer = self.now;
-        let (app, standing) = (worker.place.app, worker.standing);
+        let (place, standing) = (worker.place, worker.standing);
+        // Whoever answers speaks, which a fleet without an image may not know.
+        self.tell(News::Fact(Event::Online { instance: place.instance }));
         self.check_stall(number);
         if standing != Standing::Open {
             self.on_all_answered(number);
         }
-        self.settle_stranded(app);
+        self.settle_stranded(place.app);
         self.pump_for(number);
         true
     }

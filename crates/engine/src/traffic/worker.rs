@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use oxherd_core::{InstanceId, Place};
+use oxherd_core::{InstanceId, Place, Terms};
 use oxherd_wire::Decoder;
 
 use crate::counters::Counters;
@@ -18,6 +18,8 @@ pub(crate) struct Worker {
     /// As its environment carries it.
     pub(crate) label: String,
     pub(crate) pid: u32,
+    /// As its generation has them.
+    pub(crate) terms: Terms,
     pub(crate) out: Outgoing,
     /// The duplicate of the worker's own end, while connections may be taken back.
     pub(crate) worker_end: Option<OwnedFd>,
@@ -151,6 +153,7 @@ impl Worker {
             place,
             label,
             pid,
+            terms: Terms { strategy: spec.strategy, window: spec.handoff_window },
             out: Outgoing::new(channel),
             is_end_stashed: worker_end.is_some(),
             worker_end,
