@@ -245,13 +245,13 @@ impl Known {
     /// As the core is told of it. That the machine was suspended counts to its age, as people count it.
     fn child(&self) -> Child {
         let Self { place, heir, counters, listens, leaving, .. } = self;
-        let age = heir.child.age_millis().ok().map(Span::from_millis);
+        let (now, age) = (now(), heir.child.age_millis().ok().map(Span::from_millis));
         Child {
             label: Label(*place),
             listens: *listens,
             was_ready: counters.was_ready(),
             leaving: *leaving,
-            born: age.map(|age| now() - age),
+            born: age.map(|age| now - age),
             ended: heir.child.has_ended(),
         }
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use oxherd_core::{AppId, AppStatus, DesiredApp, Generation, Image, InstanceStatus, Notice, Slot};
 use oxherd_os::{CgroupChoice, ExitStatus, Host, HostOptions, Output, SpawnSpec, Spawned};
@@ -18,12 +19,13 @@ const APP: AppId = AppId(0);
 /// Holds processes in place of a keeper; what is noted can be looked at.
 struct TestHost {
     host: Host,
+    primary: String,
     notes: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl ProcessHost for TestHost {
     fn primary(&self) -> &str {
-        "test"
+        &self.primary
     }
 
     fn ties_workers(&self) -> bool {
@@ -84,6 +86,7 @@ impl Observer for Witness {
 /// What was left, until somebody takes it over.
 struct Legacy {
     host: Host,
+    primary: String,
     notes: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
     estate: Estate,
 }
@@ -98,7 +101,10 @@ impl Legacy {
     fn new() -> Self {
         let options = HostOptions { cgroups: CgroupChoice::Off, ..HostOptions::default() };
         let host = Host::new(options).unwrap();
-        Self { host, notes: Rc::default(), estate: Estate { starts: 1, ..Estate::default() } }
+        // To end one is to end all that carry its label, and tests run side by side.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let primary = format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { host, primary, notes: Rc::default(), estate: Estate { starts: 1, ..Estate::default() } }
     }
 
     /// A process of app 0 with a channel, by slot, generation and number.
@@ -106,7 +112,7 @@ impl Legacy {
         let mut spec = SpawnSpec::new("/bin/sh");
         spec.args = ["-c", script].map(Into::into).to_vec();
         spec.env = vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())];
-        spec.label = format!("test/0:{slot}:{generation}:0.{number}");
+        spec.label = format!("{}/0:{slot}:{generation}:0.{number}", self.primary);
         (spec.channel, spec.parent_death_signal, spec.stdout) = (true, true, Output::Null);
         let Spawned { child, channel, .. } = self.host.spawn(&spec).unwrap();
         let channel = channel.map(|ends| ends.primary);
@@ -134,7 +140,7 @@ impl Legacy {
 
     fn control(self, witness: &mut Witness) -> (Heiress<'_>, Estate) {
         let settings = Settings { signals: false, ..Settings::default() };
-        let host = Box::new(TestHost { host: self.host, notes: self.notes });
+        let host = Box::new(TestHost { host: self.host, primary: self.primary, notes: self.notes });
         let mut control = Control::new(&settings, host, Box::new(NoStash), witness).unwrap();
         let (traffic, orders) = TrafficHandle::idle();
         control.traffic = traffic;
@@ -188,7 +194,7 @@ fn serving(spec: AppSpec) -> Fleet {
 
 const LISTENS: &str = r#"{"listeners":[0],"leaving":false}"#;
 const LEAVES: &str = r#"{"listeners":[0],"leaving":true}"#;
-const WAITS: &str = "read line <&3";
+const WAITS: &str = "exec sleep 1000";
 
 #[test]
 fn the_inventory_is_what_shows_on_the_processes() {
@@ -211,7 +217,9 @@ fn the_inventory_is_what_shows_on_the_processes() {
     let mut witness = Witness::default();
     let (mut heiress, mut estate) = legacy.control(&mut witness);
     let known = heiress.control.recognise(estate.children, &mut estate.entries);
+    let looked = now();
     let children: Vec<Child> = known.iter().map(Known::child).collect();
+    let delay = now().since(looked);
     let marks: Vec<_> = children.iter().map(|it| (it.listens, it.was_ready, it.leaving, it.ended)).collect();
     let expected = [
         (false, true, false, false),
@@ -221,8 +229,11 @@ fn the_inventory_is_what_shows_on_the_processes() {
     ];
     assert_eq!(marks, expected);
     // The kernel dates processes by hundredths of a second.
-    let earliest = before - Span::from_millis(11);
-    assert!(children.iter().all(|it| it.born.is_some_and(|born| (earliest..=after).contains(&born))));
+    let earliest = before - (Span::from_millis(11) + delay);
+    for child in &children {
+        let born = child.born.unwrap();
+        assert!((earliest..=after).contains(&born), "{before:?} {born:?} {after:?}");
+    }
 }
 
 #[test]
@@ -232,16 +243,19 @@ fn without_an_image_who_was_ready_goes_on_with_its_age_and_its_slots_past() {
     legacy.want(spec);
     let started = now();
     let label = legacy.worker(0, 1, 1, WAITS);
+    let forked = now();
     legacy.counters(&label).mark_ready();
     let other = legacy.worker(1, 1, 2, WAITS);
     legacy.counters(&other);
     legacy.note("restarts", r#"[{"app":0,"slot":0,"restarts":3}]"#);
     let notes = Rc::clone(&legacy.notes);
     let mut witness = Witness::default();
+    let looked = now();
     let heiress = legacy.taken_over(&mut witness);
-    let kept = heiress.instance(1);
+    let (delay, kept) = (now().since(looked), heiress.instance(1));
     assert_eq!(kept.status, Status::Online);
-    assert!(kept.uptime <= now().since(started) + Span::from_millis(11));
+    let most = now().since(started) + Span::from_millis(11) + delay;
+    assert!(looked.since(forked) <= kept.uptime && kept.uptime <= most, "{}", kept.uptime);
     assert_eq!(heiress.instance(2).status, Status::Stopping, "nobody has left word of it");
     assert_eq!(heiress.app().slots[0].restarts, 3);
     assert!(!notes.borrow().contains_key("restarts"), "it is there as it is");
@@ -319,16 +333,18 @@ fn the_end_of_a_channel_is_told_again() {
         legacy.estate.image = Some(serving(app(|_| {})).image());
         let label = legacy.worker(0, 1, 1, WAITS);
         let counters = legacy.counters(&label);
+        let mut held = None;
         if is_condemned {
             counters.mark_condemned();
         } else {
-            legacy.estate.children[0].channel = None;
+            // The process goes on.
+            held = legacy.estate.children[0].channel.take();
         }
         let mut witness = Witness::default();
         let heiress = legacy.taken_over(&mut witness);
         assert_eq!(heiress.instance(1).status, Status::Stopping);
         assert!(heiress.attached().is_empty());
-        drop(heiress);
+        drop((heiress, held));
         let misbehaved = |it: &Notice| matches!(it, Notice::Misbehaved { .. });
         assert_eq!(witness.0.iter().any(misbehaved), is_told);
     }

@@ -88,15 +88,19 @@ impl Traffic {
         }) else {
             return;
         };
-        self.take_listener(number, listener);
         let leaving = self.workers.get(number).is_none_or(|worker| worker.standing != Standing::Open);
-        if !leaving && !self.is_used(listener) {
+        if leaving || self.is_used_but_by(Some(number), listener) {
+            self.take_listener(number, listener);
+        } else {
+            // The listener goes first: one that is kept and that nobody uses would let clients wait for ever.
             self.close_listener(listener);
         }
     }
 
-    fn is_used(&self, listener: usize) -> bool {
-        self.workers.iter().any(|(_, worker)| worker.registered.contains(&listener))
+    fn is_used_but_by(&self, except: Option<usize>, listener: usize) -> bool {
+        self.workers
+            .iter()
+            .any(|(number, worker)| Some(number) != except && worker.registered.contains(&listener))
     }
 
     pub(in crate::traffic) fn close_listener(&mut self, number: usize) {
@@ -165,7 +169,8 @@ impl Traffic {
             return Ok(());
         }
         let is_idle = |number: &usize| {
-            !self.is_used(*number) && self.listeners.get(*number).is_some_and(|it| it.returned.is_empty())
+            !self.is_used_but_by(None, *number)
+                && self.listeners.get(*number).is_some_and(|it| it.returned.is_empty())
         };
         let idle = all.into_iter().find(is_idle).ok_or(io::Error::from_raw_os_error(EMFILE))?;
         self.close_listener(idle);

@@ -1,6 +1,6 @@
 //! Connections are handed over, answered, refused; nobody gets more than there is room for.
 
-use super::harness::{Herd, client, clients};
+use super::harness::{Herd, Worker, client, clients};
 
 #[test]
 fn a_worker_gets_two_and_the_rest_wait_in_the_kernel() {
@@ -17,6 +17,22 @@ fn a_worker_gets_two_and_the_rest_wait_in_the_kernel() {
     assert_eq!(worker.take().unwrap().name(), 2);
     assert!(worker.take().is_none());
     assert_eq!(worker.counters.handed_over(), 1);
+}
+
+#[test]
+fn each_worker_has_the_room_that_its_own_generation_gives() {
+    let mut herd = Herd::new();
+    let (mut old, address) = herd.worker(0);
+    (herd.spec.handoff_window, herd.spec.max_message) = (4, 200);
+    let (mut new, _) = herd.worker(1);
+    let _clients = clients(address, 0..8);
+    herd.settle();
+    let count = |worker: &mut Worker| std::iter::from_fn(|| worker.take()).count();
+    assert_eq!((count(&mut old), count(&mut new)), (2, 4));
+    let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(300));
+    [&mut old, &mut new].into_iter().for_each(|worker| worker.say(&long));
+    herd.settle();
+    assert_eq!([herd.is_condemned(&old), herd.is_condemned(&new)], [false, true]);
 }
 
 #[test]

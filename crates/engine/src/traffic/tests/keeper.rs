@@ -8,37 +8,50 @@ use super::harness::{Herd, Worker, label_of};
 use crate::host::{Entry, Stash};
 use crate::traffic::orders::{Attachment, Bequest, Order};
 
-type Entries = BTreeMap<String, (Vec<u8>, Option<OwnedFd>)>;
+#[derive(Debug, Default)]
+struct Kept {
+    entries: BTreeMap<String, (Vec<u8>, Option<OwnedFd>)>,
+    history: Vec<String>,
+}
 
 /// A stash that the test looks into.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MemoryStash(Arc<Mutex<Entries>>);
+pub(super) struct MemoryStash(Arc<Mutex<Kept>>);
 
 impl Stash for MemoryStash {
     fn put(&mut self, name: &str, meta: &[u8], fd: Option<BorrowedFd<'_>>) {
         let fd = fd.map(|fd| fd.try_clone_to_owned().unwrap());
-        self.0.lock().unwrap().insert(name.to_owned(), (meta.to_vec(), fd));
+        let mut kept = self.0.lock().unwrap();
+        kept.entries.insert(name.to_owned(), (meta.to_vec(), fd));
+        kept.history.push(format!("put {name}"));
     }
 
     fn remove(&mut self, name: &str) {
-        self.0.lock().unwrap().remove(name);
+        let mut kept = self.0.lock().unwrap();
+        kept.entries.remove(name);
+        kept.history.push(format!("remove {name}"));
     }
 }
 
 impl MemoryStash {
     pub(super) fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap().keys().cloned().collect()
+        self.0.lock().unwrap().entries.keys().cloned().collect()
+    }
+
+    /// The names of what was put and removed, in order.
+    pub(super) fn history(&self) -> Vec<String> {
+        self.0.lock().unwrap().history.clone()
     }
 
     fn entries(&self) -> Vec<Entry> {
         let copy = |fd: &Option<OwnedFd>| fd.as_ref().map(|fd| fd.try_clone().unwrap());
-        let entries = self.0.lock().unwrap();
+        let kept = self.0.lock().unwrap();
         let entry = |(name, (meta, fd)): (&String, &(Vec<u8>, Option<OwnedFd>))| Entry {
             name: name.clone(),
             meta: meta.clone(),
             fd: copy(fd),
         };
-        entries.iter().map(entry).collect()
+        kept.entries.iter().map(entry).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 
 use oxherd_core::{Event, Parting, Slot};
 
-use super::harness::{APP, Herd, Worker, client, clients};
+use super::harness::{APP, Herd, Worker, client, clients, key_of, label_of};
 use super::keeper::{MemoryStash, succeed};
 use crate::traffic::Order;
 
@@ -178,4 +178,71 @@ fn a_worker_that_does_not_answer_its_fence_is_told_of() {
     let mut herd = succeed(old, &stash, &[&worker]);
     herd.pass(6000);
     assert!(herd.fact(|event| matches!(event, Event::Stalled { .. })));
+}
+
+#[test]
+fn a_worker_that_answers_its_fence_speaks() {
+    let stash = MemoryStash::default();
+    let mut old = Herd::kept(&stash);
+    let (mut worker, _) = old.worker(0);
+    let mut herd = succeed(old, &stash, &[&worker]);
+    let is_online = |event: &Event| matches!(event, Event::Online { .. });
+    assert!(!herd.fact(is_online));
+    refuse_fence(&mut herd, &mut worker);
+    assert!(herd.fact(is_online));
+}
+
+#[test]
+fn a_worker_that_leaves_is_told_of_again() {
+    let stash = MemoryStash::default();
+    let mut old = Herd::kept(&stash);
+    let (mut by_itself, _) = old.worker(0);
+    let (told, _) = old.worker(1);
+    let (staying, _) = old.worker(2);
+    by_itself.say(r#"{"cmd":"NODE_CLUSTER","act":"exitedAfterDisconnect","seq":90}"#);
+    old.settle();
+    old.order(Order::Disconnect(told.place.instance, Parting::Object));
+    let herd = succeed(old, &stash, &[&by_itself, &told, &staying]);
+    for (worker, leaves) in [(&by_itself, 1), (&told, 1), (&staying, 0)] {
+        let of = worker.place.instance;
+        let departs = |event: &Event| matches!(event, Event::Departing { instance } if *instance == of);
+        assert_eq!(herd.count_facts(departs), leaves, "{of}");
+    }
+}
+
+#[test]
+fn a_channel_that_was_closed_while_nobody_looked_is_told_of() {
+    let stash = MemoryStash::default();
+    let mut old = Herd::kept(&stash);
+    let (mut worker, _) = old.worker(0);
+    // While it has connections to lose the primary holds its end too, which hides that it is closed.
+    old.order(Order::Disconnect(worker.place.instance, Parting::Object));
+    worker.end = None;
+    let herd = succeed(old, &stash, &[&worker]);
+    assert!(herd.fact(|event| matches!(event, Event::ChannelClosed { .. })));
+}
+
+#[test]
+fn one_that_breaks_the_protocol_is_marked_for_the_next_primary() {
+    let mut herd = Herd::new();
+    let (mut worker, _) = herd.worker(0);
+    assert!(!worker.counters.was_condemned());
+    worker.say("nonsense");
+    herd.settle();
+    assert!(herd.is_condemned(&worker) && worker.counters.was_condemned());
+}
+
+#[test]
+fn a_listener_that_nobody_wants_any_more_goes_before_the_word_of_its_last_user() {
+    let stash = MemoryStash::default();
+    let mut herd = Herd::kept(&stash);
+    let mut worker = herd.attach(0);
+    let reply =
+        worker.ask(&mut herd, r#""index":0,"data":null,"address":"127.0.0.1","port":0,"addressType":4"#);
+    herd.settle();
+    let before = stash.history().len();
+    worker.say(&format!(r#"{{"cmd":"NODE_CLUSTER","act":"close","key":"{}","seq":90}}"#, key_of(&reply)));
+    herd.settle();
+    let after = stash.history().split_off(before);
+    assert_eq!(after, ["remove listener/0".to_owned(), format!("put uses/{}", label_of(worker.place))]);
 }
