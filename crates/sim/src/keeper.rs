@@ -13,9 +13,12 @@ impl Os {
         let held = self.processes.values().filter(|it| it.life == Life::Alive || it.untold);
         held.map(|it| Child {
             label: Label(it.place),
-            ready: it.listens && it.channel,
-            born: self.birth(it),
-            ended: it.untold,
+            listens: it.listens,
+            was_ready: it.noted_ready && self.luck(it, 1).chance(90),
+            leaving: it.departed || it.disconnected,
+            born: it.born_at.filter(|_| self.luck(it, 0).chance(80)),
+            // One may end while the others are looked at.
+            ended: it.untold && self.luck(it, 2).chance(70),
         })
         .collect()
     }
@@ -24,17 +27,18 @@ impl Os {
     pub fn children_as_told(&self) -> Vec<Child> {
         let child = |it: &Process| Child {
             label: Label(it.place),
-            ready: it.told_listens,
+            listens: it.told_listens,
+            was_ready: it.noted_ready,
+            leaving: it.departed || it.disconnected,
             born: it.born_at,
             ended: false,
         };
         self.alive().map(child).collect()
     }
 
-    /// Some births nobody has taken note of.
-    fn birth(&self, it: &Process) -> Option<Moment> {
-        let known = Rng::new(self.seed ^ u64::from(it.place.instance.number)).chance(80);
-        it.born_at.filter(|_| known)
+    /// Whether something of a process is known, always the same for one.
+    fn luck(&self, it: &Process, what: u64) -> Rng {
+        Rng::new(self.seed ^ u64::from(it.place.instance.number) ^ what << 32)
     }
 
     /// The primary dies: its traffic, its orders under way and the news in flight are gone.
@@ -84,7 +88,10 @@ fn shows(id: InstanceId, it: &Process) -> Option<Event> {
         Some(Event::Misbehaved { instance: id, what: "garbage".into() })
     } else if !it.channel {
         Some(Event::ChannelClosed { instance: id })
+    } else if it.departed || it.disconnected {
+        Some(Event::Departing { instance: id })
     } else {
-        None
+        let answers = it.spoke && !it.stuck && !it.stalled;
+        answers.then_some(Event::Online { instance: id })
     }
 }

@@ -4,6 +4,7 @@
 //! every handler what must never be otherwise.
 
 mod checks;
+mod imageless;
 mod keeper;
 mod orders;
 pub mod os;

@@ -135,6 +135,7 @@ impl Os {
 
     fn close_listeners(&mut self, app: AppId) {
         self.closing.remove(&app);
+        self.listening.remove(&app);
         let used = self.alive().any(|it| it.place.app == app);
         assert!(!used || self.lossy, "{app:?} loses its listeners under living workers");
     }

@@ -48,6 +48,8 @@ pub struct Os {
     pub admitted: BTreeSet<InstanceId>,
     /// Apps that were stopped: nothing may be spawned for them.
     pub stopped: BTreeSet<AppId>,
+    /// Apps that have a listener.
+    pub(crate) listening: BTreeSet<AppId>,
     /// Apps whose doors are closing or closed.
     pub(crate) closing: BTreeSet<AppId>,
     /// Whether anything was ever lost: then some orders may come twice or without their forerunners.
@@ -69,6 +71,7 @@ impl Os {
             processes: BTreeMap::new(),
             admitted: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            listening: BTreeSet::new(),
             closing: BTreeSet::new(),
             lossy: false,
             killing: false,
@@ -195,14 +198,21 @@ impl Os {
             Step::Born => self.be_born(id, now),
             Step::End(exit) if !calm => self.end(id, exit, now, host),
             Step::Obey(exit) => self.end(id, exit, now, host),
-            Step::Online if boots => self.tell(Event::Online { instance: id }, now, channel),
+            Step::Online if boots => {
+                it.spoke = true;
+                self.tell(Event::Online { instance: id }, now, channel);
+            }
             Step::Listen if boots => {
                 it.listens = true;
+                self.listening.insert(it.place.app);
                 self.tell(listening(id), now, channel);
             }
             Step::Ready if boots && !it.ready => {
                 it.ready = true;
                 it.listens |= !it.spec.wait_ready;
+                if it.listens {
+                    self.listening.insert(it.place.app);
+                }
                 let event = if it.spec.wait_ready { Event::Ready { instance: id } } else { listening(id) };
                 self.tell(event, now, channel);
             }

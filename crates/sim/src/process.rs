@@ -23,6 +23,10 @@ pub struct Process {
     pub listens: bool,
     /// It showed that it is ready.
     pub ready: bool,
+    /// It said a first word on its channel.
+    pub spoke: bool,
+    /// A primary has left word that it was ready.
+    pub noted_ready: bool,
     /// It waits for ever for an answer that was lost with a primary.
     pub stuck: bool,
     /// Its channel is open.
@@ -76,6 +80,8 @@ impl Process {
             born_at: None,
             listens: false,
             ready: false,
+            spoke: false,
+            noted_ready: false,
             stuck: false,
             channel: spec.sockets == Sockets::Channel,
             was_admitted: false,

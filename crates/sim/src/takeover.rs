@@ -71,9 +71,10 @@ impl World {
     }
 
     fn go_on_from(&mut self, memory: Memory) {
-        let before = self.fleet.status(self.now);
-        let children = self.os.children();
+        let (old, before) = (self.fleet.clone(), self.fleet.status(self.now));
+        let children = self.children();
         let current = matches!(memory, Memory::Current(_));
+        let imageless = matches!(memory, Memory::Wanted(_));
         match memory {
             Memory::Current(image) => {
                 self.say("-- crash, the image is current");
@@ -97,7 +98,15 @@ impl World {
         }
         self.memories.0.clear();
         self.memories.keep(&self.fleet, self.executed);
-        self.check_takeover(&before, &children, current);
+        self.check_takeover(&old, &before, &children, current);
+        if imageless {
+            self.check_imageless(&before, &children);
+        }
+        let serving: Vec<InstanceId> = everyone(&self.fleet.status(self.now))
+            .filter(|it| it.status == Status::Online)
+            .map(|it| it.place.instance)
+            .collect();
+        serving.into_iter().for_each(|id| self.note_ready(id));
     }
 
     /// Another primary takes over, and nothing is lost.
@@ -115,9 +124,22 @@ impl World {
         everyone(&status).any(|it| it.status == Status::Starting && self.has_channel(it.place.instance))
     }
 
+    /// One whose end was taken note of has ended for all to see.
+    fn children(&self) -> Vec<Child> {
+        let mut children = self.os.children();
+        for child in &mut children {
+            let id = child.label.0.instance;
+            let is_over = self.os.processes.get(&id).is_some_and(|it| it.life == Life::Over);
+            child.ended |= is_over && self.fleet.spec_of(id).is_none();
+        }
+        children
+    }
+
     fn inventory(&mut self, children: Vec<Child>) -> Inventory {
         self.starts += 1;
-        Inventory { boot_id: BOOT.into(), starts: self.starts, children }
+        let listening = self.os.listening.clone();
+        let restarts = self.fleet.restarts();
+        Inventory { boot_id: BOOT.into(), starts: self.starts, children, listening, restarts }
     }
 
     fn restore(&mut self, image: Image, children: Vec<Child>) {
@@ -137,10 +159,11 @@ impl World {
         assert_eq!(self.fleet.desired(), desired, "something else is wanted after the takeover");
     }
 
-    fn check_takeover(&self, before: &FleetStatus, children: &[Child], current: bool) {
+    fn check_takeover(&self, old: &Fleet, before: &FleetStatus, children: &[Child], current: bool) {
         let after = self.fleet.status(self.now);
         self.check_roll_call(&after, children);
         self.check_replaced(&after, children);
+        self.check_specs(old, &after, current);
         self.check_uptimes(before, &after, children, current);
         if current {
             self.check_slots(before, &after, children);
@@ -176,6 +199,24 @@ impl World {
                 let id = it.place.instance;
                 let waits = it.status == Status::Starting && lives.contains(&id) && self.has_channel(id);
                 assert!(!waits, "{id} goes on although its primary died before it was ready");
+            }
+        }
+    }
+
+    /// Each process goes on with the configuration that it was started with. Those of other generations than the
+    /// good one are only in an image.
+    fn check_specs(&self, old: &Fleet, after: &FleetStatus, current: bool) {
+        for app in &after.apps {
+            for it in app.slots.iter().flat_map(|slot| &slot.instances) {
+                let id = it.place.instance;
+                let Some(process) = self.os.processes.get(&id) else { continue };
+                let (was, is) = (old.spec_of(id), self.fleet.spec_of(id));
+                let same = is == Some(&process.spec) || it.place.generation != app.generation;
+                assert!(same, "{id} goes on with another configuration");
+                assert!(
+                    !current || was.is_none() || was == is,
+                    "{id} goes on with another configuration than it had"
+                );
             }
         }
     }
@@ -246,7 +287,7 @@ impl World {
         let mut fleet = self.fleet.clone();
         while let Some(action) = fleet.poll_action() {
             let (Action::Terminate { instance, .. } | Action::Kill { instance }) = action else { continue };
-            let listens = children.iter().any(|it| it.label.0.instance == instance && it.ready);
+            let listens = children.iter().any(|it| it.label.0.instance == instance && it.listens);
             let old = everyone(before).find(|it| it.place.instance == instance);
             let was_up = old.is_some_and(|it| matches!(it.status, Status::Starting | Status::Online));
             assert!(!listens || !was_up, "{instance} listens and is sent a signal: {action:?}");
@@ -280,7 +321,7 @@ impl World {
         ended && !is_held(it, children)
     }
 
-    fn has_channel(&self, id: InstanceId) -> bool {
+    pub(crate) fn has_channel(&self, id: InstanceId) -> bool {
         self.os.processes.get(&id).is_some_and(|it| it.spec.sockets == Sockets::Channel)
     }
 }

@@ -239,10 +239,18 @@ impl World {
             }
         };
         assert!(!blames || !self.blameless, "somebody is blamed: {notice:?}");
+        if let Notice::Ready { place, .. } = notice {
+            self.note_ready(place.instance);
+        }
         if let Notice::Changed { change, outcome } = notice {
             let known = self.changes.insert(change, Some(outcome));
             assert!(known == Some(None) || self.forgetful, "{change:?} ends and was not open: {known:?}");
         }
+    }
+
+    /// Word of it is left for the next primary.
+    pub(crate) fn note_ready(&mut self, id: InstanceId) {
+        self.os.processes.entry(id).and_modify(|it| it.noted_ready = true);
     }
 
     fn note_deed(&mut self, action: &Action) {
