@@ -11,10 +11,11 @@ use crate::options::{
     self, ListOptions, LogsOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector, Selectors,
     StartOptions, UpgradeOptions,
 };
+use crate::version::version;
 
 /// Drives a herd of worker processes as one server.
 #[derive(Debug, Parser)]
-#[command(name = "oxherd", version, arg_required_else_help = true, subcommand_required = true)]
+#[command(name = "oxherd", version = version(), arg_required_else_help = true, subcommand_required = true)]
 #[command(term_width = 100, infer_subcommands = false)]
 pub(crate) struct Cli {
     #[command(subcommand)]

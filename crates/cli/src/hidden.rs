@@ -8,12 +8,13 @@ use oxherd_daemon::daemon::{Faces, Render};
 use oxherd_daemon::{daemon, keeper};
 
 use crate::output;
+use crate::version::version;
 
 /// Runs the keeper or the daemon if the command line asks for one; returns the exit code.
 pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> Option<u8> {
     let _program = args.next();
     match args.next()?.to_str()? {
-        "keeper" => Some(keeper::main(args)),
+        "keeper" => Some(keeper::main(args, version())),
         "daemon" => Some(daemon::main(args, faces())),
         _ => None,
     }
@@ -21,6 +22,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> Option<u8> {
 
 fn faces() -> Faces {
     Faces {
+        version: version(),
         render: Render { bulletin: output::line_of_bulletin, alert: output::line_of_alert },
         console: |raw| Box::new(output::Console::of_daemon(raw)),
     }

@@ -10,6 +10,7 @@ mod options;
 mod output;
 #[cfg(test)]
 mod testing;
+mod version;
 mod view;
 
 use std::process::ExitCode;

@@ -32,6 +32,18 @@ pub(crate) enum Wish {
     Request(Request, Reply<Result<ChangeId, Refusal>>),
     Survey(Vec<ChangeId>, Reply<Survey>),
     Upgrade(Option<String>, Reply<Result<(), String>>),
+    #[cfg(debug_assertions)]
+    Panic(Culprit),
+}
+
+/// A thread of the primary in which a panic can be planted.
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// The one with the core and the processes.
+    Control,
+    /// The one with the listeners and the channels.
+    Traffic,
 }
 
 impl fmt::Debug for Wish {
@@ -40,6 +52,8 @@ impl fmt::Debug for Wish {
             Self::Request(..) => "Request",
             Self::Survey(..) => "Survey",
             Self::Upgrade(..) => "Upgrade",
+            #[cfg(debug_assertions)]
+            Self::Panic(..) => "Panic",
         })
     }
 }
@@ -71,5 +85,11 @@ impl Handle {
     /// The answer may come too late to be heard: the primary is ended right after it.
     pub fn upgrade(&self, program: Option<String>, reply: impl FnOnce(Result<(), String>) + Send + 'static) {
         self.wishes.send(Wish::Upgrade(program, Box::new(reply)));
+    }
+
+    /// Has a thread of the primary panic. For tests of what comes after: other builds do not have it.
+    #[cfg(debug_assertions)]
+    pub fn panic(&self, culprit: Culprit) {
+        self.wishes.send(Wish::Panic(culprit));
     }
 }

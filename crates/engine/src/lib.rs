@@ -21,6 +21,8 @@ use host::{Estate, LocalHost, NoStash, ProcessHost, Stash};
 /// The types that the engine speaks: specs, notices, outcomes.
 pub use oxherd_core as core;
 
+#[cfg(debug_assertions)]
+pub use handle::Culprit;
 pub use handle::{Handle, Survey};
 pub use observer::{Alert, Bulletin, Observer, OutputLine, Stream};
 pub use report::{AppReport, Report, WorkerReport};

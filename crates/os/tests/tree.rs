@@ -104,3 +104,22 @@ fn an_empty_label_matches_nobody() {
     host.kill_tree(&spawned.child).unwrap();
     exit_of(&mut host, &mut spawned.child);
 }
+
+#[test]
+fn processes_are_found_by_the_beginning_of_their_label() {
+    let mut host = host();
+    let prefix = unique("prefix");
+    let (mut one, _) = start(&mut host, &format!("{prefix}/a"), "echo; exec sleep 600");
+    let (mut other, _) = start(&mut host, &format!("{prefix}/b"), "echo; exec sleep 600");
+    let (mut stranger, _) = start(&mut host, &format!("{prefix}-c"), "echo; exec sleep 600");
+    let found = oxherd_os::host::find_labelled(&format!("{prefix}/")).unwrap();
+    let mut labels: Vec<_> = found.iter().map(|child| (child.label(), child.pid)).collect();
+    labels.sort_unstable();
+    let expected = [(one.child.label(), one.child.pid), (other.child.label(), other.child.pid)];
+    assert_eq!(labels, expected);
+    assert!(oxherd_os::host::find_labelled("").unwrap().is_empty());
+    for spawned in [&mut one, &mut other, &mut stranger] {
+        host.kill_tree(&spawned.child).unwrap();
+        exit_of(&mut host, &mut spawned.child);
+    }
+}

@@ -2,9 +2,10 @@
 //!
 //! Tests learn where things are from the environment at run time, never from paths baked in at compile
 //! time, so that the same test program runs in the work tree and from a `Stage`:
-//! `OXHERD_BIN` (the program), `OXHERD_TOOLS` (the tools folder), `CARGO_MANIFEST_DIR` (the package's
+//! `OXHERD_BIN` (the program), `OXHERD_BIN_OTHER` (another build of it, for upgrades), `OXHERD_TOOLS` (the tools folder), `CARGO_MANIFEST_DIR` (the package's
 //! folder with its fixtures) and `CARGO_BIN_EXE_<name>` (helper programs of the package).
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::ci::Session;
 use crate::run::{bounded, capture, cargo, run_counted};
 use crate::stage::{NOBODY, Stage};
+use crate::workspace::Workspace;
 use crate::{Outcome, tools};
 
 pub(crate) const E2E: &str = "oxherd-e2e";
@@ -32,7 +34,8 @@ pub(crate) fn e2e(session: &mut Session) -> Outcome {
     let tools = tools::install_all(&session.workspace)?;
     let mut command = cargo();
     command.args(["test", "--package", E2E, "--no-fail-fast", "--"]).args(&session.extra);
-    command.env("OXHERD_BIN", oxherd_bin()?).env("OXHERD_TOOLS", tools);
+    let (bin, other) = oxherd_bins(&session.workspace)?;
+    command.env("OXHERD_BIN", bin).env("OXHERD_BIN_OTHER", other).env("OXHERD_TOOLS", tools);
     run_counted(&mut command, &mut session.tally)
 }
 
@@ -43,9 +46,12 @@ pub(crate) fn e2e_unprivileged(session: &mut Session) -> Outcome {
     }
     let tools = tools::install_all(&session.workspace)?;
     let stage = Stage::new()?;
-    let bin = stage.add(&oxherd_bin()?, "bin/oxherd")?;
+    let (bin, other) = oxherd_bins(&session.workspace)?;
+    let bin = stage.add(&bin, "bin/oxherd")?;
+    let other = stage.add(&other, "bin/oxherd-other")?;
     let tools = stage.add(&tools, "tools")?;
-    run_staged(session, &stage, E2E, &[("OXHERD_BIN", bin), ("OXHERD_TOOLS", tools)])
+    let env = [("OXHERD_BIN", bin), ("OXHERD_BIN_OTHER", other), ("OXHERD_TOOLS", tools)];
+    run_staged(session, &stage, E2E, &env)
 }
 
 /// The os crate's tests as nobody, from a stage.
@@ -135,13 +141,41 @@ fn can_become_nobody() -> Outcome<bool> {
     found.map(|_| true).map_err(|error| format!("cannot run setpriv (Debian's util-linux has it): {error}"))
 }
 
-/// The program under test: the one named by `OXHERD_BIN`, or a fresh build.
-fn oxherd_bin() -> Outcome<PathBuf> {
-    if let Some(path) = std::env::var_os("OXHERD_BIN") {
-        return std::path::absolute(&path).map_err(|error| format!("OXHERD_BIN: {error}"));
-    }
+/// The program under test and another build of it: those that `OXHERD_BIN` and `OXHERD_BIN_OTHER` name, or fresh ones.
+fn oxherd_bins(workspace: &Workspace) -> Outcome<(PathBuf, PathBuf)> {
+    let other = match named("OXHERD_BIN_OTHER")? {
+        Some(path) => path,
+        None => other_build(workspace)?,
+    };
+    // This one comes second: cargo leaves the last build at the program's usual place.
+    let bin = match named("OXHERD_BIN")? {
+        Some(path) => path,
+        None => build_oxherd(None)?,
+    };
+    Ok((bin, other))
+}
+
+fn named(variable: &str) -> Outcome<Option<PathBuf>> {
+    let path = std::env::var_os(variable).map(std::path::absolute).transpose();
+    path.map_err(|error| format!("{variable}: {error}"))
+}
+
+/// A build that says another version, in a place of its own. Only the command itself is compiled for it.
+fn other_build(workspace: &Workspace) -> Outcome<PathBuf> {
+    let built = build_oxherd(Some("other"))?;
+    let folder = workspace.target.join("other");
+    let (path, partial) = (folder.join("oxherd"), folder.join("oxherd.partial"));
+    let place = fs::create_dir_all(&folder)
+        .and_then(|()| fs::copy(&built, &partial))
+        .and_then(|_| fs::rename(&partial, &path));
+    place.map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), path.display()))?;
+    Ok(path)
+}
+
+fn build_oxherd(build: Option<&str>) -> Outcome<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", CLI, "--bin", "oxherd", "--message-format=json-render-diagnostics"]);
+    command.envs(build.map(|build| ("OXHERD_BUILD", build)));
     let built = programs_in(&capture(&mut command)?);
     let program = built.into_iter().find(|built| built.name == "oxherd");
     program.map(|built| built.path).ok_or_else(|| "cargo built no oxherd".to_owned())

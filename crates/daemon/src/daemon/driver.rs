@@ -88,4 +88,9 @@ impl Driver for HerdDriver {
     fn saved(&self) -> Result<Desired, String> {
         Ok(Desired { apps: self.saved.dormant() })
     }
+
+    #[cfg(debug_assertions)]
+    fn panic(&self, culprit: oxherd_engine::Culprit) {
+        self.handle.panic(culprit);
+    }
 }

@@ -7,6 +7,8 @@ use oxherd_engine::{Alert, Bulletin, Observer};
 
 /// How the daemon shows itself.
 pub struct Faces {
+    /// Which build this is, as clients are told.
+    pub version: &'static str,
     /// One line for the daemon's log.
     pub render: Render,
     /// Makes what everything goes to when the keeper runs in the foreground; with `true` workers' lines go there as

@@ -141,6 +141,7 @@ fn serve(args: &Args, connected: Connected, faces: Faces) -> Result<u8, DaemonEr
 
 /// Everything that a daemon needs, found to be in order.
 struct Begun {
+    version: &'static str,
     settings: Settings,
     specs: Vec<AppSpec>,
     estate: Estate,
@@ -180,6 +181,7 @@ impl Begun {
         let settings =
             Settings { status_interval: None, recall: true, signals: true, stays: !greeting.foreground };
         Ok(Self {
+            version: faces.version,
             settings,
             specs,
             estate,
@@ -207,10 +209,11 @@ impl Begun {
         let os = |what| move |cause| DaemonError::Os { what, cause };
         self.tell_of_the_past(greeting);
         let (notes, ready) = (host.notes(), host.readiness().map_err(os("talk to the keeper"))?);
+        let keeper = host.keeper();
         let mut primary = Primary::new(&self.settings, Box::new(host), Box::new(stash), &mut self.observer)?;
         let about = About {
-            version: env!("CARGO_PKG_VERSION").into(),
-            keeper_pid: greeting.keeper_pid,
+            version: self.version.into(),
+            keeper_pid: keeper,
             starts: greeting.starts,
             home: self.home.folder().to_owned(),
         };

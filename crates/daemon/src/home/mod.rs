@@ -97,6 +97,11 @@ impl Home {
         self.folder.join("oxherd.pid")
     }
 
+    /// The file by which the next keeper knows the workers of this one.
+    pub fn primary_file(&self) -> PathBuf {
+        self.folder.join("primary")
+    }
+
     /// The file whose lock says who serves this home.
     pub fn lock_file(&self) -> PathBuf {
         self.folder.join("lock")
@@ -187,10 +192,10 @@ impl Home {
         open_append(&path).map_err(HomeError::refused(&path))
     }
 
-    /// Removes the control socket and the pid file, at an orderly end. `_held` is the home's lock. The lock's file
+    /// Removes the control socket, the pid file and the keeper's mark, at an orderly end. `_held` is the home's lock. The lock's file
     /// stays: whoever waits for it would otherwise hold another one.
     pub fn clear(&self, _held: BorrowedFd<'_>) {
-        for path in [self.socket(), self.pid_file()] {
+        for path in [self.socket(), self.pid_file(), self.primary_file()] {
             // The next daemon replaces what stays.
             let _stale = fs::remove_file(path);
         }

@@ -5,14 +5,14 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use oxherd_os::{detach, proc, reexec};
 
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::run::{Keeper, Settings};
-use super::{successor, upgrade};
+use super::{strays, successor, upgrade};
 use crate::home::{Home, HomeError};
 use crate::link::{LOCK, SPECS};
 
@@ -71,6 +71,9 @@ pub fn run(options: KeeperOptions) -> u8 {
     let deaths = Deaths::new(options.longest_pause_ms);
     match Keeper::new(settings, deaths, Starter::new(options.starter)) {
         Ok(mut keeper) => {
+            if options.lock.is_some() {
+                take_home(&mut keeper);
+            }
             for (name, fd) in [(LOCK, options.lock), (SPECS, options.specs)] {
                 if fd.is_some() {
                     keeper.held.stash.put(name.into(), Vec::new(), fd);
@@ -85,7 +88,15 @@ pub fn run(options: KeeperOptions) -> u8 {
     }
 }
 
-/// `oxherd keeper …`: `args` is what comes after that word. Returns the exit code.
+/// Clears up after an earlier keeper of the home, now that it is held, and lets the next one know of this.
+fn take_home(keeper: &mut Keeper) {
+    if let Ok(home) = Home::at(Path::new(&keeper.settings.home)) {
+        strays::end_strays(&home, &mut keeper.host);
+        strays::leave_mark(&home, &keeper.settings.primary);
+    }
+}
+
+/// `oxherd keeper …`: `args` is what comes after that word, `version` says which build this is. Returns the exit code.
 ///
 /// - `--home DIR [--detach] [--foreground] [--specs FD] [--longest-pause MS] [-- ARGS]` keeps the home's daemons, which are
 ///   started with `ARGS`. Detached, it leaves the terminal and says over its standard input how the first start went. In the
@@ -94,10 +105,10 @@ pub fn run(options: KeeperOptions) -> u8 {
 /// - `--resume FD` goes on from the state of the program that this process was before.
 /// - `--successor` starts a keeper, detached, that takes over from the daemon at the other end of its standard
 ///   input, whose keeper has died.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+pub fn main(args: impl IntoIterator<Item = OsString>, version: &str) -> u8 {
     match Way::of(args) {
         Ok(Way::Home(way)) => keep_home(way),
-        Ok(Way::Check) => over(upgrade::check()),
+        Ok(Way::Check) => over(upgrade::check(version)),
         Ok(Way::Resume(fd)) => go_on(upgrade::resume(fd)),
         Ok(Way::StepAside) => over(successor::step_aside()),
         Ok(Way::TakeOver) => go_on(successor::take_over()),

@@ -15,6 +15,7 @@ mod signals;
 mod start;
 mod stash;
 mod state;
+mod strays;
 mod successor;
 mod upgrade;
 mod watch;

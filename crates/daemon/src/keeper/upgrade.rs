@@ -37,9 +37,8 @@ struct Check {
 }
 
 /// `keeper --check`.
-pub(super) fn check() -> io::Result<()> {
-    let own =
-        Check { version: env!("CARGO_PKG_VERSION").into(), protocol: PROTOCOL, states: STATES_READ.into() };
+pub(super) fn check(version: &str) -> io::Result<()> {
+    let own = Check { version: version.into(), protocol: PROTOCOL, states: STATES_READ.into() };
     serde_json::to_writer(io::stdout(), &own)?;
     io::Write::write_all(&mut io::stdout(), b"\n")
 }

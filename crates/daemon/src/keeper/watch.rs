@@ -3,6 +3,7 @@
 //! `SIGKILL`, a panic and an upgrade are one path. Must never wait for a daemon, nor let one wait that waits for its
 //! end to be seen.
 
+use std::env;
 use std::path::PathBuf;
 
 use oxherd_os::socket::{LocalAddr, local_addr};
@@ -13,20 +14,26 @@ use super::run::{After, Keeper, Stage};
 
 /// The entry with the listener of the control API, whose clients ask again by themselves.
 const API: &str = "api";
+/// `off` in this variable leaves the daemon to another tracer: a process has one at a time.
+const TRACE: &str = "OXHERD_TRACE";
 
 impl Keeper {
     /// Asks to be shown the daemon's exit before it happens. Where that is refused its connections are lost when
     /// it dies, which is told once.
     pub(super) fn trace_daemon(&mut self) {
         let Stage::Running(daemon) = &mut self.stage else { return };
-        match ExitWatch::seize(daemon.child.pid, &daemon.child.pidfd) {
+        let seized = match env::var_os(TRACE) {
+            Some(choice) if choice == "off" => Err(format!("the daemon is not traced ({TRACE}=off)")),
+            _ => ExitWatch::seize(daemon.child.pid, &daemon.child.pidfd)
+                .map_err(|error| format!("cannot trace the daemon: {error}")),
+        };
+        match seized {
             Ok(watch) => {
                 daemon.watch = Some(watch);
                 self.untraced = None;
             }
-            Err(error) => {
-                let why =
-                    format!("cannot trace the daemon: {error}; connections it holds are lost if it dies");
+            Err(why) => {
+                let why = format!("{why}; connections it holds are lost if it dies");
                 if self.untraced.as_ref() != Some(&why) {
                     super::say(&why);
                 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 
 use oxherd_engine::host::{Entry, Estate, Heir};
 use oxherd_os::{Child, reexec};
@@ -42,7 +43,8 @@ pub fn connect(link: RawFd, stash: RawFd) -> Result<Connected, LinkError> {
     let lock = left.entries.remove(LOCK).and_then(|(_, fd)| fd);
     let estate = left.sort(&greeting);
     let notes = Notes::new(stash.try_clone()?);
-    let host = KeeperHost { link, greeting: greeting.clone(), lock, notes };
+    let keeper = Arc::new(greeting.keeper_pid.into());
+    let host = KeeperHost { link, greeting: greeting.clone(), lock, notes, keeper };
     Ok(Connected { host, stash, greeting, estate })
 }
 

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use oxherd_core::{Image, SpawnFailure};
 use oxherd_engine::host::{HeirRef, ProcessHost, Stash};
@@ -33,6 +35,8 @@ pub struct KeeperHost {
     /// Of the home, for the next keeper.
     pub(super) lock: Option<OwnedFd>,
     pub(super) notes: Notes,
+    /// The keeper's process, for other threads.
+    pub(super) keeper: Arc<AtomicU32>,
 }
 
 impl KeeperHost {
@@ -53,6 +57,11 @@ impl KeeperHost {
     /// What is to outlive the daemon besides processes and listeners, for any thread.
     pub fn notes(&self) -> Notes {
         self.notes.clone()
+    }
+
+    /// The number of the keeper's process, also when another one has taken over.
+    pub fn keeper(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.keeper)
     }
 
     /// The home's lock, as far as the keeper has one.

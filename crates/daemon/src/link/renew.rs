@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use oxherd_engine::host::HeirRef;
 use oxherd_os::host::LABEL_VARIABLE;
@@ -38,6 +39,7 @@ pub(super) fn renew(host: &mut KeeperHost, heirs: &[HeirRef<'_>]) -> io::Result<
     expect_done(&link, &Ask::Settled, &[]).map_err(io::Error::other)?;
     // The file is for people and for systemd; nothing of ours needs it.
     drop(Home::at(Path::new(&greeting.home)).and_then(|home| home.write_pid(greeting.keeper_pid)));
+    host.keeper.store(greeting.keeper_pid, Ordering::Relaxed);
     (host.link, host.greeting) = (link, greeting);
     Ok(KeeperStash::new(stash))
 }

@@ -31,6 +31,10 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// It cannot be read; the text names the file, the cause and the way out.
     fn saved(&self) -> Result<Desired, String>;
+
+    /// Has a thread of the primary panic, where there is one to panic.
+    #[cfg(debug_assertions)]
+    fn panic(&self, _culprit: oxherd_engine::Culprit) {}
 }
 
 /// Where the output of workers goes.

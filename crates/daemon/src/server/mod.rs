@@ -12,6 +12,8 @@ mod input;
 mod listen;
 mod logs;
 mod plan;
+#[cfg(debug_assertions)]
+mod plant;
 mod problem;
 mod read;
 mod routes;
@@ -25,6 +27,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,12 +44,12 @@ use state::{Closing, Parts, State};
 const FILE_THREADS: usize = 4;
 
 /// What the daemon says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct About {
     /// Its version.
     pub version: String,
-    /// Its keeper's process.
-    pub keeper_pid: u32,
+    /// Its keeper's process: another one when a keeper has died.
+    pub keeper_pid: Arc<AtomicU32>,
     /// How many daemons the keeper had started before this one.
     pub starts: u32,
     /// Its home folder.

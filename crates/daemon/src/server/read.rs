@@ -1,6 +1,7 @@
 //! The requests that change nothing: what is there, and what became of a change.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
@@ -29,7 +30,7 @@ pub(super) async fn ping(Shared(state): Shared<Arc<State>>) -> Response {
     let pong = Pong {
         version: about.version.clone(),
         pid: std::process::id(),
-        keeper_pid: about.keeper_pid,
+        keeper_pid: about.keeper_pid.load(Ordering::Relaxed),
         starts: about.starts,
         uptime_ms: state.uptime().as_millis() as u64,
         home: about.home.display().to_string(),

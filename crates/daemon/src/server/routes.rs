@@ -66,6 +66,8 @@ pub(super) fn routes() -> Vec<Route> {
 pub(super) fn router(state: Arc<State>) -> Router {
     let routes = routes().into_iter();
     let router = routes.fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    #[cfg(debug_assertions)]
+    let router = super::plant::add(router);
     // The second is for the routes that are there by now.
     router.fallback(no_route).method_not_allowed_fallback(wrong_method).with_state(state)
 }

@@ -55,8 +55,12 @@ impl Rig {
         self.herd.feed(news);
         let kept = self.kept.clone();
         let keep = move |bytes: &[u8]| kept.lock().unwrap().push(bytes.to_vec());
-        let about =
-            About { version: "1.2.3".into(), keeper_pid: 4242, starts, home: "/home/me/.oxherd".into() };
+        let about = About {
+            version: "1.2.3".into(),
+            keeper_pid: Arc::new(4242.into()),
+            starts,
+            home: "/home/me/.oxherd".into(),
+        };
         let (driver, logs) = (Box::new(self.herd.clone()), Box::new(self.herd.logs()));
         let server = Server::new(about, driver, logs, intake, changes, Box::new(keep));
         self.api = Some(server.spawn(self.listener.try_clone().unwrap()).unwrap());

@@ -23,7 +23,7 @@ type Test = (&'static str, fn());
 fn main() {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.first().and_then(|arg| arg.to_str()) {
-        Some("keeper") => exit(oxherd_daemon::keeper::main(args.into_iter().skip(1)).into()),
+        Some("keeper") => exit(oxherd_daemon::keeper::main(args.into_iter().skip(1), "0.0.0").into()),
         Some("daemon") => fake::main(&args),
         _ => run(&args),
     }

@@ -3,7 +3,11 @@
 use oxherd_core::{ChangeId, Refusal, Request};
 
 use crate::control::{Control, now};
+#[cfg(debug_assertions)]
+use crate::handle::Culprit;
 use crate::handle::{Survey, Wish};
+#[cfg(debug_assertions)]
+use crate::traffic::Order;
 
 impl Control<'_> {
     pub(super) fn on_wishes(&mut self) {
@@ -15,6 +19,10 @@ impl Control<'_> {
                     self.keep_now();
                     reply(self.host.upgrade(program.as_deref()));
                 }
+                #[cfg(debug_assertions)]
+                Wish::Panic(Culprit::Control) => panic!("planted on the control thread"),
+                #[cfg(debug_assertions)]
+                Wish::Panic(Culprit::Traffic) => self.traffic.orders.send(Order::Panic),
             }
         }
     }

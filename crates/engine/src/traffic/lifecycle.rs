@@ -36,6 +36,8 @@ impl Traffic {
                 Order::Reconcile(wanted) => self.reconcile(&wanted),
                 Order::Restash(stash) => self.restash(stash.0),
                 Order::Stop => self.stopping = true,
+                #[cfg(debug_assertions)]
+                Order::Panic => panic!("planted on the traffic thread"),
             }
         }
     }

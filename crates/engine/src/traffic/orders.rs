@@ -38,6 +38,9 @@ pub(crate) enum Order {
     Restash(NewStash),
     /// End the thread.
     Stop,
+    /// Panic, as a test wants it.
+    #[cfg(debug_assertions)]
+    Panic,
 }
 
 /// A worker's channel and what traffic must know of it.

@@ -28,7 +28,7 @@ pub use self::adopt::ChildRecord;
 pub use self::error::SpawnError;
 pub use self::spawn::ChannelEnds;
 pub use self::spec::{LABEL_VARIABLE, Output, SpawnSpec};
-pub use self::tree::{kill_labelled, tree_members};
+pub use self::tree::{find_labelled, kill_labelled, tree_members};
 use crate::cgroup::{Cgroups, Group};
 use crate::{proc, sys};
 

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::Child;
 use super::spec::LABEL_VARIABLE;
 use crate::sys;
 
@@ -63,6 +64,18 @@ pub fn kill_labelled(label: &str) -> io::Result<Vec<(u32, OwnedFd)>> {
     Ok(hit)
 }
 
+/// The processes of this user whose label begins with `prefix`, this one left out, whoever has started them. They
+/// are not this process's children unless they were before. Empty for an empty prefix.
+///
+/// As expensive as [`tree_members`].
+pub fn find_labelled(prefix: &str) -> io::Result<Vec<Child>> {
+    let mut scan = Scan::new(prefix);
+    if prefix.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(all_pids()?.filter_map(|pid| scan.find(pid)).collect())
+}
+
 /// Looks for one label, reusing one buffer.
 struct Scan {
     entry: Vec<u8>,
@@ -78,21 +91,42 @@ impl Scan {
 
     /// Whether the process carries the label; false for what is gone, hidden, or this process itself.
     fn carries_label(&mut self, pid: u32) -> bool {
+        self.read_environ(pid);
+        self.environ.split(|byte| *byte == 0).any(|entry| entry == self.entry)
+    }
+
+    /// The process, if its label begins as this one and still does once its pidfd is taken.
+    fn find(&mut self, pid: u32) -> Option<Child> {
+        self.label_of(pid)?;
+        let pidfd = open(pid)?;
+        let label = self.label_of(pid)?;
+        Some(Child::adopt(pid, pidfd, &label))
+    }
+
+    fn label_of(&mut self, pid: u32) -> Option<String> {
+        self.read_environ(pid);
+        let entry = self.environ.split(|byte| *byte == 0).find(|entry| entry.starts_with(&self.entry))?;
+        let label = entry.get(LABEL_VARIABLE.len() + 1..)?;
+        String::from_utf8(label.to_vec()).ok()
+    }
+
+    /// Leaves the environment of the process in the buffer; nothing for what is gone, hidden, or this process itself.
+    fn read_environ(&mut self, pid: u32) {
+        self.environ.clear();
         if pid == self.own_pid {
-            return false;
+            return;
         }
         for _look in 0..EXEC_PATIENCE {
             self.environ.clear();
             let file = File::open(format!("/proc/{pid}/environ"));
             if file.and_then(|mut file| file.read_to_end(&mut self.environ)).is_err() {
-                return false;
+                return self.environ.clear();
             }
             if !self.environ.is_empty() || !is_mistaken(pid) {
                 break;
             }
             std::thread::yield_now();
         }
-        self.environ.split(|byte| *byte == 0).any(|entry| entry == self.entry)
     }
 
     /// Kills the process if it carries the label, both before and after its pidfd was taken.
@@ -100,11 +134,15 @@ impl Scan {
         if !self.carries_label(pid) {
             return None;
         }
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-        let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+        let pidfd = open(pid)?;
         let still = self.carries_label(pid);
         (still && sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL, 0).is_ok()).then_some(pidfd)
     }
+}
+
+fn open(pid: u32) -> Option<OwnedFd> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    pidfd_open(raw, PidfdFlags::empty()).ok()
 }
 
 /// Whether a process whose environment reads as empty may have one after all: an exec has taken its old
