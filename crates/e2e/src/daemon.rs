@@ -1,6 +1,7 @@
 //! A daemon with its keeper in a home of its own, driven by the command as a person would.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Home {
     folder: Folder,
     tag: String,
+    env: Vec<(String, OsString)>,
     _turn: Rc<Turn>,
 }
 
@@ -34,7 +36,19 @@ impl Home {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let turn = turn::shared();
         let tag = format!("home-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        Self { folder: Folder::new(), tag, _turn: turn }
+        Self { folder: Folder::new(), tag, env: Vec::new(), _turn: turn }
+    }
+
+    /// Sets a variable for every command, and so for the daemon and for workers.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A folder beside the home, for what a test needs.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// The home folder.
@@ -44,8 +58,14 @@ impl Home {
 
     /// `oxherd` with these arguments, ready to be run.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(places::oxherd());
+        self.command_of(&places::oxherd(), args)
+    }
+
+    /// The same of another build.
+    pub fn command_of(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).env("OXHERD_HOME", self.path()).env(TAG, &self.tag).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let node = places::node(places::DEFAULT_NODE);
         let folder = node.parent().expect("a program is in a folder").to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -74,11 +94,7 @@ impl Home {
 
     /// The pids of an app's workers, slot by slot.
     pub fn pids(&self, app: &str) -> Vec<u64> {
-        let herd = self.herd();
-        let app = herd["apps"].as_array().expect("a list").iter().find(|it| it["name"] == app);
-        let slots = app.map(|app| app["slots"].as_array().expect("a list").clone()).unwrap_or_default();
-        let workers = slots.iter().flat_map(|slot| slot["workers"].as_array().cloned().unwrap_or_default());
-        workers.filter_map(|worker| worker["pid"].as_u64()).collect()
+        pids_in(&self.herd(), |it| it["name"] == app)
     }
 
     /// Where an app listens.
@@ -109,6 +125,31 @@ impl Home {
         (daemon, starts)
     }
 
+    /// Where the control API is.
+    pub fn api(&self) -> Address {
+        Address::Unix(self.path().join("oxherd.sock"))
+    }
+
+    /// Kills the keeper, and returns what it was.
+    pub fn kill_keeper(&self) -> u32 {
+        let (_, keeper, _) = eventually("a daemon", || self.ping());
+        procs::kill(keeper, Signal::KILL);
+        keeper
+    }
+
+    /// Processes of this home that are neither the daemon nor its keeper nor a worker that it tells of.
+    pub fn strays(&self) -> Vec<String> {
+        // Those that come and go meanwhile are in only one of both.
+        let before = self.processes();
+        let (daemon, keeper, _) = eventually("a daemon", || self.ping());
+        let herd = self.herd();
+        let mut known: Vec<u64> = pids_in(&herd, |_| true);
+        known.extend([daemon, keeper].map(u64::from));
+        let strays =
+            before.into_iter().filter(|pid| !known.contains(&u64::from(*pid)) && procs::is_alive(*pid));
+        strays.map(procs::describe).collect()
+    }
+
     /// The daemon's own log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
@@ -118,6 +159,13 @@ impl Home {
     pub fn processes(&self) -> Vec<u32> {
         procs::carrying(&format!("{TAG}={}", self.tag), NO_GROUP)
     }
+}
+
+fn pids_in(herd: &Value, of: impl Fn(&Value) -> bool) -> Vec<u64> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let slots = list(&herd["apps"]).into_iter().filter(of).flat_map(|app| list(&app["slots"]));
+    let workers = slots.flat_map(|slot| list(&slot["workers"]));
+    workers.filter_map(|worker| worker["pid"].as_u64()).collect()
 }
 
 impl Drop for Home {

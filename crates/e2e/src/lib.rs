@@ -14,6 +14,7 @@
 
 pub mod client;
 pub mod daemon;
+pub mod deaths;
 pub mod herd;
 pub mod http;
 pub mod lines;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Address, Failure};
 pub use daemon::Home;
+pub use deaths::{Chance, Clients, Roll};
 pub use herd::{Builder, Herd};
 pub use lines::{Line, Mark};
 pub use load::{Load, Tally};

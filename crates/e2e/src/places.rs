@@ -18,6 +18,14 @@ pub fn oxherd() -> PathBuf {
     path
 }
 
+/// Another build of it, which says another version: `OXHERD_BIN_OTHER`.
+pub fn other_oxherd() -> PathBuf {
+    let beside = || target().with_file_name("other").join("oxherd");
+    let path = std::env::var_os("OXHERD_BIN_OTHER").map_or_else(beside, PathBuf::from);
+    assert!(path.is_file(), "there is no other build at {}: {HOW}", path.display());
+    path
+}
+
 /// One Node, by its release line.
 pub fn node(line: &str) -> PathBuf {
     let path = tools().join(format!("node-{line}/bin/node"));

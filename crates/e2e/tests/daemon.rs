@@ -1,48 +1,15 @@
 //! A herd that outlives its manager: the daemon is killed again and again, and nobody notices.
 
-use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use oxherd_e2e::{Home, Load, eventually, places, turn};
-
-/// Deaths further apart than this do not add up.
-const CALM: Duration = Duration::from_millis(10_100);
-
-fn start(home: &Home, workers: &str) {
-    let script = places::fixture("app.js");
-    home.ok(&["start", script.to_str().expect("a plain path"), "--name", "web", "-i", workers]);
-}
-
-/// A small generator (xorshift) for moments that differ from run to run only by its seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("OXHERD_E2E_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
-    println!("OXHERD_E2E_SEED={seed}");
-    seed
-}
-
-/// Kills the daemon and waits until another one serves.
-fn replace(home: &Home) {
-    let (_, starts) = home.kill_daemon();
-    eventually("another daemon", || home.ping().filter(|(_, _, now)| *now > starts));
-}
+use oxherd_e2e::deaths::{calm_down, replace, start_web};
+use oxherd_e2e::{Chance, Clients, Home, Load, Roll, eventually, http, turn};
 
 #[test]
 fn the_verbs_do_what_they_say() {
     let home = Home::new();
     assert_eq!(home.run(&["ping"]).status.code(), Some(1));
-    start(&home, "2");
+    start_web(&home, "2");
     assert_eq!(home.pids("web").len(), 2);
     home.ok(&["scale", "web", "+1"]);
     let before = home.pids("web");
@@ -62,26 +29,38 @@ fn the_verbs_do_what_they_say() {
     assert_eq!(home.run(&["ping"]).status.code(), Some(1));
 }
 
+/// Has a worker fail, so that there is a restart to be remembered.
+fn crash_one(home: &Home) {
+    let before = Roll::of(home, "web");
+    let client = http::try_once(&home.address("web"), "GET", "/exit?code=1", "", b"");
+    assert!(client.is_err(), "it ends instead of answering");
+    eventually("another worker", || {
+        let roll = Roll::of(home, "web");
+        (roll.pids() != before.pids() && roll.seats.iter().all(|seat| seat.status == "online")).then_some(())
+    });
+}
+
 #[test]
 fn twenty_deaths_of_the_daemon_cost_no_request() {
     let _turn = turn::alone();
     let home = Home::new();
-    start(&home, "3");
+    start_web(&home, "3");
+    crash_one(&home);
     let address = home.address("web");
-    let mut chance = Chance(seed());
-    let workers: BTreeSet<u64> = home.pids("web").into_iter().collect();
+    let mut chance = Chance::seeded();
+    let workers = Roll::settled(&home, "web", 3);
+    assert_eq!(workers.seats.iter().map(|seat| seat.restarts).sum::<u64>(), 1, "{workers:?}");
     let load = Load::short(&address, "/", 8);
     let kept = Load::keep_alive(&address, "/", 2);
     for _ in 0..16 {
         load.wait_more(50 + chance.below(200));
         replace(&home);
+        Roll::of(&home, "web").assert_same_workers(&workers);
     }
     let kept = kept.stop();
-    assert_eq!(home.pids("web").into_iter().collect::<BTreeSet<_>>(), workers, "no worker was touched");
     for verb in [&["reload", "web"][..], &["scale", "web", "4"], &["reload", "web"], &["scale", "web", "2"]] {
         // After three deaths within ten seconds changes that were under way are given up.
-        let calm = Instant::now() + CALM;
-        eventually("a calm time", || (Instant::now() > calm).then_some(()));
+        calm_down();
         let mut change = home.command(verb).stdout(Stdio::null()).spawn().expect("it runs");
         load.wait_more(chance.below(60));
         replace(&home);
@@ -91,10 +70,40 @@ fn twenty_deaths_of_the_daemon_cost_no_request() {
     load.wait_more(200);
     let tally = load.stop();
     println!("20 deaths: short {tally}; keep-alive in steady state: {kept}");
-    let herd = home.herd();
-    let slots = herd["apps"][0]["slots"].as_array().expect("a list");
-    assert!(slots.iter().all(|slot| slot["status"] == "online" && slot["restarts"] == 0), "{herd}");
-    assert!(slots.iter().all(|slot| slot["workers"].as_array().map(Vec::len) == Some(1)), "{herd}");
+    let after = Roll::settled(&home, "web", 2);
+    // Those of the slots that are left; a planned replacement is no restart.
+    for (now, before) in after.seats.iter().zip(&workers.seats) {
+        assert!(now.worker > before.worker && now.pid != before.pid, "{after:?}");
+    }
     assert_eq!(kept.failed(), 0, "{kept}");
+    assert_eq!(tally.failed(), 0, "{tally}");
+}
+
+#[test]
+fn three_deaths_within_ten_seconds_cost_no_request_and_are_told() {
+    let _turn = turn::alone();
+    let home = Home::new();
+    start_web(&home, "3");
+    let mut chance = Chance::seeded();
+    let workers = Roll::settled(&home, "web", 3);
+    let clients = Clients::start(&home.address("web"));
+    const TOLD: &str = "going on from what is wanted and from what lives";
+    for death in 1..=6 {
+        clients.wait_more(10 + chance.below(100));
+        assert_eq!(home.log().contains(TOLD), death > 3, "{}", home.log());
+        replace(&home);
+        Roll::of(&home, "web").assert_same_workers(&workers);
+    }
+    clients.stop_unharmed("six deaths, three within ten seconds");
+    // Such a daemon still does what it is told.
+    let load = Load::short(&home.address("web"), "/", 4);
+    home.ok(&["reload", "web"]);
+    home.ok(&["scale", "web", "4"]);
+    let after = Roll::settled(&home, "web", 4);
+    assert!(after.pids().is_disjoint(&workers.pids()));
+    let workers: Vec<u64> = after.seats.iter().map(|seat| seat.worker).collect();
+    assert!(workers.iter().all(|worker| *worker > 3), "an id is used twice: {workers:?}");
+    let tally = load.stop();
+    println!("a reload and a scaling after them: {tally}");
     assert_eq!(tally.failed(), 0, "{tally}");
 }
