@@ -270,12 +270,17 @@ fn what_was_noted_of_restarts_counts_without_an_image() {
     let script = app(2).up().at(5000).exits(1, 1).at(10_000).exits(2, 1);
     assert_eq!(script.fleet.restarts(), [noted(0, 1), noted(1, 1)]);
     let past = vec![noted(1, 3), noted(2, 9), SlotRestarts { app: oxherd_core::AppId(7), ..noted(0, 1) }];
-    let inventory = Inventory { restarts: past, ..inventory([listens(1, 1, 4)]) };
-    let script = without_image(script, inventory).did(["admit 4", "spawn 5 s0 g1"]);
+    let known = Inventory { restarts: past, ..inventory([listens(1, 1, 4)]) };
+    let script = without_image(script, known).did(["admit 4", "spawn 5 s0 g1"]);
     assert_eq!([script.restarts(0), script.restarts(1)], [0, 3]);
     let script = script.at(20_000).exits(4, 1);
     assert_eq!(script.restarts(1), 4);
     assert_eq!(script.fleet.restarts(), [noted(1, 4)]);
+    // A stopped app has no slots.
+    let past = vec![noted(0, 3)];
+    let stopped = app(1).up().stop().doors_closed().goes(1);
+    let stopped = without_image(stopped, Inventory { restarts: past, ..inventory([]) });
+    assert!(stopped.status().apps[0].slots.is_empty());
     // An image has counted itself.
     let script = taken_over(script, [listens(0, 1, 5)]);
     assert_eq!(script.restarts(1), 4);

@@ -294,18 +294,14 @@ fn whoever_serves_after_a_takeover_is_marked_for_the_next() {
 #[test]
 fn who_becomes_ready_is_marked_at_once() {
     let mut legacy = Legacy::new();
-    let mut fleet = serving(app(|spec| spec.sockets = Sockets::Channel));
-    fleet.handle_request(Request::Scale { app: APP, instances: 2 }, now()).unwrap();
-    fleet.handle_event(Event::Spawned { instance: id(2) }, now());
-    fleet.handle_event(Event::Departing { instance: id(1) }, now());
-    legacy.estate.image = Some(fleet.image());
-    let labels = [legacy.worker(0, 1, 1, WAITS), legacy.worker(1, 1, 2, WAITS)];
-    legacy.note(&format!("uses/{}", labels[1]), LISTENS);
-    let counters = labels.map(|label| legacy.counters(&label));
+    legacy.want(app(|spec| (spec.sockets, spec.min_uptime) = (Sockets::None, Span::from_secs(3600))));
+    let label = legacy.worker(0, 1, 1, WAITS);
+    let counters = legacy.counters(&label);
     let mut witness = Witness::default();
-    let heiress = legacy.taken_over(&mut witness);
-    assert_eq!(heiress.instance(2).status, Status::Online);
-    assert_eq!(counters.map(|it| it.was_ready()), [false, true]);
+    let mut heiress = legacy.taken_over(&mut witness);
+    assert_eq!((heiress.instance(1).status, counters.was_ready()), (Status::Starting, false));
+    heiress.control.take_in(Event::Listening { instance: id(1), address: ":80".into() });
+    assert_eq!((heiress.instance(1).status, counters.was_ready()), (Status::Online, true));
 }
 
 #[test]
