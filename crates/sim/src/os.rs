@@ -202,20 +202,8 @@ impl Os {
                 it.spoke = true;
                 self.tell(Event::Online { instance: id }, now, channel);
             }
-            Step::Listen if boots => {
-                it.listens = true;
-                self.listening.insert(it.place.app);
-                self.tell(listening(id), now, channel);
-            }
-            Step::Ready if boots && !it.ready => {
-                it.ready = true;
-                it.listens |= !it.spec.wait_ready;
-                if it.listens {
-                    self.listening.insert(it.place.app);
-                }
-                let event = if it.spec.wait_ready { Event::Ready { instance: id } } else { listening(id) };
-                self.tell(event, now, channel);
-            }
+            Step::Listen if boots => self.listen(id, now),
+            Step::Ready if boots && !it.ready => self.be_ready(id, now),
             Step::Error if open && !calm => {
                 self.tell(Event::ErrorReported { instance: id, error: "oh".into() }, now, channel);
             }
@@ -263,6 +251,24 @@ impl Os {
             | Step::HangUp
             | Step::CloseChannel => {}
         }
+    }
+
+    fn listen(&mut self, id: InstanceId, now: Moment) {
+        let Some(it) = self.processes.get_mut(&id) else { return };
+        it.listens = true;
+        let (app, lag) = (it.place.app, it.plan.channel_lag);
+        self.listening.insert(app);
+        self.tell(listening(id), now, lag);
+    }
+
+    fn be_ready(&mut self, id: InstanceId, now: Moment) {
+        let Some(it) = self.processes.get_mut(&id) else { return };
+        it.ready = true;
+        if !it.spec.wait_ready {
+            return self.listen(id, now);
+        }
+        let lag = it.plan.channel_lag;
+        self.tell(Event::Ready { instance: id }, now, lag);
     }
 
     fn be_born(&mut self, id: InstanceId, now: Moment) {
