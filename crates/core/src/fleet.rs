@@ -179,6 +179,11 @@ impl Fleet {
         }
     }
 
+    /// Whether the fleet's end was asked for.
+    pub fn is_ending(&self) -> bool {
+        self.state.ending.is_some()
+    }
+
     /// How the first slot failed that did, app by app; a success if none did, and nothing if no worker has ended by
     /// itself. What a program that runs the fleet for somebody else ends with.
     pub fn verdict(&self) -> Option<Exit> {

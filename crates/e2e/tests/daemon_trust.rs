@@ -49,7 +49,8 @@ fn workers_of_every_kind_go_on_when_no_image_is_trusted() {
     let pids: Vec<u64> = ["says", "apart"].into_iter().map(|app| home.pids(app)[1]).collect();
     pids.into_iter().for_each(|pid| procs::kill(u32::try_from(pid).expect("a pid"), Signal::KILL));
     let before = eventually("all online, two of them again", || {
-        let slots = home.herd()["apps"].as_array()?.iter().flat_map(|it| it["slots"].as_array().cloned());
+        let herd = home.herd();
+        let slots = herd["apps"].as_array()?.iter().flat_map(|it| it["slots"].as_array().cloned());
         let slots: Vec<Value> = slots.flatten().collect();
         let restarts: u64 = slots.iter().filter_map(|slot| slot["restarts"].as_u64()).sum();
         (restarts == 2 && slots.iter().all(|slot| slot["status"] == "online")).then(|| roll(&home))

@@ -195,6 +195,22 @@ fn signals_reach_the_daemon() {
 }
 
 #[test]
+fn a_second_stop_signal_kills_whichever_daemon_had_the_first() {
+    let place = Place::new();
+    let script = place.0.write("stubborn.sh", "trap '' TERM; echo here; while :; do sleep 0.1; done");
+    let app = serde_json::json!({"script": script, "interpreter": "/bin/sh", "kill_timeout": "1h"});
+    let mut herd = place.start(&[], &place.apps(&app));
+    herd.wait_text(Mark::START, "here");
+    herd.signal(Signal::TERM);
+    herd.wait_text(Mark::START, "is sent SIGTERM");
+    let daemon = eventually("a daemon", || place.daemon());
+    procs::kill(daemon, Signal::KILL);
+    eventually("another daemon", || place.daemon().filter(|now| *now != daemon));
+    herd.signal(Signal::TERM);
+    herd.wait_code(1);
+}
+
+#[test]
 fn deaths_of_the_daemon_cost_no_request_and_no_line() {
     let place = Place::new();
     let herd = place.start(&[], &place.web());

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use oxherd_core::{Image, SpawnFailure};
-use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned};
+use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned, proc};
 
 /// Starts processes, takes their exits and kills their trees. Called on the control thread.
 pub trait ProcessHost {
@@ -16,6 +16,11 @@ pub trait ProcessHost {
 
     /// Whether workers are to die with the primary.
     fn ties_workers(&self) -> bool;
+
+    /// The soft limit of open descriptors that workers are to start with; the one who holds them knows best when `None`.
+    fn workers_nofile(&self) -> Option<u64> {
+        None
+    }
 
     /// Starts a process.
     ///
@@ -144,6 +149,7 @@ pub struct Entry {
 pub struct LocalHost {
     host: Host,
     primary: String,
+    workers_nofile: Option<u64>,
 }
 
 impl LocalHost {
@@ -155,7 +161,8 @@ impl LocalHost {
         let host = Host::new(HostOptions { reap_strangers, cgroups: CgroupChoice::Detect })?;
         // The standard library's hasher has random keys.
         let primary = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
-        Ok(Self { host, primary })
+        // Workers get the limit back that this process had.
+        Ok(Self { host, primary, workers_nofile: proc::raise_fd_limit().ok() })
     }
 }
 
@@ -166,6 +173,10 @@ impl ProcessHost for LocalHost {
 
     fn ties_workers(&self) -> bool {
         true
+    }
+
+    fn workers_nofile(&self) -> Option<u64> {
+        self.workers_nofile
     }
 
     fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure> {

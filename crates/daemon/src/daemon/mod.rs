@@ -226,6 +226,11 @@ impl Begun {
         drop(self.home.write_pid(greeting.keeper_pid));
         ready.tell();
         let outcome = primary.run(self.specs, self.estate);
+        if let Err(error @ EngineError::Os { .. }) = &outcome {
+            // As with a panic: what is held can still be saved, and another daemon may fare better.
+            alert_line(format!("Daemon: {error}"));
+            std::process::abort();
+        }
         let verdict = primary.verdict();
         // Who asked for the end hears of it.
         drop(api.close(LAST_ANSWERS));

@@ -51,13 +51,8 @@ pub(super) enum Progress {
 }
 
 impl Daemon {
-    /// Starts one.
-    pub(super) fn start(
-        host: &mut Host,
-        args: &[OsString],
-        nofile: Option<u64>,
-        now_ms: u64,
-    ) -> io::Result<Self> {
+    /// Starts one. Its limit of descriptors is the keeper's own: it is to hold all that the keeper does.
+    pub(super) fn start(host: &mut Host, args: &[OsString], now_ms: u64) -> io::Result<Self> {
         let (link, their_link) = packet::pair()?;
         let (stash, their_stash) = packet::pair()?;
         let mut spec = SpawnSpec::new(own_program());
@@ -65,7 +60,6 @@ impl Daemon {
         spec.args = ["daemon", "--link", "3", "--stash", "4"].map(OsString::from).to_vec();
         spec.args.extend_from_slice(args);
         spec.env = env::vars_os().collect();
-        spec.nofile_soft = nofile;
         let spawned = host.spawn_with(&spec, &[their_link.as_fd(), their_stash.as_fd()]);
         let child = spawned.map_err(io::Error::other)?.child;
         let link = unblocked(link)?;

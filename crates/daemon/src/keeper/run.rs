@@ -144,7 +144,7 @@ impl Keeper {
     fn start_daemon(&mut self) {
         let now_ms = clock::monotonic_millis();
         let settings = &self.settings;
-        let started = Daemon::start(&mut self.host, &settings.daemon_args, settings.nofile, now_ms);
+        let started = Daemon::start(&mut self.host, &settings.daemon_args, now_ms);
         match started.and_then(|daemon| self.listen_or_kill(daemon)) {
             Ok(()) => {
                 self.starts = self.starts.saturating_add(1);

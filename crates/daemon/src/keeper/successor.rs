@@ -2,13 +2,15 @@
 //!
 //! The daemon runs, and is not our child; nor are its workers. Must never disturb either.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use oxherd_os::host::find_labelled;
 use oxherd_os::packet::{self, Received, Wait};
-use oxherd_os::{ChildRecord, Events, Interest, Poller, clock, detach};
+use oxherd_os::{Child, ChildRecord, Events, Interest, Poller, clock, detach};
 
 use super::daemon::{Daemon, Progress, own_program, unblocked};
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
@@ -120,8 +122,24 @@ impl Keeper {
             return self.refuse("only a new keeper is told what there is");
         }
         self.trace_daemon();
+        self.end_unknown();
         self.answer(&Answer::Done);
         self.has_taken_over();
+    }
+
+    /// What the keeper before had started when it was killed, and the daemon has not heard of, is nobody's.
+    fn end_unknown(&mut self) {
+        let found = match find_labelled(&format!("{}/", self.settings.primary)) {
+            Ok(found) => found,
+            Err(error) => return super::say(&format!("cannot look for unknown workers: {error}")),
+        };
+        let labels: BTreeSet<&str> = found.iter().map(Child::label).collect();
+        for label in labels.into_iter().filter(|label| !self.held.children.contains_key(*label)) {
+            super::say(&format!("a worker that nobody knows is ended: {label}"));
+            if let Err(error) = self.host.kill_label(label) {
+                super::say(&format!("cannot kill {label}: {error}"));
+            }
+        }
     }
 
     /// A daemon that stops telling and lives looks for another keeper: two must not start daemons when it ends. With

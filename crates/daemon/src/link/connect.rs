@@ -68,10 +68,17 @@ struct Left {
 impl Left {
     /// Takes a piece; returns whether there are more.
     fn take(&mut self, reply: Reply) -> Result<bool, LinkError> {
+        if reply.truncated {
+            // The next daemon may have more room.
+            return Err(LinkError::Unexpected(format!(
+                "{:?} without its descriptors: too many open files; see ulimit -n",
+                reply.answer
+            )));
+        }
         let mut fds = reply.fds.into_iter();
         match reply.answer {
             Answer::Child { label, pid } => {
-                // Without it nothing can be done about the process; the next daemon may have more room.
+                // Without it nothing can be done about the process.
                 let missing = || LinkError::Unexpected(format!("process {pid} ({label}) without a pidfd"));
                 let pidfd = fds.next().ok_or_else(missing)?;
                 self.children.push(Child::adopt(pid, pidfd, &label));

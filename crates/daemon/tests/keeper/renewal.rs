@@ -10,6 +10,7 @@ use crate::rig::{DEADLINE, Rig, eventually, exit_of, lives, signal};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_new_keeper_is_as_good_as_the_old_one", a_new_keeper_is_as_good_as_the_old_one),
+    ("a_worker_that_nobody_knows_is_ended", a_worker_that_nobody_knows_is_ended),
     ("without_a_keeper_nothing_hangs", without_a_keeper_nothing_hangs),
     ("keepers_may_die_again_and_again", keepers_may_die_again_and_again),
     ("a_keeper_that_is_let_down_ends", a_keeper_that_is_let_down_ends),
@@ -70,6 +71,25 @@ fn a_new_keeper_is_as_good_as_the_old_one() {
     daemon.ask(&json!({ "farewell": 0 }));
     daemon.die("exit 0");
     eventually("the keeper has ended", || !lives(new_keeper));
+}
+
+/// The old keeper was killed after it had started one and before it could say so.
+fn a_worker_that_nobody_knows_is_ended() {
+    let mut rig = Rig::new();
+    let mut daemon = rig.daemon();
+    let primary = daemon.greeting()["primary"].as_str().unwrap().to_owned();
+    let known = daemon.spawn(&format!("{primary}/a"), "exec sleep 1000");
+    let start = |label: &str| {
+        let mut order = std::process::Command::new("sleep");
+        order.arg("1000").env(oxherd_os::host::LABEL_VARIABLE, label).spawn().unwrap()
+    };
+    let (unknown, other) = (start(&format!("{primary}/b")), start("other/b"));
+    signal(rig.keeper.pid, "KILL");
+    exit_of(&mut rig.keeper);
+    daemon.ask(&json!({ "wait_for_loss": 1 }));
+    assert_eq!(daemon.ask(&json!({ "renew": 1 })), json!({ "ok": null }));
+    eventually("the unknown worker has ended", || !lives(unknown.id()));
+    assert!(lives(known) && lives(other.id()));
 }
 
 fn without_a_keeper_nothing_hangs() {

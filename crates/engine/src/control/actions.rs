@@ -36,7 +36,8 @@ impl Control<'_> {
 
     fn spawn(&mut self, place: Place, spec: Arc<AppSpec>) {
         let instance = place.instance;
-        let mut wanted = spawn_spec(self.host.primary(), place, &spec, self.nofile);
+        let mut wanted = spawn_spec(self.host.primary(), place, &spec);
+        wanted.nofile_soft = self.host.workers_nofile();
         wanted.parent_death_signal = self.host.ties_workers();
         match self.host.spawn(&wanted) {
             Ok(Spawned { child, channel, stdout, stderr }) => {
@@ -104,13 +105,13 @@ impl Control<'_> {
     fn sweep(&mut self, instance: InstanceId) {
         self.kill(instance);
         if let Some(state) = self.children.remove(instance) {
-            self.host.forget(&state.process);
+            self.forget_later(state.process);
         }
     }
 }
 
 /// `herd` sets this primary's workers apart from those of another: ending one kills all that carry its label.
-fn spawn_spec(herd: &str, place: Place, spec: &AppSpec, nofile: Option<u64>) -> SpawnSpec {
+fn spawn_spec(herd: &str, place: Place, spec: &AppSpec) -> SpawnSpec {
     let mut it = SpawnSpec::new(&spec.program);
     it.args = spec.args.iter().map(OsString::from).collect();
     it.env = spec.env.iter().map(|(key, value)| (key.into(), value.into())).collect();
@@ -128,6 +129,5 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec, nofile: Option<u64>) -> 
     it.label = format!("{herd}/{}", Label(place));
     it.stdout = Output::Pipe;
     it.stderr = Output::Pipe;
-    it.nofile_soft = nofile;
     it
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use oxherd_core::{Moment, Notice, SlotRestarts, Span};
+use oxherd_os::Child;
 
 use crate::control::{Control, now};
 use crate::host::Entry;
@@ -25,6 +26,8 @@ pub(super) struct Keeping {
     rest_until: Option<Moment>,
     /// What is wanted may have changed.
     desired: bool,
+    /// Processes whose ends the fleet knows and the kept image may not: whoever comes next would ask how they ended.
+    ended: Vec<Child>,
     /// What was noted last of the slots' past.
     restarts: Vec<SlotRestarts>,
 }
@@ -89,8 +92,18 @@ impl Control<'_> {
         }
         let start = Instant::now();
         self.host.keep_image(&self.fleet.image());
+        self.keeping.ended.drain(..).for_each(|child| self.host.forget(&child));
         self.note_restarts();
         self.keeping.rest_until = rest(start.elapsed()).map(|rest| now() + rest);
+    }
+
+    /// Nothing of the process needs to be held any longer, once the image knows of its end.
+    pub(super) fn forget_later(&mut self, child: Child) {
+        if self.host.ties_workers() {
+            return self.host.forget(&child);
+        }
+        self.keeping.ended.push(child);
+        self.keeping.touch();
     }
 
     /// An image that is not to be trusted must not take the slots' past with it.

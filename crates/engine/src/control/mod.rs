@@ -16,7 +16,7 @@ pub(crate) use signals::block_signals;
 use std::time::Duration;
 
 use oxherd_core::{AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
-use oxherd_os::{Events, Interest, Poller, clock, proc};
+use oxherd_os::{Events, Interest, Poller, clock};
 
 use crate::control::children::Children;
 use crate::control::figures::AllTotals;
@@ -63,7 +63,6 @@ pub(crate) struct Control<'a> {
     ended: Option<Moment>,
     /// When to look for another keeper again, while there is none.
     renew_at: Option<Moment>,
-    nofile: Option<u64>,
 }
 
 impl<'a> Control<'a> {
@@ -76,7 +75,6 @@ impl<'a> Control<'a> {
         let os = |what| move |cause| EngineError::Os { what, cause };
         // Signals are blocked before any thread exists, so that all threads inherit the mask.
         let signals = settings.signals.then(SignalSource::open).transpose().map_err(os("watch signals"))?;
-        let nofile = proc::raise_fd_limit().ok();
         let poller = Poller::new().map_err(os("open an epoll descriptor"))?;
         let traffic = TrafficHandle::start(settings.recall, stash).map_err(os("start the traffic thread"))?;
         let (wishing, wishes) = link().map_err(os("make a queue"))?;
@@ -110,7 +108,6 @@ impl<'a> Control<'a> {
             started,
             ended: None,
             renew_at: None,
-            nofile,
         })
     }
 

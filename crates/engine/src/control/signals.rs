@@ -24,8 +24,6 @@ const SIGTTOU: i32 = 22;
 pub(super) struct SignalSource {
     signals: Signals,
     terminal: TerminalWatch,
-    /// A signal has asked the fleet to end.
-    ending: bool,
 }
 
 impl SignalSource {
@@ -33,7 +31,7 @@ impl SignalSource {
         let terminal = TerminalWatch::new();
         let watched =
             [SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2];
-        Ok(Self { signals: Signals::block(&watched)?, terminal, ending: false })
+        Ok(Self { signals: Signals::block(&watched)?, terminal })
     }
 }
 
@@ -68,10 +66,9 @@ impl Control<'_> {
         Some(received.signal)
     }
 
-    /// The first drains, the second kills.
+    /// The first drains, the second kills, whichever primary had the first.
     fn on_stop_signal(&mut self) {
-        let Some(source) = &mut self.signals else { return };
-        if std::mem::replace(&mut source.ending, true) {
+        if self.fleet.is_ending() {
             self.ask("kill", Request::Kill);
         } else {
             self.ask("stop", Request::Shutdown);
@@ -82,7 +79,7 @@ impl Control<'_> {
     fn on_hangup(&mut self) {
         let Some(source) = &self.signals else { return };
         if source.terminal.is_gone() {
-            if !source.ending {
+            if !self.fleet.is_ending() {
                 self.on_stop_signal();
             }
             return;

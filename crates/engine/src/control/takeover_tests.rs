@@ -21,6 +21,8 @@ struct TestHost {
     host: Host,
     primary: String,
     notes: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
+    /// What the one who holds the processes was told, in order.
+    done: Rc<RefCell<Vec<String>>>,
 }
 
 impl ProcessHost for TestHost {
@@ -44,7 +46,9 @@ impl ProcessHost for TestHost {
         self.host.kill_tree(child).unwrap();
     }
 
-    fn forget(&mut self, _: &oxherd_os::Child) {}
+    fn forget(&mut self, child: &oxherd_os::Child) {
+        self.done.borrow_mut().push(format!("forget {}", child.label()));
+    }
 
     fn reap_strangers(&mut self) {}
 
@@ -52,7 +56,9 @@ impl ProcessHost for TestHost {
         0
     }
 
-    fn keep_image(&mut self, _: &Image) {}
+    fn keep_image(&mut self, _: &Image) {
+        self.done.borrow_mut().push("keep image".into());
+    }
 
     fn keep_note(&mut self, name: &str, bytes: &[u8]) {
         self.notes.borrow_mut().insert(name.into(), bytes.to_vec());
@@ -88,6 +94,7 @@ struct Legacy {
     host: Host,
     primary: String,
     notes: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
+    done: Rc<RefCell<Vec<String>>>,
     estate: Estate,
 }
 
@@ -104,7 +111,8 @@ impl Legacy {
         // To end one is to end all that carry its label, and tests run side by side.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let primary = format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { host, primary, notes: Rc::default(), estate: Estate { starts: 1, ..Estate::default() } }
+        let estate = Estate { starts: 1, ..Estate::default() };
+        Self { host, primary, notes: Rc::default(), done: Rc::default(), estate }
     }
 
     /// A process of app 0 with a channel, by slot, generation and number.
@@ -140,7 +148,8 @@ impl Legacy {
 
     fn control(self, witness: &mut Witness) -> (Heiress<'_>, Estate) {
         let settings = Settings { signals: false, ..Settings::default() };
-        let host = Box::new(TestHost { host: self.host, primary: self.primary, notes: self.notes });
+        let Self { host, primary, notes, done, .. } = self;
+        let host = Box::new(TestHost { host, primary, notes, done });
         let mut control = Control::new(&settings, host, Box::new(NoStash), witness).unwrap();
         let (traffic, orders) = TrafficHandle::idle();
         control.traffic = traffic;
@@ -379,4 +388,19 @@ fn what_is_noted_of_the_slots_past_changes_with_it() {
     heiress.control.take_in(Event::Exited { instance: id(1), exit });
     heiress.control.keep_now();
     assert_eq!(noted().as_deref(), Some(r#"[{"app":0,"slot":0,"restarts":1}]"#));
+}
+
+#[test]
+fn who_has_ended_is_held_until_the_image_knows() {
+    let mut legacy = Legacy::new();
+    legacy.estate.image = Some(serving(app(|_| {})).image());
+    let label = legacy.worker(0, 1, 1, WAITS);
+    let done = Rc::clone(&legacy.done);
+    let mut witness = Witness::default();
+    let mut heiress = legacy.taken_over(&mut witness);
+    done.borrow_mut().clear();
+    heiress.control.take_in(Event::Exited { instance: id(1), exit: oxherd_core::Exit::Code(0) });
+    assert!(done.borrow().iter().all(|what| !what.starts_with("forget")), "{:?}", done.borrow());
+    heiress.control.keep_now();
+    assert_eq!(*done.borrow(), ["keep image".to_owned(), format!("forget {label}")]);
 }
