@@ -48,11 +48,14 @@ pub(crate) enum Command {
     Describe(Selector),
     Logs(LogsOptions),
     /// Ask the daemon whether it is there; exit code 1 when it is not
+    #[command(after_help = options::PING_HELP)]
     Ping,
     /// Start what was running when the daemon was last there, after a boot or a kill
+    #[command(after_help = options::RESURRECT_HELP)]
     Resurrect,
     Upgrade(UpgradeOptions),
     /// End all apps, the daemon and its keeper; clients are served to the end
+    #[command(after_help = options::KILL_HELP)]
     Kill,
 }
 

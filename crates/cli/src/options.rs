@@ -38,7 +38,8 @@ Examples:
   oxherd start server.js --name web -- --port 8080
   oxherd start ecosystem.json                 all apps of a file
   oxherd start ecosystem.json --only web --env production
-  oxherd start web                            an app that was stopped";
+  oxherd start web                            an app that was stopped
+  oxherd start all                            all that were";
 pub(crate) const RUNTIME_HELP: &str = "\
 What workers write goes to stdout and stderr, and signals do what they do for `oxherd run`; but
 the daemon may be killed or upgraded, and workers and connections go on. `oxherd ls` and all other
@@ -76,6 +77,21 @@ Examples:
   oxherd logs                     the last lines of all apps, and those that come
   oxherd logs web --lines 100
   oxherd logs web --err --no-follow | less";
+const LIST_HELP: &str = "\
+Examples:
+  oxherd ls
+  oxherd ls --json | jq '.apps[].name'";
+pub(crate) const PING_HELP: &str = "Examples:\n  oxherd ping || oxherd resurrect";
+pub(crate) const RESURRECT_HELP: &str = "\
+What was stopped stays stopped, and what runs is left alone.
+
+Examples:
+  oxherd resurrect                at boot, as the user whose apps they are";
+pub(crate) const KILL_HELP: &str = "\
+What ran is remembered: `oxherd resurrect` starts it again.
+
+Examples:
+  oxherd kill";
 const UPGRADE_HELP: &str = "\
 No connection is lost: workers and listeners go on under the new program.
 
@@ -169,7 +185,7 @@ impl std::str::FromStr for Target {
 
 /// Lists apps and their workers.
 #[derive(Args, Clone, Debug)]
-#[command(visible_alias = "ls")]
+#[command(visible_alias = "ls", after_help = LIST_HELP)]
 pub(crate) struct ListOptions {
     /// As the control API tells it
     #[arg(long)]

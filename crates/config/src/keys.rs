@@ -187,17 +187,22 @@ pub(crate) fn meaning_of(name: &str) -> Meaning<'_> {
 
 /// The known name that is nearest to this one, if one is near.
 pub(crate) fn nearest(name: &str) -> Option<String> {
-    let wanted = bare(name);
     if let Some(overlay) = name.strip_prefix("env").filter(|rest| rest.starts_with(char::is_uppercase)) {
         return Some(format!("{OVERLAY_PREFIX}{}", overlay.to_lowercase()));
     }
     let others = LATER.iter().chain(&IDLE).map(|(known, _)| *known);
     let known = KEYS.iter().map(|(known, _)| *known).chain(others);
-    let distances = known.map(|known| (distance(&wanted, &bare(known)), known));
     // The first of equals: keys that are there come before those that are not.
+    nearest_of(name, known).map(str::to_owned)
+}
+
+/// The name that is nearest to this one, if one is near: it was meant, perhaps.
+pub fn nearest_of<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = bare(name);
+    let distances = known.map(|known| (distance(&wanted, &bare(known)), known));
     let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
     let limit = (wanted.chars().count().max(nearest.len()) / 3).max(1);
-    (distance <= limit).then(|| nearest.to_owned())
+    (distance <= limit).then_some(nearest)
 }
 
 /// Whether `apps` may have been meant. Old files of PM2's have `pm2` in its place.

@@ -20,4 +20,5 @@ mod testing;
 pub use diagnostics::{Diagnostic, Diagnostics, Spot};
 pub use file::{FILE_BYTES_MAX, is_config, jobs, load, read};
 pub use job::{Job, JobError, Origin, Surroundings, Wish};
+pub use keys::nearest_of;
 pub use raw::RawApp;

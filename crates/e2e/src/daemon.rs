@@ -56,6 +56,16 @@ impl Home {
         self.folder.path().join("home")
     }
 
+    /// The folder that the home is in, for whatever else a test needs.
+    pub fn surroundings(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Writes a file beside the home.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        self.folder.write(name, text).to_str().expect("a plain path").to_owned()
+    }
+
     /// `oxherd` with these arguments, ready to be run.
     pub fn command(&self, args: &[&str]) -> Command {
         self.command_of(&places::oxherd(), args)

@@ -22,8 +22,10 @@ pub mod load;
 pub mod places;
 pub mod procs;
 pub mod reports;
+pub mod screen;
 pub mod script;
 pub mod terminal;
+pub mod told;
 pub mod turn;
 pub mod workers;
 

@@ -24,11 +24,12 @@ pub struct Terminal {
     open: (OwnedFd, OwnedFd),
 }
 
-/// What appears on the screen, without carriage returns.
+/// What appears on the screen, without carriage returns unless they are asked for.
 #[derive(Debug)]
 struct Screen {
     screen: File,
     open: OwnedFd,
+    keeps_returns: bool,
 }
 
 impl Terminal {
@@ -52,7 +53,14 @@ impl Terminal {
     pub(crate) fn reader(&self) -> impl Read + Send + 'static {
         let screen = self.screen.try_clone().expect("a descriptor is free");
         let open = self.open.0.try_clone().expect("a descriptor is free");
-        Screen { screen, open }
+        Screen { screen, open, keeps_returns: false }
+    }
+
+    /// The same with its carriage returns.
+    pub(crate) fn raw_reader(&self) -> impl Read + Send + 'static {
+        let screen = self.screen.try_clone().expect("a descriptor is free");
+        let open = self.open.0.try_clone().expect("a descriptor is free");
+        Screen { screen, open, keeps_returns: true }
     }
 }
 
@@ -79,7 +87,7 @@ impl Read for Screen {
             let count = self.screen.read(buffer)?;
             let mut kept = 0;
             for at in 0..count {
-                if buffer[at] != b'\r' {
+                if self.keeps_returns || buffer[at] != b'\r' {
                     buffer[kept] = buffer[at];
                     kept += 1;
                 }

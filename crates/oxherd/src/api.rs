@@ -37,6 +37,9 @@ pub struct Herd {
     pub daemon_memory: u64,
     /// How long this daemon has run, in milliseconds.
     pub uptime_ms: u64,
+    /// What is wrong with the saved state, in sentences: it could not be read, or cannot be saved.
+    #[serde(default)]
+    pub troubles: Vec<String>,
 }
 
 /// One app: `GET /v1/apps/{selector}`.

@@ -2,15 +2,17 @@
 //!
 //! The change goes on whatever becomes of the command.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use oxherd::api::{Accepted, AcceptedChange, AppView, Herd, NewsItem};
 use oxherd::client::{Client, ClientError, Events, Told};
-use oxherd_engine::core::ChangeOutcome;
+use oxherd_engine::core::{ChangeId, ChangeOutcome, Notice};
 
 use crate::commands::daemon::{Ending, failed_call};
+use crate::commands::{complain, tell};
 use crate::exit::ExitStatus;
 use crate::view::block::Block;
 use crate::view::form::{Form, Screen};
@@ -19,6 +21,10 @@ use crate::view::{list, results};
 
 /// Between two pictures of the block.
 const PICTURE: Duration = Duration::from_millis(100);
+/// How far the news may be behind an outcome.
+const LAG_MAX: Duration = Duration::from_secs(1);
+/// Clears the line that the cursor is on.
+const START_OF_LINE: &str = "\r\x1b[K";
 
 /// Asks for a change and follows it.
 pub(super) async fn follow<F>(client: &Client, verb: Verb, ask: F) -> Ending<ExitStatus>
@@ -27,13 +33,23 @@ where
 {
     let before = client.apps().await.map_err(failed_call)?;
     let news = client.events(None).await.map_err(failed_call)?;
+    before.troubles.iter().for_each(|trouble| complain(trouble));
     let accepted = ask.await.map_err(failed_call)?;
     let apps = accepted.changes.iter().map(|change| progress(verb, change, &before)).collect();
-    let mut follower = Follower { client, apps, news: Some(news), plain: Form::of(&io::stdout()), turn: 0 };
+    let plain = Form::of(&io::stdout());
+    let mut follower = Follower {
+        client,
+        apps,
+        news: Some(news),
+        told: BTreeSet::new(),
+        troubles: before.troubles,
+        plain,
+        turn: 0,
+    };
     tokio::select! {
         outcome = follower.run_through(&accepted.changes) => outcome?,
         _ = tokio::signal::ctrl_c() => {
-            eprintln!("oxherd: {}", results::left_alone(&follower.apps));
+            follower.leave();
             return Ok(ExitStatus::Interrupted);
         }
     }
@@ -53,6 +69,10 @@ struct Follower<'a> {
     apps: Vec<AppProgress>,
     /// Nothing once the stream has ended or broken: the outcome comes all the same.
     news: Option<Events<NewsItem>>,
+    /// The changes that were said to be through in the news.
+    told: BTreeSet<ChangeId>,
+    /// What is wrong with the daemon, and was told.
+    troubles: Vec<String>,
     plain: Form,
     turn: usize,
 }
@@ -72,7 +92,7 @@ impl Follower<'_> {
                     () = tokio::time::sleep(PICTURE) => self.draw(&mut block, start),
                 }
             };
-            self.catch_up().await;
+            self.catch_up(change.change).await;
             match outcome {
                 Ok(outcome) => self.apps[at].outcome = Some(outcome),
                 // A change that nobody knows any more ended unseen.
@@ -86,17 +106,22 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// News that came with the outcome.
-    async fn catch_up(&mut self) {
-        const MOMENT: Duration = Duration::from_millis(20);
-        while self.news.is_some() {
-            let Ok(item) = tokio::time::timeout(MOMENT, next(&mut self.news)).await else { return };
-            self.note(item);
-        }
+    /// The outcome came by another way than the news: what led to it comes before the news of it.
+    async fn catch_up(&mut self, change: ChangeId) {
+        let all_told = async {
+            while self.news.is_some() && !self.told.contains(&change) {
+                let item = next(&mut self.news).await;
+                self.note(item);
+            }
+        };
+        drop(tokio::time::timeout(LAG_MAX, all_told).await);
     }
 
     fn note(&mut self, item: Option<NewsItem>) {
         let Some(item) = item else { return };
+        if let Notice::Changed { change, .. } = item.notice {
+            self.told.insert(change);
+        }
         let Some(app) = item.notice.app() else { return };
         let plain = self.plain == Form::Plain;
         if let Some(progress) = self.apps.iter_mut().find(|it| it.app == app) {
@@ -116,22 +141,35 @@ impl Follower<'_> {
         }
     }
 
+    /// Somebody does not wait any more, and pressed a key that the terminal shows.
+    fn leave(&self) {
+        if let Form::Terminal(_) = self.plain {
+            drop(io::stdout().write_all(START_OF_LINE.as_bytes()));
+            drop(io::stdout().flush());
+        }
+        complain(&results::left_alone(&self.apps));
+    }
+
     async fn conclude(self) -> Ending<ExitStatus> {
         self.apps.iter().for_each(|app| say(&results::conclusion(app)));
         if self.apps.is_empty() {
-            println!("nothing to do");
+            tell("nothing to do");
         }
-        if let Form::Terminal(_) = self.plain
-            && let Ok(herd) = self.client.apps().await
-        {
-            let concerned = |view: &AppView| self.apps.iter().any(|app| app.app == view.app);
+        let Ok(herd) = self.client.apps().await else { return Ok(self.status()) };
+        herd.troubles.iter().filter(|it| !self.troubles.contains(it)).for_each(|it| complain(it));
+        let concerned = |view: &AppView| self.apps.iter().any(|app| app.app == view.app);
+        if let Form::Terminal(_) = self.plain {
             let views: Vec<AppView> = herd.apps.into_iter().filter(concerned).collect();
             if !views.is_empty() {
-                print!("{}", list::apps(&views, self.plain));
+                drop(io::stdout().write_all(list::apps(&views, self.plain).as_bytes()));
             }
         }
+        Ok(self.status())
+    }
+
+    fn status(&self) -> ExitStatus {
         let all_done = self.apps.iter().all(|app| app.outcome == Some(ChangeOutcome::Done));
-        Ok(if all_done { ExitStatus::Success } else { ExitStatus::Failure })
+        if all_done { ExitStatus::Success } else { ExitStatus::Failure }
     }
 }
 
@@ -151,7 +189,7 @@ async fn next(news: &mut Option<Events<NewsItem>>) -> Option<NewsItem> {
 fn say(word: &results::Word) {
     // A reader that has gone is no reason to stop.
     match word {
-        results::Word::Good(text) => drop(writeln!(io::stdout(), "{text}")),
-        results::Word::Bad(text) => drop(writeln!(io::stderr(), "{text}")),
+        results::Word::Good(text) => drop(writeln!(io::stdout(), "{}", Form::of(&io::stdout()).fit(text))),
+        results::Word::Bad(text) => drop(writeln!(io::stderr(), "{}", Form::of(&io::stderr()).fit(text))),
     }
 }

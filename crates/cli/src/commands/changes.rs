@@ -1,7 +1,7 @@
 //! `stop`, `restart`, `reload`, `delete`, `scale`, `resurrect`: one wish each, followed to its end.
 
 use oxherd::api::Accepted;
-use oxherd::client::Client;
+use oxherd::client::{Client, ClientError};
 
 use crate::commands::change::follow;
 use crate::commands::complain;
@@ -9,28 +9,38 @@ use crate::commands::daemon::{Ending, failed_call, known, started, status_of, ta
 use crate::exit::ExitStatus;
 use crate::options::{ScaleOptions, Selectors, Target};
 use crate::view::progress::Verb;
+use crate::view::words::count;
 
 pub(super) fn each(verb: Verb, of: &Selectors) -> ExitStatus {
     status_of(known().and_then(|client| talk(each_of(&client, verb, &of.apps))))
 }
 
-/// All are asked for before any is waited on: from then on the daemon needs nobody.
+/// All are asked for before any is waited on: from then on the daemon needs nobody. What is refused is told, and does
+/// not hinder the others.
 async fn each_of(client: &Client, verb: Verb, selectors: &[String]) -> Ending<ExitStatus> {
+    let mut refused = None;
     let ask = async {
         let mut all = Accepted { changes: Vec::new() };
-        for selector in selectors {
+        for (left, selector) in (0..selectors.len()).rev().zip(selectors) {
             let accepted = match verb {
-                Verb::Start => client.start(selector).await,
+                Verb::Start | Verb::Resurrect => client.start(selector).await,
                 Verb::Stop => client.stop(selector).await,
                 Verb::Restart => client.restart(selector).await,
                 Verb::Reload | Verb::Scale => client.reload(selector, None).await,
                 Verb::Delete => client.delete(selector).await,
             };
-            all.changes.extend(accepted?.changes);
+            match accepted {
+                Ok(accepted) => all.changes.extend(accepted.changes),
+                Err(error @ ClientError::Refused { .. }) if left > 0 || !all.changes.is_empty() => {
+                    refused = Some(failed_call(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(all)
     };
-    follow(client, verb, ask).await
+    let status = follow(client, verb, ask).await?;
+    Ok(refused.filter(|_| status == ExitStatus::Success).unwrap_or(status))
 }
 
 pub(super) fn scale(options: &ScaleOptions) -> ExitStatus {
@@ -45,13 +55,17 @@ async fn scale_to(client: &Client, options: &ScaleOptions) -> Ending<ExitStatus>
         Target::Fewer(fewer) => app.instances.checked_sub(fewer),
     };
     let Some(instances) = instances.filter(|number| *number > 0) else {
-        complain(&format!("{} has {} slots: at least 1 must be left", app.name, app.instances));
+        complain(&format!(
+            "{} has {}: at least 1 must be left",
+            app.name,
+            count(app.instances, "slot", "slots")
+        ));
         return Err(ExitStatus::Usage);
     };
     follow(client, Verb::Scale, client.scale(&options.app, instances)).await
 }
 
 pub(super) fn resurrect() -> ExitStatus {
-    let run = |client: Client| talk(async { follow(&client, Verb::Start, client.resurrect()).await });
+    let run = |client: Client| talk(async { follow(&client, Verb::Resurrect, client.resurrect()).await });
     status_of(started().and_then(run))
 }

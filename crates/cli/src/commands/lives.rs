@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use oxherd::api::Pong;
 use oxherd::client::{Client, ClientError};
 
-use crate::commands::complain;
 use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
+use crate::commands::{complain, tell};
 use crate::exit::ExitStatus;
 use crate::options::UpgradeOptions;
 
@@ -31,10 +31,10 @@ async fn upgrade_to(client: &Client, program: Option<&str>) -> Ending<ExitStatus
         complain("no new daemon answers: see daemon.log in the home folder");
         return Err(ExitStatus::Failure);
     };
-    println!(
+    tell(&format!(
         "upgraded: oxherd {} (daemon {}) to {} (daemon {}), keeper {}",
         before.version, before.pid, after.version, after.pid, after.keeper_pid
-    );
+    ));
     Ok(ExitStatus::Success)
 }
 
@@ -57,13 +57,13 @@ async fn end(client: &Client) -> Ending<ExitStatus> {
     match client.kill().await {
         Ok(()) => {}
         Err(ClientError::NotRunning { .. }) => {
-            println!("no daemon is running");
+            tell("no daemon is running");
             return Ok(ExitStatus::Success);
         }
         Err(error) => return Err(failed_call(error)),
     }
     if client.wait_end(LONGEST_END).await {
-        println!("the daemon has ended, and all apps with it");
+        tell("the daemon has ended, and all apps with it");
         Ok(ExitStatus::Success)
     } else {
         complain("the daemon is still there: its apps take long to finish");

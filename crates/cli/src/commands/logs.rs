@@ -46,7 +46,7 @@ async fn read(client: &Client, options: &LogsOptions) -> Ending<ExitStatus> {
             Ended::Stream if options.no_follow => return Ok(ExitStatus::Success),
             Ended::Stream => {}
         }
-        complain("the daemon has ended: looking for it again");
+        complain("the daemon has ended: looking for it again (what is written meanwhile is in the files)");
         // What was written meanwhile is in the files; what was shown before is not shown again.
         of.lines = Some(0);
         lines = again(client, &of).await?;

@@ -25,16 +25,24 @@ fn show_list(options: &ListOptions) -> Ending<ExitStatus> {
             Err(error) => Err(failed_call(error)),
         }
     })?;
-    if herd.is_none() {
-        complain("no daemon is running: `oxherd start` starts one");
+    match &herd {
+        Some(herd) => herd.troubles.iter().for_each(|trouble| complain(trouble)),
+        None => complain("no daemon is running: `oxherd start` starts one"),
     }
     let text = match (options.json, herd) {
         (true, herd) => {
-            let herd = herd.unwrap_or(Herd { apps: Vec::new(), daemon_memory: 0, uptime_ms: 0 });
+            let herd = herd.unwrap_or(Herd {
+                apps: Vec::new(),
+                daemon_memory: 0,
+                uptime_ms: 0,
+                troubles: Vec::new(),
+            });
             serde_json::to_string_pretty(&herd).unwrap_or_default() + "\n"
         }
         (false, Some(herd)) => table::herd(&herd, Form::of(&io::stdout())),
-        (false, None) => table::apps(&[], Form::of(&io::stdout())),
+        // Programs that read a pipe find the headings; people were told already.
+        (false, None) if Form::of(&io::stdout()) == Form::Plain => table::apps(&[], Form::Plain),
+        (false, None) => String::new(),
     };
     print_whole(&text);
     Ok(ExitStatus::Success)

@@ -14,6 +14,7 @@ use std::io::Write;
 
 use crate::cli::Command;
 use crate::exit::ExitStatus;
+use crate::view::form::Form;
 use crate::view::progress::Verb;
 
 /// Runs one command to its end.
@@ -37,8 +38,15 @@ pub(crate) fn execute(command: Command) -> ExitStatus {
     }
 }
 
+/// Prints a line on stdout.
+fn tell(line: &str) {
+    // A reader that has gone is no reason to fail.
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
 /// Tells of a mistake or a doubt in one line on stderr, before anything is running.
 pub(crate) fn complain(what: &str) {
     // Nobody is left to tell when stderr itself is closed.
-    drop(writeln!(std::io::stderr(), "oxherd: {what}"));
+    let text = format!("oxherd: {what}");
+    drop(writeln!(std::io::stderr(), "{}", Form::of(&std::io::stderr()).fit(&text)));
 }

@@ -17,7 +17,7 @@ pub(super) fn run(options: &RuntimeOptions) -> ExitStatus {
 }
 
 fn become_keeper(options: &RuntimeOptions) -> Ending<ExitStatus> {
-    let jobs = prepare(&options.what)?;
+    let jobs = prepare(&options.what, "")?;
     jobs.iter().flat_map(|job| &job.doubts).for_each(|doubt| complain(doubt));
     let specs: Vec<_> = jobs.into_iter().map(|job| job.spec).collect();
     if specs.is_empty() {

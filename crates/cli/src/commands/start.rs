@@ -1,5 +1,6 @@
 //! `oxherd start`: a script, the apps of a file, or an app that is known already.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use oxherd::client::Client;
@@ -18,11 +19,14 @@ pub(super) fn run(options: &StartOptions) -> ExitStatus {
 }
 
 fn start(options: &StartOptions) -> Ending<ExitStatus> {
-    if let Some(name) = known_app(options) {
-        let client = known()?;
-        return talk(async { follow(&client, Verb::Start, client.start(&name)).await });
-    }
-    let jobs = prepare(options)?;
+    let hint = match known_app(&options.app.script)? {
+        Known::App(client) => {
+            let ask = client.start(&options.app.script);
+            return talk(async { follow(&client, Verb::Start, ask).await });
+        }
+        Known::None { hint } => hint,
+    };
+    let jobs = prepare(options, &hint)?;
     jobs.iter().flat_map(|job| &job.doubts).for_each(|doubt| complain(doubt));
     let client = started()?;
     talk(start_all(&client, jobs))
@@ -33,25 +37,42 @@ async fn start_all(client: &Client, jobs: Vec<Job>) -> Ending<ExitStatus> {
     follow(client, Verb::Start, client.start_all(specs)).await
 }
 
-/// The name or id of an app that the daemon knows, if that is what was meant: no file has that name.
-fn known_app(options: &StartOptions) -> Option<String> {
-    let script = &options.app.script;
-    if Path::new(script).exists() {
-        return None;
-    }
-    let client = known().ok()?;
-    let found = talk(async { client.app(script).await.map_err(|_| ExitStatus::Failure) });
-    found.is_ok().then(|| script.clone())
+/// Whether the daemon knows what is to be started.
+enum Known {
+    /// It does; it is asked through this client.
+    App(Client),
+    /// It does not; this is what else there is to say if it turns out that there is no such file either.
+    None { hint: String },
 }
 
-/// What the options come to: a script, or the apps of a file.
-pub(super) fn prepare(options: &StartOptions) -> Ending<Vec<Job>> {
+/// Looks for an app of that name or id, unless there is a file of that name.
+fn known_app(script: &str) -> Ending<Known> {
+    if Path::new(script).exists() {
+        return Ok(Known::None { hint: String::new() });
+    }
+    let client = known()?;
+    let found = talk(async {
+        Ok(match script {
+            "all" => client.ping().await.map(drop),
+            _ => client.app(script).await.map(drop),
+        })
+    })?;
+    let is_name = !script.contains(['/', '.']);
+    Ok(match found {
+        Ok(()) => Known::App(client),
+        Err(error) if is_name => Known::None { hint: format!("; {error}") },
+        Err(_) => Known::None { hint: String::new() },
+    })
+}
+
+/// What the options come to: a script, or the apps of a file. `hint` is added where there is no such script.
+pub(super) fn prepare(options: &StartOptions, hint: &str) -> Ending<Vec<Job>> {
     let surroundings = Surroundings::of_caller().map_err(|error| refuse(&error.to_string()))?;
     let path = Path::new(&options.app.script);
     if !is_config(path) {
         let variables: Vec<Variable> = options.env.iter().map(variable).collect::<Ending<_>>()?;
         let job = options.app.wish(&variables).prepare(&surroundings);
-        return Ok(vec![job.map_err(|error| refuse(&error.to_string()))?]);
+        return Ok(vec![job.map_err(|error| refuse(&format!("{error}{hint}")))?]);
     }
     let apps = load(path).map_err(|error| print_whole(&error))?;
     let chosen = choose(apps, &options.only)?;
@@ -89,6 +110,7 @@ fn refuse(what: &str) -> ExitStatus {
 
 /// Findings in a file take several lines.
 fn print_whole(error: &dyn std::fmt::Display) -> ExitStatus {
-    eprintln!("{error}");
+    // Nobody is left to tell when stderr itself is closed.
+    drop(writeln!(io::stderr(), "{error}"));
     ExitStatus::Usage
 }

@@ -5,7 +5,7 @@ use oxherd_engine::core::Sockets;
 
 use super::form::Form;
 use super::list::{reload_note, split};
-use super::paint::{Paint, Styled};
+use super::paint::{Paint, Styled, printable, wrap};
 use super::table::{Align, Cell, Column, Fit, Table};
 use super::words;
 
@@ -52,8 +52,16 @@ fn heading(title: &str, form: Form) -> String {
 }
 
 fn line(label: &str, value: &str, form: Form) -> String {
-    let label = Styled::new(Paint::Dim, format!("  {label:<LABEL_WIDTH$}"));
-    label.and(Paint::Plain, value).show(form.colour()) + "\n"
+    let label = Styled::new(Paint::Dim, format!("  {label:<LABEL_WIDTH$}")).show(form.colour());
+    let value = printable(value);
+    match form {
+        Form::Plain => format!("{label}{value}\n"),
+        Form::Terminal(screen) => {
+            let margin = LABEL_WIDTH + 2;
+            let value = wrap(&value, screen.width.saturating_sub(margin), "");
+            format!("{label}{}\n", value.replace('\n', &format!("\n{}", " ".repeat(margin))))
+        }
+    }
 }
 
 fn facts(app: &AppView) -> Vec<(&'static str, String)> {

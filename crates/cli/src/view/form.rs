@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::termios::tcgetwinsize;
 
+use super::paint::wrap;
+
 /// For terminals that do not tell their size.
 const USUAL_WIDTH: usize = 80;
 const USUAL_HEIGHT: usize = 24;
@@ -33,6 +35,14 @@ impl Form {
             return Self::Plain;
         }
         Self::Terminal(Screen::of(stream))
+    }
+
+    /// A sentence that a terminal does not break within a word.
+    pub(crate) fn fit(self, sentence: &str) -> String {
+        match self {
+            Self::Plain => sentence.to_owned(),
+            Self::Terminal(screen) => wrap(sentence, screen.width, "  "),
+        }
     }
 
     pub(crate) fn colour(self) -> bool {

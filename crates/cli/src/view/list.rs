@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn nothing_is_a_list_too() {
-        let empty = Herd { apps: Vec::new(), daemon_memory: 3 << 20, uptime_ms: 5000 };
+        let empty = Herd { apps: Vec::new(), daemon_memory: 3 << 20, uptime_ms: 5000, troubles: Vec::new() };
         insta::assert_snapshot!("list_empty", herd(&empty, screen(80)));
         assert_eq!(herd(&empty, Form::Plain).lines().count(), 1);
     }

@@ -107,6 +107,25 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     kept
 }
 
+/// Breaks a text between words where it is wider than `most`; what follows is indented. A word that is too wide is left
+/// to the terminal, which knows that it is one.
+pub(crate) fn wrap(text: &str, most: usize, indent: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut kept = String::new();
+        for word in line.split_inclusive(' ') {
+            let is_begun = !kept.trim_start().is_empty();
+            if is_begun && width(&kept) + width(word.trim_end()) > most {
+                lines.push(kept.trim_end().to_owned());
+                kept = indent.to_owned();
+            }
+            kept.push_str(word);
+        }
+        lines.push(kept.trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
 /// The text without control characters.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
@@ -160,6 +179,15 @@ fn char_width(c: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        let text = "web: the start failed: see `oxherd logs`";
+        assert_eq!(wrap(text, 40, "  "), text);
+        assert_eq!(wrap(text, 24, "  "), "web: the start failed:\n  see `oxherd logs`");
+        assert_eq!(wrap("a /very/long/path b", 8, ""), "a\n/very/long/path\nb");
+        assert_eq!(wrap("one\ntwo", 8, ""), "one\ntwo");
+    }
 
     #[test]
     fn widths_are_those_of_a_terminal() {

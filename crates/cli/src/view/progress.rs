@@ -17,6 +17,7 @@ use crate::output::notices::{ended, give_up};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Start,
+    Resurrect,
     Stop,
     Restart,
     Reload,
@@ -108,7 +109,7 @@ impl Verb {
     /// At the beginning of a sentence, while it goes on.
     pub(crate) fn going_on(self) -> &'static str {
         match self {
-            Self::Start => "Starting",
+            Self::Start | Self::Resurrect => "Starting",
             Self::Stop => "Stopping",
             Self::Restart => "Restarting",
             Self::Reload => "Reloading",
@@ -119,7 +120,7 @@ impl Verb {
 
     pub(crate) fn noun(self) -> &'static str {
         match self {
-            Self::Start => "start",
+            Self::Start | Self::Resurrect => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Reload => "reload",
@@ -130,7 +131,7 @@ impl Verb {
 
     fn aim(self) -> &'static str {
         match self {
-            Self::Start | Self::Restart | Self::Scale => "online",
+            Self::Start | Self::Resurrect | Self::Restart | Self::Scale => "online",
             Self::Stop | Self::Delete => "stopped",
             Self::Reload => "replaced",
         }

@@ -149,7 +149,8 @@ fn done(app: &AppProgress) -> String {
         Verb::Stop => "stopped".into(),
         Verb::Delete => "deleted".into(),
         Verb::Start if !app.has_started_any() => "runs already".into(),
-        Verb::Start => serving(app).unwrap_or_else(|| "started".into()),
+        Verb::Resurrect if !app.has_started_any() => "stopped, as it was".into(),
+        Verb::Start | Verb::Resurrect => serving(app).unwrap_or_else(|| "started".into()),
         Verb::Restart => match serving(app) {
             Some(serving) => format!("restarted, {serving}"),
             None => "restarted".into(),

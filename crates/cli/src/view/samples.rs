@@ -96,5 +96,5 @@ pub(crate) fn herd() -> Herd {
     let mut parked = app(4, "parked", Vec::new());
     parked.distribution = Distribution::Kernel;
     let apps = vec![reloading(), api, queue, app(3, "cron", vec![slot(0, Status::Stopped, vec![])]), parked];
-    Herd { apps, daemon_memory: 5_452_595, uptime_ms: 95_300 }
+    Herd { apps, daemon_memory: 5_452_595, uptime_ms: 95_300, troubles: Vec::new() }
 }

@@ -21,7 +21,9 @@ pub(crate) fn status_paint(status: Status) -> Paint {
     match status {
         Status::Online => Paint::Green,
         Status::Starting | Status::Stopping | Status::WaitingRestart => Paint::Yellow,
-        Status::Stopped | Status::Errored => Paint::Red,
+        // Somebody wanted it to be stopped; red is for trouble.
+        Status::Stopped => Paint::Dim,
+        Status::Errored => Paint::Red,
     }
 }
 

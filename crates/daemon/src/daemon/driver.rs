@@ -13,6 +13,15 @@ use crate::logs::Logs;
 use crate::server::{Driver, Reply};
 use crate::state::Store;
 
+/// The saved state as it was found.
+pub(super) struct Kept {
+    pub(super) store: Store,
+    /// What people should know of how it was read.
+    pub(super) lines: Vec<String>,
+    /// Nothing could be read of what had been saved.
+    pub(super) is_lost: bool,
+}
+
 /// The saved state, shared by the control thread, which updates it, and the server, which reads what is dormant.
 ///
 /// It is with the keeper, for the next daemon; and on the disk, for the next boot, unless the herd is in the
@@ -21,14 +30,25 @@ use crate::state::Store;
 pub(super) struct Saved {
     notes: Notes,
     store: Mutex<Option<Store>>,
+    /// What was not as it should be when the state was read: told until an app runs.
+    past: Mutex<Vec<String>>,
+    /// Nothing could be read of what had been saved.
+    is_lost: bool,
 }
 
 impl Saved {
-    pub(super) fn new(notes: Notes, store: Option<Store>) -> Self {
-        Self { notes, store: Mutex::new(store) }
+    pub(super) fn new(notes: Notes, kept: Option<Kept>) -> Self {
+        let (store, past, is_lost) = match kept {
+            Some(Kept { store, lines, is_lost }) => (Some(store), lines, is_lost),
+            None => (None, Vec::new(), false),
+        };
+        Self { notes, store: Mutex::new(store), past: Mutex::new(past), is_lost }
     }
 
     pub(super) fn update(&self, desired: Desired) {
+        if !desired.apps.is_empty() {
+            self.past().clear();
+        }
         if let Ok(bytes) = serde_json::to_vec(&desired) {
             self.notes.put(DESIRED, &bytes);
         }
@@ -47,6 +67,24 @@ impl Saved {
         if let Some(store) = self.lock().take() {
             store.close(timeout);
         }
+    }
+
+    fn resurrectable(&self) -> Result<Desired, String> {
+        let apps = self.dormant();
+        match self.is_lost && apps.is_empty() {
+            true => Err("nothing can be resurrected: what was saved could not be read".into()),
+            false => Ok(Desired { apps }),
+        }
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.past().clone();
+        troubles.extend(self.lock().as_ref().and_then(Store::trouble));
+        troubles
+    }
+
+    fn past(&self) -> MutexGuard<'_, Vec<String>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Store>> {
@@ -86,7 +124,11 @@ impl Driver for HerdDriver {
     }
 
     fn saved(&self) -> Result<Desired, String> {
-        Ok(Desired { apps: self.saved.dormant() })
+        self.saved.resurrectable()
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.saved.troubles()
     }
 
     #[cfg(debug_assertions)]

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use self::faces::{Console, Faces, Render};
 
-use self::driver::HerdDriver;
+use self::driver::{HerdDriver, Kept};
 use self::observer::DaemonObserver;
 use crate::home::{Home, HomeError};
 use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes, SPECS};
@@ -297,21 +297,25 @@ fn take_listener(
 }
 
 fn alert_line(line: String) {
-    // Nobody may be left to read it.
-    drop(writeln!(io::stderr(), "{line}"));
+    observer::log(&line);
 }
 
-/// Opens the saved state. Without an image and without what the keeper has of it, it says what was wanted.
-fn open_store(home: &Home, estate: &mut Estate) -> Result<Store, StateError> {
-    let Opened { store, last, lines } = Store::open(home, alert_line).or_else(|error| {
-        alert_line(error.to_string());
-        Store::begin_anew(home, alert_line)
-    })?;
-    lines.into_iter().for_each(alert_line);
+/// Opens the saved state; what cannot be read is kept aside. Without an image and without what the keeper has of it, it
+/// says what was wanted.
+fn open_store(home: &Home, estate: &mut Estate) -> Result<Kept, StateError> {
+    let (Opened { store, last, lines }, is_lost) = match Store::open(home, alert_line) {
+        Ok(opened) => (opened, false),
+        Err(error) => {
+            let mut opened = Store::begin_anew(home, alert_line)?;
+            opened.lines.insert(0, error.to_string());
+            (opened, true)
+        }
+    };
+    lines.iter().cloned().for_each(alert_line);
     if estate.image.is_none() && estate.desired.is_none() && !estate.children.is_empty() {
         estate.desired = Some(last);
     }
-    Ok(store)
+    Ok(Kept { store, lines, is_lost })
 }
 
 /// The apps that a keeper in the foreground was started for, until some daemon has begun with them.

@@ -112,7 +112,7 @@ impl Observer for DaemonObserver {
 }
 
 /// A line in the daemon's own log. It is small, and in a file; a full disk loses it.
-fn log(what: &str) {
+pub(super) fn log(what: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     // Nobody may be left to read it.
     drop(writeln!(io::stderr(), "{} {what}", utc(now)));

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, symlink_metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -153,8 +153,12 @@ impl LogFile {
             }
         }
         if self.open.is_none() {
-            let file = open_in_folder(&self.path)?;
-            let id = id(&file.metadata()?);
+            let mut file = open_in_folder(&self.path)?;
+            let metadata = file.metadata()?;
+            let id = id(&metadata);
+            if self.torn.as_ref().is_none_or(|torn| torn.id != id) {
+                end_half_line(&self.path, &metadata, &mut file)?;
+            }
             self.open = Some(Open { file, id, looked: Instant::now() });
         }
         let id = self.open.as_ref().map(|open| open.id);
@@ -227,6 +231,17 @@ fn open_in_folder(path: &Path) -> io::Result<File> {
         }
         outcome => outcome,
     }
+}
+
+/// A daemon before this one may have been killed within a line: ours begin on one of their own.
+fn end_half_line(path: &Path, metadata: &Metadata, file: &mut File) -> io::Result<()> {
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(());
+    }
+    let mut last = [b'\n'];
+    // One that may not be read is taken as it is.
+    drop(File::open(path).and_then(|file| file.read_exact_at(&mut last, metadata.len() - 1)));
+    if last == [b'\n'] { Ok(()) } else { file.write_all(b"\n") }
 }
 
 fn id(metadata: &Metadata) -> FileId {

@@ -109,6 +109,19 @@ fn files_are_opened_anew_when_somebody_says_so() {
     );
 }
 
+#[test]
+fn half_a_line_of_a_writer_that_was_killed_stays_alone() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("")).unwrap();
+    fs::write(scene.path("web-out.log"), "whole\nhal").unwrap();
+    scene.out("next");
+    scene.settle();
+    scene.logs.reopen();
+    scene.out("last");
+    scene.settle();
+    assert_eq!(scene.read("web-out.log"), "whole\nhal\nnext\nlast\n");
+}
+
 /// A disk that takes nothing until somebody reads; then what went through it.
 fn stall(scene: &Scene) -> PathBuf {
     fs::create_dir(scene.path("")).unwrap();

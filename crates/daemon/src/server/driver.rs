@@ -32,6 +32,9 @@ pub trait Driver: Send + Sync + 'static {
     /// It cannot be read; the text names the file, the cause and the way out.
     fn saved(&self) -> Result<Desired, String>;
 
+    /// What is wrong with the saved state, in sentences.
+    fn troubles(&self) -> Vec<String>;
+
     /// Has a thread of the primary panic, where there is one to panic.
     #[cfg(debug_assertions)]
     fn panic(&self, _culprit: oxherd_engine::Culprit) {}

@@ -107,7 +107,17 @@ pub(super) fn select(selector: &str, status: &FleetStatus) -> Result<Vec<AppId>,
     let by_id = || selector.parse().ok().and_then(|id| status.apps.iter().find(|app| app.app == AppId(id)));
     match by_name.or_else(by_id) {
         Some(app) => Ok(vec![app.app]),
-        None => Err(Failure::not_found(format!("there is no app `{selector}`: `oxherd ls` lists the apps"))),
+        None => Err(Failure::not_found(no_such_app(selector, status))),
+    }
+}
+
+fn no_such_app(selector: &str, status: &FleetStatus) -> String {
+    let names = status.apps.iter().map(|app| app.name.as_str());
+    // Of ids and of single letters every other is near.
+    let may_be_mistyped = selector.len() > 1 && selector.parse::<u32>().is_err();
+    match oxherd_config::nearest_of(selector, names).filter(|_| may_be_mistyped) {
+        Some(meant) => format!("there is no app `{selector}`: did you mean `{meant}`?"),
+        None => format!("there is no app `{selector}`: `oxherd ls` lists the apps"),
     }
 }
 
@@ -169,6 +179,7 @@ mod tests {
         assert_eq!(selected("0"), Ok(vec![AppId(1)]), "an app named like a number wins");
         assert_eq!(selected("all").map(|apps| apps.len()), Ok(3));
         assert_eq!(selected("7"), Err("there is no app `7`: `oxherd ls` lists the apps".into()));
+        assert_eq!(selected("wbe"), Err("there is no app `wbe`: did you mean `web`?".into()));
         let nothing = select("all", &fleet(&[])).unwrap_err();
         assert_eq!((nothing.status.as_u16(), nothing.error.contains("there are no apps")), (404, true));
     }

@@ -81,7 +81,10 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
 fn answers_have_exactly_the_properties_that_the_document_names() {
     check("Problem", &Problem { error: "cannot".into() });
     check("Pong", &pong());
-    check("Herd", &Herd { apps: vec![app_view()], daemon_memory: 1, uptime_ms: 2 });
+    check(
+        "Herd",
+        &Herd { apps: vec![app_view()], daemon_memory: 1, uptime_ms: 2, troubles: vec!["no".into()] },
+    );
     check("AppView", &app_view());
     let accepted = AcceptedChange { change: ChangeId(1), app: AppId(2), name: "web".into() };
     check("Accepted", &Accepted { changes: vec![accepted] });

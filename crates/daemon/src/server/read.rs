@@ -44,7 +44,8 @@ pub(super) async fn openapi() -> Response {
 
 pub(super) async fn apps(Shared(state): Shared<Arc<State>>) -> Answer {
     let survey = state.survey().await?;
-    let herd = views::herd(&survey, &*state.logs, &mut lock(&state.samples), state.uptime());
+    let troubles = state.driver.troubles();
+    let herd = views::herd(&survey, &*state.logs, &mut lock(&state.samples), state.uptime(), troubles);
     Ok(json(StatusCode::OK, &herd))
 }
 

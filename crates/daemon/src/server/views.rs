@@ -54,13 +54,20 @@ impl Samples {
 }
 
 /// All apps.
-pub(super) fn herd(survey: &Survey, logs: &dyn LogFiles, samples: &mut Samples, uptime: Duration) -> Herd {
+pub(super) fn herd(
+    survey: &Survey,
+    logs: &dyn LogFiles,
+    samples: &mut Samples,
+    uptime: Duration,
+    troubles: Vec<String>,
+) -> Herd {
     samples.keep_only(survey);
     let apps = survey.status.apps.iter().filter_map(|status| app(survey, status.app, logs, samples));
     Herd {
         apps: apps.collect(),
         daemon_memory: survey.report.primary_memory,
         uptime_ms: uptime.as_millis() as u64,
+        troubles,
     }
 }
 

@@ -60,8 +60,7 @@ pub enum Fault {
 pub enum StateError {
     /// Neither file holds one. Mend what hinders, or go on without: see [`Store::begin_anew`](super::Store::begin_anew).
     #[error(
-        "cannot read the saved state: {}: {fault}; {}: {spare_fault} (repair one of them, or move both away to begin \
-         with no apps)",
+        "Cannot read the saved state: {}: {fault}; {}: {spare_fault}",
         file.display(), spare.display()
     )]
     Unusable {
@@ -75,7 +74,7 @@ pub enum StateError {
         spare_fault: Fault,
     },
     /// A file that is there may not be read, or the disk fails: it may be whole, so it is not replaced.
-    #[error("cannot read {}: {fault} (make it readable, or move it away to begin with no apps)", file.display())]
+    #[error("Cannot read {}: {fault}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -129,7 +128,12 @@ pub(super) fn load(file: &Path) -> Result<(SavedState, Vec<String>), StateError>
 pub(super) fn set_both_aside(file: &Path) -> Result<Vec<String>, StateError> {
     let present =
         [file.to_owned(), spare_of(file)].into_iter().filter(|file| fs::symlink_metadata(file).is_ok());
-    present.map(|file| Ok(format!("Kept {} as {}", file.display(), set_aside(&file)?.display()))).collect()
+    let kept = |file: PathBuf| {
+        let aside = set_aside(&file)?;
+        let (file, aside) = (file.display(), aside.display());
+        Ok(format!("Kept {file} as {aside} (to have its apps again: `oxherd kill`, repair it, move it back)"))
+    };
+    present.map(kept).collect()
 }
 
 /// Writes the state in place of the file, whose version so far becomes the spare.

@@ -105,6 +105,11 @@ impl Store {
         self.is_frozen = true;
     }
 
+    /// Why what is wanted is not on the disk, while that is so.
+    pub fn trouble(&self) -> Option<String> {
+        self.saver.trouble()
+    }
+
     /// Waits until everything is on the disk; `false` if that takes longer.
     pub fn flush(&self, timeout: Duration) -> bool {
         self.saver.flush(timeout)

@@ -47,6 +47,8 @@ struct State {
     is_saving: bool,
     is_ending: bool,
     has_ended: bool,
+    /// Why the last save failed, if it did.
+    trouble: Option<String>,
     /// How many saves were tried.
     saves: u64,
 }
@@ -73,6 +75,10 @@ impl Saver {
         self.shared.work.notify_one();
         // Dropped without the lock: it may be large.
         drop(replaced);
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.shared.lock().trouble.clone()
     }
 
     /// Waits until everything is saved; `false` if that takes longer.
@@ -158,6 +164,7 @@ fn run(shared: &Shared, file: &Path, alert: &dyn Fn(String)) {
         match file::save(file, &content.apps, &content.dormant) {
             Ok(()) => {
                 if retry.take().is_some() {
+                    shared.lock().trouble = None;
                     alert(format!("{} is saved again", file.display()));
                 }
                 last = Some(content);
@@ -166,7 +173,9 @@ fn run(shared: &Shared, file: &Path, alert: &dyn Fn(String)) {
             }
             Err(error) => {
                 if retry.is_none() {
-                    alert(cannot_save(file, &error));
+                    let trouble = cannot_save(file, &error);
+                    shared.lock().trouble = Some(trouble.clone());
+                    alert(trouble);
                 }
                 // What is on the disk now is not certain.
                 last = None;

@@ -225,6 +225,10 @@ impl Driver for Herd {
     fn saved(&self) -> Result<Desired, String> {
         self.lock().saved.clone()
     }
+
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Log files that a thread writes.

@@ -14,7 +14,7 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The daemon belongs to another user: choose your own with `OXHERD_HOME`.
-    #[error("cannot reach the daemon at {}: {cause}", socket.display())]
+    #[error("cannot reach the daemon at {}: {}", socket.display(), plain(cause))]
     Unreachable {
         /// Where it should be.
         socket: PathBuf,
@@ -54,6 +54,14 @@ pub enum ClientError {
         /// What was strange about it.
         what: String,
     },
+}
+
+/// What the kernel says, without its capital and its number.
+fn plain(cause: &std::io::Error) -> String {
+    let text = cause.to_string();
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text);
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 impl ClientError {
