@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use oxherd::api::Pong;
 use oxherd::client::{Client, ClientError};
+use oxherd_daemon::home::Home;
 
 use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
 use crate::commands::{complain, tell};
@@ -62,11 +63,25 @@ async fn end(client: &Client) -> Ending<ExitStatus> {
         }
         Err(error) => return Err(failed_call(error)),
     }
-    if client.wait_end(LONGEST_END).await {
+    if client.wait_end(LONGEST_END).await && is_left(client).await {
         tell("the daemon has ended, and all apps with it");
         Ok(ExitStatus::Success)
     } else {
         complain("the daemon is still there: its apps take long to finish");
         Err(ExitStatus::Failure)
     }
+}
+
+/// Waits until nobody has the home any more: what was still to be written is written then.
+async fn is_left(client: &Client) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match Home::find().and_then(|home| home.lock()) {
+            // Somebody else may have started another one meanwhile.
+            Ok(None) if client.ping().await.is_err() => tokio::time::sleep(PAUSE).await,
+            // A home that cannot be locked is nobody's.
+            Ok(_) | Err(_) => return true,
+        }
+    }
+    false
 }

@@ -21,8 +21,8 @@ use super::daemon::own_program;
 use super::entry::{READY, RUNS_ALREADY};
 use crate::home::{Home, HomeError};
 
-/// How long a daemon that another client is starting may take to serve.
-const OTHERS_START_TIME: Duration = Duration::from_secs(10);
+/// How long a daemon of somebody else may take to serve, or to be gone.
+const OTHERS_TIME: Duration = Duration::from_secs(15);
 /// Between two looks at that.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -60,18 +60,19 @@ pub enum StartError {
 /// It did not come up.
 pub fn start(home: &Path) -> Result<(), StartError> {
     let home = Home::at(home)?;
-    if serves(&home) {
-        return Ok(());
+    let give_up_at = Instant::now() + OTHERS_TIME;
+    while !serves(&home) {
+        home.prepare()?;
+        let said = start_keeper(&home)?;
+        let log = home.daemon_log();
+        match said.as_str() {
+            READY => return Ok(()),
+            RUNS_ALREADY => await_other(&home, give_up_at)?,
+            "" => return Err(StartError::Refused { why: "its keeper has ended".into(), log }),
+            why => return Err(StartError::Refused { why: why.to_owned(), log }),
+        }
     }
-    home.prepare()?;
-    let said = start_keeper(&home)?;
-    let log = home.daemon_log();
-    match said.as_str() {
-        READY => Ok(()),
-        RUNS_ALREADY => await_other(&home),
-        "" => Err(StartError::Refused { why: "its keeper has ended".into(), log }),
-        why => Err(StartError::Refused { why: why.to_owned(), log }),
-    }
+    Ok(())
 }
 
 /// Starts it, and returns what it says.
@@ -111,10 +112,9 @@ pub fn become_foreground(home: &Path, specs: &[AppSpec], daemon_args: &[&str]) -
     reexec::exec(&own_program(), &args, &[specs.as_fd()])
 }
 
-/// Another client came first.
-fn await_other(home: &Home) -> Result<(), StartError> {
-    let give_up_at = Instant::now() + OTHERS_START_TIME;
-    while !serves(home) {
+/// Somebody has the home: one that another client has just started will serve, one that was told to end will be gone.
+fn await_other(home: &Home, give_up_at: Instant) -> Result<(), StartError> {
+    while !serves(home) && home.lock()?.is_none() {
         if Instant::now() >= give_up_at {
             return Err(StartError::Silent { home: home.folder().to_owned(), log: home.daemon_log() });
         }
