@@ -16,7 +16,7 @@ fn count_losses(home: &Home, how: &str) {
     for _death in 0..DEATHS {
         clients.wait_more(20 + chance.below(100));
         replace(home);
-        Roll::of(home, "web").assert_same_workers(&workers);
+        Roll::of(home, "web").assert_untouched(&workers);
     }
     clients.wait_more(100);
     let (short, kept) = clients.stop(&format!("{DEATHS} deaths, {how}"));
