@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use oxherd_e2e::deaths::{replace, start_web};
 use oxherd_e2e::{Chance, Clients, Home, Roll, places, procs, turn};
 
-const DEATHS: u64 = 20;
+const DEATHS: u64 = 12;
 
 /// Kills the daemon again and again, and counts.
 fn count_losses(home: &Home, how: &str) {

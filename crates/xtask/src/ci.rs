@@ -3,6 +3,7 @@
 //! A step says what it did by returning; it never ends the program itself, so that the summary line
 //! is always the last one.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::run::{Tally, cargo, run, run_counted};
@@ -15,11 +16,13 @@ pub(crate) struct Session {
     pub(crate) tally: Tally,
     /// Arguments after the command's name, meant for the test programs.
     pub(crate) extra: Vec<String>,
+    /// The program under test and another build of it, once they are built.
+    pub(crate) bins: Option<(PathBuf, PathBuf)>,
 }
 
 impl Session {
     pub(crate) fn new(extra: Vec<String>) -> Outcome<Self> {
-        Ok(Self { workspace: Workspace::load()?, tally: Tally::default(), extra })
+        Ok(Self { workspace: Workspace::load()?, tally: Tally::default(), extra, bins: None })
     }
 }
 

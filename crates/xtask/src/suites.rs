@@ -34,7 +34,7 @@ pub(crate) fn e2e(session: &mut Session) -> Outcome {
     let tools = tools::install_all(&session.workspace)?;
     let mut command = cargo();
     command.args(["test", "--package", E2E, "--no-fail-fast", "--"]).args(&session.extra);
-    let (bin, other) = oxherd_bins(&session.workspace)?;
+    let (bin, other) = oxherd_bins(session)?;
     command.env("OXHERD_BIN", bin).env("OXHERD_BIN_OTHER", other).env("OXHERD_TOOLS", tools);
     run_counted(&mut command, &mut session.tally)
 }
@@ -46,7 +46,7 @@ pub(crate) fn e2e_unprivileged(session: &mut Session) -> Outcome {
     }
     let tools = tools::install_all(&session.workspace)?;
     let stage = Stage::new()?;
-    let (bin, other) = oxherd_bins(&session.workspace)?;
+    let (bin, other) = oxherd_bins(session)?;
     let bin = stage.add(&bin, "bin/oxherd")?;
     let other = stage.add(&other, "bin/oxherd-other")?;
     let tools = stage.add(&tools, "tools")?;
@@ -142,17 +142,20 @@ fn can_become_nobody() -> Outcome<bool> {
 }
 
 /// The program under test and another build of it: those that `OXHERD_BIN` and `OXHERD_BIN_OTHER` name, or fresh ones.
-fn oxherd_bins(workspace: &Workspace) -> Outcome<(PathBuf, PathBuf)> {
+fn oxherd_bins(session: &mut Session) -> Outcome<(PathBuf, PathBuf)> {
+    if let Some(bins) = &session.bins {
+        return Ok(bins.clone());
+    }
     let other = match named("OXHERD_BIN_OTHER")? {
         Some(path) => path,
-        None => other_build(workspace)?,
+        None => other_build(&session.workspace)?,
     };
     // This one comes second: cargo leaves the last build at the program's usual place.
     let bin = match named("OXHERD_BIN")? {
         Some(path) => path,
         None => build_oxherd(None)?,
     };
-    Ok((bin, other))
+    Ok(session.bins.insert((bin, other)).clone())
 }
 
 fn named(variable: &str) -> Outcome<Option<PathBuf>> {
