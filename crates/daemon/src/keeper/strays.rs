@@ -105,3 +105,26 @@ fn await_all(strays: &[Child]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::scratch::Scratch;
+
+    #[test]
+    fn only_a_whole_mark_of_this_boot_counts() {
+        let folder = Scratch::new();
+        let home = Home::at(folder.path()).unwrap();
+        let found = || mark_of_this_boot(&home.primary_file());
+        assert_eq!(found(), None);
+        leave_mark(&home, "0123");
+        assert_eq!(found().as_deref(), Some("0123"));
+        leave_mark(&home, "45");
+        assert_eq!(found().as_deref(), Some("45"));
+        let whole = mark("45");
+        for wrong in ["", "\n", "45\n", "45\nanother boot\n", whole.trim_end()] {
+            fs::write(home.primary_file(), wrong).unwrap();
+            assert_eq!(found(), None, "{wrong:?}");
+        }
+    }
+}
