@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use oxherd_e2e::deaths::start_web;
-use oxherd_e2e::{Chance, Clients, Home, Roll, eventually, places, turn};
+use oxherd_e2e::{Chance, Clients, Home, Load, Roll, eventually, places, turn};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
@@ -64,17 +64,27 @@ fn upgrades_between_two_builds_cost_no_request() {
 fn a_reload_goes_on_in_another_build() {
     let _turn = turn::alone();
     let home = Home::new();
-    start_web(&home, "3");
-    let mut chance = Chance::seeded();
+    let gate = home.folder().write("gate", "");
+    let home = home.with("GATE", &gate);
+    let script = places::fixture("gated.js");
+    home.ok(&["start", text(&script), "--name", "web", "-i", "3"]);
     let before = Roll::settled(&home, "web", 3);
-    let clients = Clients::start(&home.address("web"));
+    let load = Load::short(&home.address("web"), "/", 6);
+    fs::remove_file(&gate).expect("it was open");
     let mut reload = home.command(&["reload", "web"]).stdout(Stdio::null()).spawn().expect("it runs");
-    clients.wait_more(chance.below(60));
-    upgrade(&home, &places::other_oxherd());
+    for program in [places::other_oxherd(), places::oxherd()] {
+        eventually("a successor that starts", || {
+            Roll::of(&home, "web").seats.iter().any(|seat| seat.status == "starting").then_some(())
+        });
+        load.wait_more(20);
+        upgrade(&home, &program);
+    }
+    home.folder().write("gate", "");
     let status = eventually("the end of the reload", || reload.try_wait().expect("it is our child"));
     assert!(status.success(), "{status}");
     assert!(Roll::settled(&home, "web", 3).pids().is_disjoint(&before.pids()));
-    let (short, _) = clients.stop("an upgrade during a reload");
+    let short = load.stop();
+    println!("2 upgrades during a reload: {short}");
     assert_eq!(short.failed(), 0, "{short}");
 }
 
@@ -98,6 +108,7 @@ fn what_cannot_take_over_is_refused_and_the_old_serves_on() {
         (script("true", "exit 0"), "does not answer `keeper --check` as Oxherd does"),
         (script("false", "exit 1"), "does not know `keeper --check`"),
         (places::node(places::DEFAULT_NODE), "does not know `keeper --check`"),
+        (script("stuck", "exec sleep 60"), "does not answer `keeper --check` within 5 s"),
         (script("newer", newer), "(version 9.9.9): it cannot go on from version"),
         (folder.path().to_owned(), "ermission denied"),
     ];
@@ -111,5 +122,5 @@ fn what_cannot_take_over_is_refused_and_the_old_serves_on() {
     }
     clients.wait_more(20);
     Roll::settled(&home, "web", 2).assert_untouched(&workers);
-    clients.stop_unharmed("7 refused upgrades");
+    clients.stop_unharmed("8 refused upgrades");
 }
