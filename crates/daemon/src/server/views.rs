@@ -1,6 +1,6 @@
 //! What is shown of apps and workers: the core's status, the engine's figures and samples of CPU time, joined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use oxherd::api::{AppView, Herd, SlotView, WorkerView};
@@ -47,7 +47,7 @@ impl Samples {
 
     fn keep_only(&mut self, survey: &Survey) {
         let slots = survey.status.apps.iter().flat_map(|app| &app.slots);
-        let living: Vec<_> =
+        let living: BTreeSet<_> =
             slots.flat_map(|slot| &slot.instances).map(|worker| worker.place.instance).collect();
         self.samples.retain(|instance, _| living.contains(instance));
     }

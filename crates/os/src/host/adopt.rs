@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::spec::path_bytes;
+use super::tree;
 use super::{Child, ExitStatus, Host};
 use crate::cgroup::Group;
 use crate::host::kill_labelled;
@@ -36,7 +37,14 @@ impl Child {
         let group = Group::of(pid, label);
         // While the pidfd answers the number was not another's when its group was looked up.
         let certain = sys::pidfd_send_signal(pidfd.as_fd(), 0, 0).is_ok();
-        Self { pid, pidfd, label: label.to_owned(), exit: None, group: group.filter(|_| certain) }
+        Self {
+            pid,
+            pidfd,
+            label: label.to_owned(),
+            exit: None,
+            group: group.filter(|_| certain),
+            ours: false,
+        }
     }
 
     /// What [`Host::resume_child`] needs beside the pidfd.
@@ -59,9 +67,12 @@ impl Host {
         if exit.is_none() {
             self.own.insert(pid);
         }
+        // While the pidfd answers the number was not another's when its parent was looked up.
+        let ours =
+            exit.is_none() && tree::is_our_child(pid) && sys::pidfd_send_signal(pidfd.as_fd(), 0, 0).is_ok();
         match group {
-            None if exit.is_none() => Child::adopt(pid, pidfd, &label),
-            group => Child { pid, pidfd, label, exit, group },
+            None if exit.is_none() => Child { ours, ..Child::adopt(pid, pidfd, &label) },
+            group => Child { pid, pidfd, label, exit, group, ours },
         }
     }
 

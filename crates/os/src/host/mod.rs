@@ -28,6 +28,7 @@ pub use self::adopt::ChildRecord;
 pub use self::error::SpawnError;
 pub use self::spawn::ChannelEnds;
 pub use self::spec::{LABEL_VARIABLE, Output, SpawnSpec};
+use self::tree::{Place, kill_in};
 pub use self::tree::{find_labelled, kill_labelled, tree_members};
 use crate::cgroup::{Cgroups, Group};
 use crate::{proc, sys};
@@ -93,6 +94,8 @@ pub struct Child {
     label: String,
     exit: Option<ExitStatus>,
     group: Option<Group>,
+    /// Its orphans have become children of this process, and will: it was started here.
+    ours: bool,
 }
 
 impl Child {
@@ -211,6 +214,7 @@ impl Host {
             label: spec.label.clone(),
             exit: None,
             group: group.filter(|_| created.in_group),
+            ours: true,
         };
         Ok(Spawned { child, channel: started.channel, stdout: started.stdout, stderr: started.stderr })
     }
@@ -274,16 +278,20 @@ impl Host {
     }
 
     /// `SIGKILL` for the process and all its descendants: every process that carries its label, its cgroup,
-    /// and its process group. Works also after its exit was taken. Never hits this process. They end a moment
+    /// and its process group. Of a process that was started here only descendants of this process are looked at,
+    /// which all of its tree are. Works also after its exit was taken. Never hits this process. They end a moment
     /// later; the exits of descendants that became our children are taken by
     /// [`reap_strangers`](Self::reap_strangers).
     ///
-    /// Takes a few milliseconds on a machine with hundreds of processes. An error means that `/proc` could
+    /// Takes a fraction of a millisecond for a process that was started here, and a few milliseconds for another on a
+    /// machine with hundreds of processes. An error means that `/proc` could
     /// not be searched; the cgroup and the process group were killed nevertheless.
     pub fn kill_tree(&mut self, child: &Child) -> io::Result<()> {
         // The search comes first: what the group kill hits loses its environment, and then it could not be
         // told whose exits are ours to take.
-        let found = kill_labelled(&child.label);
+        let place =
+            if child.ours { Place::Below { root: child.pid, own: &self.own } } else { Place::Anywhere };
+        let found = kill_in(place, &child.label);
         match &child.group {
             Some(group) => drop(group.kill()),
             None => self.kill_groups(&child.label),

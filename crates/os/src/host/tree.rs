@@ -38,9 +38,24 @@ pub fn tree_members(label: &str) -> io::Result<Vec<u32>> {
     Ok(all_pids()?.filter(|pid| scan.carries_label(*pid)).collect())
 }
 
+/// Where the members of a tree can be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// Among all processes, whose number has nothing to do with the tree's.
+    Anywhere,
+    /// Among our own descendants: the tree began with `root`, a child of this process, which takes in the orphans of
+    /// its descendants. So a member is below `root`, or below a child that is not one of the Host's `own`.
+    Below { root: u32, own: &'a BTreeSet<u32> },
+}
+
 /// Sends `SIGKILL` to every process that carries `label` until no new one turns up; returns the pids and
 /// pidfds of those that were hit. A pidfd becomes readable when its process has ended.
 pub fn kill_labelled(label: &str) -> io::Result<Vec<(u32, OwnedFd)>> {
+    kill_in(Place::Anywhere, label)
+}
+
+/// The same for a tree of which more is known.
+pub(super) fn kill_in(place: Place<'_>, label: &str) -> io::Result<Vec<(u32, OwnedFd)>> {
     let mut hit = Vec::new();
     if label.is_empty() {
         return Ok(hit);
@@ -50,7 +65,7 @@ pub fn kill_labelled(label: &str) -> io::Result<Vec<(u32, OwnedFd)>> {
     let mut quiet = 0;
     for _round in 0..ROUNDS_MAX {
         let before = hit.len();
-        for pid in all_pids()?.filter(|pid| !known.contains(pid)).collect::<Vec<_>>() {
+        for pid in pids_in(place)?.into_iter().filter(|pid| !known.contains(pid)).collect::<Vec<_>>() {
             if let Some(pidfd) = scan.kill(pid) {
                 known.insert(pid);
                 hit.push((pid, pidfd));
@@ -164,6 +179,46 @@ fn stat_shows_environment(stat: &str) -> bool {
     is_program && (end == Some("0") || start != end)
 }
 
+fn pids_in(place: Place<'_>) -> io::Result<Vec<u32>> {
+    match place {
+        Place::Anywhere => Ok(all_pids()?.collect()),
+        // A kernel may be without the lists of children.
+        Place::Below { root, own } => descendants(root, own).or_else(|_| pids_in(Place::Anywhere)),
+    }
+}
+
+/// `root` if it lives, the children of this process that are not in `own`, and all below them.
+fn descendants(root: u32, own: &BTreeSet<u32>) -> io::Result<Vec<u32>> {
+    fs::metadata("/proc/thread-self/children")?;
+    let mut found = children_of("self")?;
+    found.retain(|pid| *pid == root || !own.contains(pid));
+    let mut seen = 0;
+    while let Some(pid) = found.get(seen).copied() {
+        // The children of one that has ended are ours by now, and found the next time.
+        found.extend(children_of(&pid.to_string()).unwrap_or_default());
+        seen += 1;
+    }
+    Ok(found)
+}
+
+/// The children of all threads of a process.
+fn children_of(process: &str) -> io::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread that has ended has left its children to another.
+        let list = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        children.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Ok(children)
+}
+
+/// Whether a process is a child of this one. The caller sees to it that the number is still its own.
+pub(super) fn is_our_child(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+    parent.and_then(|parent| parent.parse().ok()) == Some(std::process::id())
+}
+
 fn all_pids() -> io::Result<impl Iterator<Item = u32>> {
     let pid = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     Ok(fs::read_dir("/proc")?.filter_map(pid))
@@ -185,6 +240,36 @@ mod tests {
         assert!(!stat_shows_environment(&line("I", 0x20_8040, 0, 0)), "of the kernel");
         assert!(!stat_shows_environment(&line("R", 0x40_0004, 0, 0)), "about to end");
         assert!(!stat_shows_environment(&line("Z", 0x40_0000, 0, 0)), "has ended");
+    }
+
+    #[test]
+    fn descendants_are_ours_but_for_those_below_others() {
+        let script = "sleep 600 & sleep 600 & echo; wait";
+        let start = || {
+            let mut command = std::process::Command::new("/bin/sh");
+            let mut child =
+                command.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            child
+        };
+        let (one, other) = (start(), start());
+        let below = |root: u32| children_of(&root.to_string()).unwrap();
+        let (ones, others) = (below(one.id()), below(other.id()));
+        assert!(is_our_child(one.id()) && !is_our_child(ones[0]) && !is_our_child(std::process::id()));
+        let own = BTreeSet::from([one.id(), other.id()]);
+        let found = descendants(one.id(), &own).unwrap();
+        assert!(found.contains(&one.id()) && ones.iter().all(|pid| found.contains(pid)), "{found:?}");
+        assert!(!found.contains(&other.id()) && !others.iter().any(|pid| found.contains(pid)), "{found:?}");
+        let found = descendants(one.id(), &BTreeSet::new()).unwrap();
+        assert!(others.iter().all(|pid| found.contains(pid)), "a stranger's may be of the tree: {found:?}");
+        for pid in ones.into_iter().chain(others) {
+            let pid = Pid::from_raw(pid as i32).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        for pid in [one.id(), other.id()] {
+            let pid = Pid::from_raw(pid as i32);
+            rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
+        }
     }
 
     #[test]
