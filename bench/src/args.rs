@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::contestant::Contestant;
+use crate::daemon::HerdOptions;
 
 pub(crate) const USAGE: &str = "\
 usage: oxherd-bench [accept] [options]
@@ -19,6 +20,18 @@ usage: oxherd-bench [accept] [options]
   --json FILE     write the raw figures
   --check         exit 3 when a budget is missed or was not measured
 
+usage: oxherd-bench daemon [options]     (oxherd's daemon beside PM2's, then alone with a large herd)
+usage: oxherd-bench herd [options]       (the large herd only)
+
+  --rounds N      rounds beside PM2 (5)
+  --looks N       `pm2 ls` per round, each with 5 `oxherd ls` (8)
+  --idle N        seconds of idleness that are measured per round (10)
+  --workers N     workers of the large herd (500)
+  --parallel N    how many of them a reload replaces at a time (50)
+  --herds N       rounds of the large herd, or 0 for none (3)
+  --pm2 PATH      PM2's program (target/tools/bench, see `cargo xtask tools --bench`)
+  --node, --oxherd, --json, --check as above
+
 usage: oxherd-bench floor [--node PATH] [--window N]     (server on $PORT, until SIGTERM)
 
 Exit codes: 0 measured, 1 a contestant failed or the run was interrupted, 2 usage, 3 see --check";
@@ -29,10 +42,14 @@ const CLIENTS_MAX: u64 = 1024;
 const WINDOW: usize = 2;
 const ROUNDS_MAX: u64 = 1000;
 const SECONDS_MAX: u64 = 600;
+const LOOKS_MAX: u64 = 1000;
+/// More processes than this are more than most machines allow a user.
+const WORKERS_MAX: u64 = 10_000;
 
 pub(crate) enum Command {
     Help,
     Accept(AcceptOptions),
+    Daemon(DaemonOptions),
     Floor(FloorOptions),
 }
 
@@ -45,6 +62,18 @@ pub(crate) struct AcceptOptions {
     pub(crate) oxherd: PathBuf,
     pub(crate) window: usize,
     pub(crate) contestants: Vec<Contestant>,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) check: bool,
+}
+
+pub(crate) struct DaemonOptions {
+    pub(crate) rounds: usize,
+    pub(crate) looks: usize,
+    pub(crate) idle: Duration,
+    pub(crate) herd: HerdOptions,
+    pub(crate) node: PathBuf,
+    pub(crate) oxherd: PathBuf,
+    pub(crate) pm2: PathBuf,
     pub(crate) json: Option<PathBuf>,
     pub(crate) check: bool,
 }
@@ -62,6 +91,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
     };
     match verb.as_deref() {
         None | Some("accept") => parse_accept(arguments),
+        Some("daemon") => parse_daemon(arguments, 5),
+        Some("herd") => parse_daemon(arguments, 0),
         Some("floor") => parse_floor(arguments),
         Some("help") => Ok(Command::Help),
         Some(other) => Err(format!("unknown subcommand {other}")),
@@ -101,6 +132,39 @@ fn parse_accept(mut arguments: impl Iterator<Item = String>) -> Result<Command, 
     Ok(Command::Accept(options))
 }
 
+fn parse_daemon(mut arguments: impl Iterator<Item = String>, rounds: usize) -> Result<Command, String> {
+    let mut options = DaemonOptions {
+        rounds,
+        looks: 8,
+        idle: Duration::from_secs(10),
+        herd: HerdOptions { workers: 500, parallel: 50, rounds: 3 },
+        node: PathBuf::from("node"),
+        oxherd: oxherd_beside_this_program()?,
+        pm2: pm2_of_the_tools()?,
+        json: None,
+        check: false,
+    };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--rounds" if rounds > 0 => options.rounds = number(&flag, &value()?, ROUNDS_MAX)? as usize,
+            "--looks" if rounds > 0 => options.looks = number(&flag, &value()?, LOOKS_MAX)? as usize,
+            "--idle" => options.idle = Duration::from_secs(number(&flag, &value()?, SECONDS_MAX)?),
+            "--workers" => options.herd.workers = number(&flag, &value()?, WORKERS_MAX)?,
+            "--parallel" => options.herd.parallel = number(&flag, &value()?, WORKERS_MAX)?,
+            "--herds" => options.herd.rounds = number_from(0, &flag, &value()?, ROUNDS_MAX)? as usize,
+            "--node" => options.node = PathBuf::from(value()?),
+            "--oxherd" => options.oxherd = PathBuf::from(value()?),
+            "--pm2" => options.pm2 = PathBuf::from(value()?),
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--check" if rounds > 0 => options.check = true,
+            "--help" | "-h" => return Ok(Command::Help),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(Command::Daemon(options))
+}
+
 fn parse_floor(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
     let mut options = FloorOptions { node: PathBuf::from("node"), window: WINDOW };
     while let Some(flag) = arguments.next() {
@@ -116,9 +180,13 @@ fn parse_floor(mut arguments: impl Iterator<Item = String>) -> Result<Command, S
 }
 
 fn number(flag: &str, text: &str, max: u64) -> Result<u64, String> {
+    number_from(1, flag, text, max)
+}
+
+fn number_from(min: u64, flag: &str, text: &str, max: u64) -> Result<u64, String> {
     match text.parse() {
-        Ok(number) if (1..=max).contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("{flag} takes a number from 1 to {max}, not {text}")),
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("{flag} takes a number from {min} to {max}, not {text}")),
     }
 }
 
@@ -132,7 +200,53 @@ fn contestants(list: &str) -> Result<Vec<Contestant>, String> {
         .collect()
 }
 
+fn own_path() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("cannot find this program's path: {error}"))
+}
+
 fn oxherd_beside_this_program() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's path: {error}"))?;
-    Ok(own.with_file_name("oxherd"))
+    Ok(own_path()?.with_file_name("oxherd"))
+}
+
+/// This program is in `target/release`, what it measures beside oxherd in `target/tools`.
+fn pm2_of_the_tools() -> Result<PathBuf, String> {
+    let tools = match std::env::var_os("OXHERD_TOOLS") {
+        Some(tools) => PathBuf::from(tools),
+        None => own_path()?.with_file_name("../tools"),
+    };
+    Ok(tools.join("bench/node_modules/pm2/bin/pm2"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn without_a_subcommand_accepting_is_measured() {
+        assert!(matches!(parsed(""), Ok(Command::Accept(options)) if options.rounds == 5));
+        assert!(matches!(parsed("--rounds 9"), Ok(Command::Accept(options)) if options.rounds == 9));
+    }
+
+    #[test]
+    fn the_large_herd_alone_has_no_rounds_beside_pm2() {
+        let herd = parsed("herd --workers 20 --parallel 5 --herds 1");
+        assert!(
+            matches!(herd, Ok(Command::Daemon(options)) if options.rounds == 0 && options.herd.workers == 20)
+        );
+        assert!(parsed("herd --rounds 3").is_err_and(|error| error == "unknown option --rounds"));
+        assert!(matches!(parsed("daemon --rounds 3"), Ok(Command::Daemon(options)) if options.rounds == 3));
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        assert!(parsed("daemon --looks 0").is_err());
+        assert!(
+            matches!(parsed("daemon --herds 0"), Ok(Command::Daemon(options)) if options.herd.rounds == 0)
+        );
+        assert!(parsed("herd --workers 10001").is_err_and(|error| error.contains("from 1 to 10000")));
+    }
 }

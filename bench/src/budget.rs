@@ -6,7 +6,7 @@ use crate::contestant::Contestant;
 use crate::measure::Sample;
 use crate::stats::Summary;
 
-enum Bound {
+pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
     /// Not a budget, only worth knowing.
@@ -82,11 +82,7 @@ impl Budget {
     }
 
     pub(crate) fn judge(&self, samples: &[Sample]) -> Judged {
-        let ratios = self.ratios(samples);
-        let rounds = ratios.len();
-        let summary = Summary::of(ratios);
-        let verdict = summary.map_or(Verdict::NotMeasured, |summary| self.bound.verdict(summary.median));
-        Judged { what: self.what, bound: self.bound.text(), rounds, summary, verdict }
+        Judged::of(self.what, &self.bound, self.ratios(samples))
     }
 }
 
@@ -127,6 +123,14 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
+    /// Judges the median of the rounds' figures.
+    pub(crate) fn of(what: &'static str, bound: &Bound, figures: Vec<f64>) -> Self {
+        let rounds = figures.len();
+        let summary = Summary::of(figures);
+        let verdict = summary.map_or(Verdict::NotMeasured, |summary| bound.verdict(summary.median));
+        Self { what, bound: bound.text(), rounds, summary, verdict }
+    }
+
     pub(crate) fn holds(&self) -> bool {
         matches!(self.verdict, Verdict::Met | Verdict::Unbounded)
     }

@@ -1,5 +1,5 @@
 //! Measures the first budgets side by side: the same two-worker Node server behind Node's cluster primary, a bare
-//! hand-over loop, each oxherd distribution, and no manager at all. Must never change what it measures: the load
+//! hand-over loop, each oxherd distribution, and no manager at all; and oxherd's daemon beside PM2's. Must never change what it measures: the load
 //! generator and the contestants share the machine, so everything here is kept cheap.
 #![allow(unsafe_code)] // raw sockets, epoll and CPU clocks of other processes; the bench must not lean on `os`, which it measures
 
@@ -10,6 +10,7 @@ mod args;
 mod budget;
 mod child;
 mod contestant;
+mod daemon;
 mod floor;
 mod floor_worker;
 mod load;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Accept(options) => accept::run(&options),
+        Command::Daemon(options) => daemon::run(&options),
         Command::Floor(options) => finish(floor::run(&options)),
     }
 }

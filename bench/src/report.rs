@@ -7,7 +7,7 @@ use crate::budget::{BUDGETS, Judged};
 use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::measure::Sample;
-use crate::stats::Summary;
+use crate::stats::{Summary, spread};
 
 pub(crate) struct Report<'a> {
     pub(crate) options: &'a AcceptOptions,
@@ -136,11 +136,4 @@ fn errors(samples: &[&Sample]) -> String {
     let total: u64 = samples.iter().map(|sample| sample.failed).sum();
     let kinds: Vec<String> = by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     if kinds.is_empty() { total.to_string() } else { format!("{total} ({})", kinds.join(", ")) }
-}
-
-fn spread(summary: Option<Summary>, digits: usize) -> String {
-    summary.map_or_else(
-        || "-".to_owned(),
-        |Summary { median, min, max }| format!("{median:.digits$} [{min:.digits$}-{max:.digits$}]"),
-    )
 }

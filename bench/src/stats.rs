@@ -19,6 +19,14 @@ impl Summary {
     }
 }
 
+/// The median and the range as text.
+pub(crate) fn spread(summary: Option<Summary>, digits: usize) -> String {
+    summary.map_or_else(
+        || "-".to_owned(),
+        |Summary { median, min, max }| format!("{median:.digits$} [{min:.digits$}-{max:.digits$}]"),
+    )
+}
+
 /// The figure below which `share` of the sorted ones lie.
 pub(crate) fn quantile(sorted: &[u32], share: f64) -> u32 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;

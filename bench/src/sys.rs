@@ -6,6 +6,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -152,4 +153,47 @@ pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 
 pub(crate) fn check_size(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// How a child ended.
+pub(crate) struct Ended {
+    /// As `wait` has it: zero for a success.
+    pub(crate) status: i32,
+    /// User and system time that it has used, and those of its children that it has waited for.
+    pub(crate) cpu: Duration,
+}
+
+/// Takes the end of a child; `None` when it goes on for longer than `limit`.
+pub(crate) fn wait_for(pid: u32, limit: Duration) -> io::Result<Option<Ended>> {
+    // SAFETY: no pointers; the result is checked before it is owned. The child is not waited for yet.
+    let pidfd = unsafe {
+        let fd = check_size(libc::syscall(libc::SYS_pidfd_open, pid, 0) as isize)?;
+        OwnedFd::from_raw_fd(fd as RawFd)
+    };
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let mut end = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid structure.
+        match check(unsafe {
+            libc::poll(&mut end, 1, libc::c_int::try_from(left).unwrap_or(libc::c_int::MAX))
+        }) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return take_end(pid).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn take_end(pid: u32) -> io::Result<Ended> {
+    let mut status = 0;
+    // SAFETY: a zeroed rusage is a valid one, and the call only fills it and the status.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        check(libc::wait4(pid.cast_signed(), &mut status, 0, &mut usage))?;
+        usage
+    };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec.cast_unsigned(), time.tv_usec as u32 * 1000);
+    Ok(Ended { status, cpu: time(usage.ru_utime) + time(usage.ru_stime) })
 }

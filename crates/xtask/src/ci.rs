@@ -38,7 +38,11 @@ pub(crate) const STEPS: [Step; 9] = [
     Step { name: "clippy", about: "lints, all targets, warnings are errors", run: clippy },
     Step { name: "tidy", about: "the project's own rules over its sources", run: tidy_step },
     Step { name: "docs", about: "API documentation, warnings are errors", run: docs },
-    Step { name: "tools", about: "install what the tests need from npm", run: tools_step },
+    Step {
+        name: "tools",
+        about: "install what the tests need from npm; with --bench, the bench",
+        run: tools_step,
+    },
     Step { name: "test", about: "unit, table, simulation and os tests", run: test },
     Step { name: "os-unprivileged", about: "os tests as nobody (root only)", run: suites::os_unprivileged },
     Step { name: "e2e", about: "end-to-end tests as the current user", run: suites::e2e },
@@ -104,6 +108,10 @@ fn tidy_step(session: &mut Session) -> Outcome {
 }
 
 fn tools_step(session: &mut Session) -> Outcome {
+    // The extra arguments of `ci` are for the test programs.
+    if session.extra == ["--bench"] {
+        return tools::install_for_bench(&session.workspace);
+    }
     tools::install_all(&session.workspace).map(drop)
 }
 

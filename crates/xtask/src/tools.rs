@@ -1,4 +1,4 @@
-//! Installs what the tests need from npm: five versions of Node and a few packages.
+//! Installs what the tests need from npm: five versions of Node and a few packages; and what the bench needs.
 //!
 //! Installing is idempotent (a stamp per tool), and a half-finished one is never seen: everything is
 //! made in a folder beside and moved into place. No install script of a package is ever run.
@@ -18,6 +18,8 @@ const NODES: [(&str, &str); 5] =
     [("18", "18.20.8"), ("20", "20.20.2"), ("22", "22.23.3"), ("24", "24.21.0"), ("26", "26.10.0")];
 /// The npm packages the test programs load.
 const MANIFEST: &str = include_str!("../npm/package.json");
+/// What the bench measures beside oxherd. No test needs it.
+const BENCH_MANIFEST: &str = include_str!("../npm/bench/package.json");
 const STAMP: &str = ".stamp";
 const TRIES: u32 = 3;
 const NPM_FLAGS: [&str; 6] =
@@ -33,9 +35,19 @@ pub(crate) fn install_all(workspace: &Workspace) -> Outcome<PathBuf> {
         println!("node {version}: {}", place.join("bin/node").display());
     }
     let place = dir.join("npm");
-    install(&place, MANIFEST, install_packages)?;
+    install(&place, MANIFEST, |partial| install_packages(partial, MANIFEST))?;
     println!("npm packages: {}", place.join("node_modules").display());
     Ok(dir)
+}
+
+/// Installs what only the bench needs and prints where it is.
+pub(crate) fn install_for_bench(workspace: &Workspace) -> Outcome {
+    let dir = workspace.tools_dir();
+    fs::create_dir_all(&dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
+    let place = dir.join("bench");
+    install(&place, BENCH_MANIFEST, |partial| install_packages(partial, BENCH_MANIFEST))?;
+    println!("PM2: {}", place.join("node_modules/pm2/bin/pm2").display());
+    Ok(())
 }
 
 /// Makes `place` by `make` unless its stamp says that it is there already.
@@ -103,8 +115,8 @@ fn install_node(dir: &Path, version: &str) -> Outcome {
     run(node.args(["-e", &format!("process.exit(process.version === 'v{version}' ? 0 : 1)")]))
 }
 
-fn install_packages(dir: &Path) -> Outcome {
-    fs::write(dir.join("package.json"), MANIFEST).map_err(|error| error.to_string())?;
+fn install_packages(dir: &Path, manifest: &str) -> Outcome {
+    fs::write(dir.join("package.json"), manifest).map_err(|error| error.to_string())?;
     npm_install(dir, &[])
 }
 
@@ -152,10 +164,12 @@ mod tests {
 
     #[test]
     fn every_npm_version_is_exact() {
-        let manifest: serde_json::Value = serde_json::from_str(MANIFEST).unwrap();
-        let versions = manifest["dependencies"].as_object().unwrap().values();
-        for version in versions.map(|version| version.as_str().unwrap()) {
-            assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version} is a range");
+        for manifest in [MANIFEST, BENCH_MANIFEST] {
+            let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap();
+            let versions = manifest["dependencies"].as_object().unwrap().values();
+            for version in versions.map(|version| version.as_str().unwrap()) {
+                assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version} is a range");
+            }
         }
     }
 
