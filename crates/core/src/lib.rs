@@ -42,7 +42,7 @@ pub use event::{Event, SpawnFailure};
 pub use exit::Exit;
 pub use fleet::{Fleet, Limits};
 pub use ids::{AppId, ChangeId, Generation, InstanceId, Label, Place, Slot};
-pub use image::{Child, IMAGE_VERSION, Image, ImageError, Inventory, SlotRestarts};
+pub use image::{Child, IMAGE_VERSION, Image, ImageError, ImageRef, Inventory, SlotRestarts};
 pub use instance::{Phase, Standing};
 pub use notice::{ChangeOutcome, GiveUp, Notice, ReloadFailure, RetireReason};
 pub use request::{Outcome, Refusal, Request};

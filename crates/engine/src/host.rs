@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use oxherd_core::{Image, SpawnFailure};
+use oxherd_core::{Image, ImageRef, SpawnFailure};
 use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned, proc};
 
 /// Starts processes, takes their exits and kills their trees. Called on the control thread.
@@ -47,7 +47,7 @@ pub trait ProcessHost {
     fn dying(&mut self) -> usize;
 
     /// Keeps the fleet's state for whoever comes after this primary.
-    fn keep_image(&mut self, image: &Image);
+    fn keep_image(&mut self, image: ImageRef<'_>);
 
     /// Keeps a few bytes under a name, as the stash does.
     fn keep_note(&mut self, name: &str, bytes: &[u8]) {
@@ -207,7 +207,7 @@ impl ProcessHost for LocalHost {
         self.host.dying()
     }
 
-    fn keep_image(&mut self, _: &Image) {}
+    fn keep_image(&mut self, _: ImageRef<'_>) {}
 
     fn loss(&self) -> Option<BorrowedFd<'_>> {
         None

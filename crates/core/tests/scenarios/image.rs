@@ -22,6 +22,7 @@ fn inventory(children: Vec<Child>) -> Inventory {
 /// Another primary takes over with these children.
 fn taken_over(mut script: Script, children: Vec<Child>) -> Script {
     let text = serde_json::to_string(&script.fleet.image()).expect("an image is JSON");
+    assert_eq!(serde_json::to_string(&script.fleet.image_ref()).expect("it is JSON too"), text);
     let image: Image = serde_json::from_str(&text).expect("an image reads back");
     script.fleet = Fleet::from_image(image, &inventory(children), script.moment()).expect("the image fits");
     script.drain();

@@ -44,7 +44,7 @@ pub fn connect(link: RawFd, stash: RawFd) -> Result<Connected, LinkError> {
     let estate = left.sort(&greeting);
     let notes = Notes::new(stash.try_clone()?);
     let keeper = Arc::new(greeting.keeper_pid.into());
-    let host = KeeperHost { link, greeting: greeting.clone(), lock, notes, keeper };
+    let host = KeeperHost { link, greeting: greeting.clone(), lock, notes, keeper, image_bytes: 0 };
     Ok(Connected { host, stash, greeting, estate })
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use oxherd_core::{Image, SpawnFailure};
+use oxherd_core::{ImageRef, SpawnFailure};
 use oxherd_engine::host::{HeirRef, ProcessHost, Stash};
 use oxherd_os::{CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned};
 
@@ -37,6 +37,8 @@ pub struct KeeperHost {
     pub(super) notes: Notes,
     /// The keeper's process, for other threads.
     pub(super) keeper: Arc<AtomicU32>,
+    /// How large the last image was: the next is about as large.
+    pub(super) image_bytes: usize,
 }
 
 impl KeeperHost {
@@ -150,10 +152,9 @@ impl ProcessHost for KeeperHost {
         }
     }
 
-    fn keep_image(&mut self, image: &Image) {
-        if let Ok(bytes) = serde_json::to_vec(image) {
-            drop(self.link.tell(&Ask::KeepImage, &bytes));
-        }
+    fn keep_image(&mut self, image: ImageRef<'_>) {
+        let sent = self.link.tell_json(&Ask::KeepImage, &image, self.image_bytes);
+        self.image_bytes = sent.unwrap_or(self.image_bytes);
     }
 
     fn keep_note(&mut self, name: &str, bytes: &[u8]) {

@@ -217,6 +217,19 @@ pub(crate) fn encode(message: &impl Serialize, body: &[u8]) -> Result<Vec<u8>, G
     Ok(bytes)
 }
 
+/// The same for a body in JSON. Room is made for `expected_bytes` at once.
+pub(crate) fn encode_json(
+    message: &impl Serialize,
+    body: &impl Serialize,
+    expected_bytes: usize,
+) -> Result<Vec<u8>, Garbled> {
+    let mut bytes = Vec::with_capacity(expected_bytes);
+    serde_json::to_writer(&mut bytes, message)?;
+    bytes.push(b'\n');
+    serde_json::to_writer(&mut bytes, body)?;
+    Ok(bytes)
+}
+
 /// The message and the body in these bytes.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Garbled> {
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
@@ -229,6 +242,15 @@ mod tests {
     use oxherd_os::Output;
 
     use super::*;
+
+    #[test]
+    fn a_body_in_json_is_a_body_like_any_other() {
+        let body = serde_json::json!({ "an": "image" });
+        let bytes = encode(&Ask::KeepImage, &serde_json::to_vec(&body).unwrap()).unwrap();
+        for expected in [0, 1000] {
+            assert_eq!(encode_json(&Ask::KeepImage, &body, expected).unwrap(), bytes);
+        }
+    }
 
     fn check<T>(message: &T, body: &str, bytes: &str)
     where

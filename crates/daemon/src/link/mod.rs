@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oxherd_os::packet::{self, Wait};
+use serde::Serialize;
 use thiserror::Error;
 
 pub use self::connect::{Connected, connect};
@@ -97,6 +98,18 @@ impl Link {
     /// Says something that is not answered.
     pub(crate) fn tell(&self, ask: &Ask, body: &[u8]) -> io::Result<()> {
         packet::send(&self.socket, &message::encode(ask, body).map_err(io::Error::other)?, &[])
+    }
+
+    /// The same with a body in JSON, about as large as `expected_bytes`; returns how large the whole was.
+    pub(crate) fn tell_json(
+        &self,
+        ask: &Ask,
+        body: &impl Serialize,
+        expected_bytes: usize,
+    ) -> io::Result<usize> {
+        let bytes = message::encode_json(ask, body, expected_bytes).map_err(io::Error::other)?;
+        packet::send(&self.socket, &bytes, &[])?;
+        Ok(bytes.len())
     }
 
     /// Asks, and waits for the answer.

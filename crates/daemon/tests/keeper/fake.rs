@@ -131,7 +131,7 @@ impl Fake {
             "kill_tree" => done(|| self.host.kill_tree(&self.children[text].child)),
             "forget" => done(|| self.host.forget(&self.children[text].child)),
             "dying" => json!(self.host.dying()),
-            "image" => done(|| self.host.keep_image(&Fleet::new(Limits::default(), "boot", 0).image())),
+            "image" => done(|| self.host.keep_image(Fleet::new(Limits::default(), "boot", 0).image_ref())),
             "put" => done(|| self.stash.put(text, wish["meta"].as_str().unwrap().as_bytes(), None)),
             "remove" => done(|| self.stash.remove(text)),
             "listen" => self.listen(text),

@@ -91,7 +91,7 @@ impl Control<'_> {
             return;
         }
         let start = Instant::now();
-        self.host.keep_image(&self.fleet.image());
+        self.host.keep_image(self.fleet.image_ref());
         self.keeping.ended.drain(..).for_each(|child| self.host.forget(&child));
         self.note_restarts();
         self.keeping.rest_until = rest(start.elapsed()).map(|rest| now() + rest);

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use oxherd_core::{AppId, AppStatus, DesiredApp, Generation, Image, InstanceStatus, Notice, Slot};
+use oxherd_core::{AppId, AppStatus, DesiredApp, Generation, ImageRef, InstanceStatus, Notice, Slot};
 use oxherd_os::{CgroupChoice, ExitStatus, Host, HostOptions, Output, SpawnSpec, Spawned};
 
 use super::*;
@@ -56,7 +56,7 @@ impl ProcessHost for TestHost {
         0
     }
 
-    fn keep_image(&mut self, _: &Image) {
+    fn keep_image(&mut self, _: ImageRef<'_>) {
         self.done.borrow_mut().push("keep image".into());
     }
 
