@@ -85,7 +85,8 @@ impl<'a> Manager<'a> {
     pub(crate) fn start_server(&self, name: &str, workers: usize, port: u16) -> Result<Ran, String> {
         let workers = workers.to_string();
         let mut command = self.command(&["start", SERVER_JS, "-i", &workers, "--name", name]);
-        if self.programs.node != Path::new("node") {
+        // PM2's daemon, and with it its cluster's workers, are what its command is run by.
+        if self.side == Side::Oxherd && self.programs.node != Path::new("node") {
             command.arg("--interpreter").arg(&self.programs.node);
         }
         command::run(command.env("PORT", port.to_string()), LIMIT)
