@@ -12,7 +12,7 @@ fn limited(home: &Home, args: &[&str]) -> Command {
     let plain = home.command(args);
     let mut command = Command::new("prlimit");
     command.arg(format!("--nofile={SOFT}:4096")).arg(plain.get_program()).args(plain.get_args());
-    plain.get_envs().for_each(|(key, value)| drop(command.env(key, value.unwrap_or_default())));
+    command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
     command
 }
 
