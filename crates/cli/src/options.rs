@@ -146,7 +146,7 @@ pub(crate) struct Selector {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = SCALE_HELP)]
 pub(crate) struct ScaleOptions {
-    /// The name or id of an app
+    /// The name or id of an app, or all
     #[arg(value_name = "APP")]
     pub(crate) app: String,
 

@@ -22,6 +22,10 @@ pub struct Pong {
     pub keeper_pid: u32,
     /// How many daemons the keeper had started before this one.
     pub starts: u32,
+    /// How often keeper and daemon have become another program.
+    pub upgrades: u32,
+    /// Why an upgrade has failed, if that was just before this daemon.
+    pub upgrade_failure: Option<String>,
     /// How long this daemon has run, in milliseconds.
     pub uptime_ms: u64,
     /// Its home folder.

@@ -252,7 +252,9 @@ impl World {
                 old.restarts,
                 new.restarts
             );
-            let serves = old.instances.iter().find(|it| it.status == Status::Online);
+            // A reload to fewer slots may end with the takeover.
+            let is_target = after.apps.iter().any(|app| app.app == key.0 && key.1.0 < app.instances);
+            let serves = old.instances.iter().find(|it| it.status == Status::Online && is_target);
             // One that is gone may end a reload, and with it the slots that this had added.
             let lost = everyone(before).any(|it| it.place.app == key.0 && self.is_lost(it, children));
             if serves.is_some() && !lost {

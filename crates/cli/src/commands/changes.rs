@@ -1,6 +1,6 @@
 //! `stop`, `restart`, `reload`, `delete`, `scale`, `resurrect`: one wish each, followed to its end.
 
-use oxherd::api::Accepted;
+use oxherd::api::{Accepted, AppView};
 use oxherd::client::{Client, ClientError};
 
 use crate::commands::change::follow;
@@ -48,21 +48,36 @@ pub(super) fn scale(options: &ScaleOptions) -> ExitStatus {
 }
 
 async fn scale_to(client: &Client, options: &ScaleOptions) -> Ending<ExitStatus> {
-    let app = client.app(&options.app).await.map_err(failed_call)?;
-    let instances = match options.instances {
+    let apps = match options.app.as_str() {
+        "all" => client.apps().await.map_err(failed_call)?.apps.into_iter().filter(|app| app.up).collect(),
+        one => vec![client.app(one).await.map_err(failed_call)?],
+    };
+    let targets: Vec<u32> = apps.iter().map(|app| slots_of(app, options.instances)).collect::<Ending<_>>()?;
+    let ask = async {
+        let mut all = Accepted { changes: Vec::new() };
+        for (app, instances) in apps.iter().zip(targets) {
+            all.changes.extend(client.scale(&app.name, instances).await?.changes);
+        }
+        Ok(all)
+    };
+    follow(client, Verb::Scale, ask).await
+}
+
+/// How many slots the app is to have.
+fn slots_of(app: &AppView, target: Target) -> Ending<u32> {
+    let instances = match target {
         Target::Exactly(number) => Some(number),
         Target::More(more) => app.instances.checked_add(more),
         Target::Fewer(fewer) => app.instances.checked_sub(fewer),
     };
-    let Some(instances) = instances.filter(|number| *number > 0) else {
+    instances.filter(|number| *number > 0).ok_or_else(|| {
         complain(&format!(
             "{} has {}: at least 1 must be left",
             app.name,
             count(app.instances, "slot", "slots")
         ));
-        return Err(ExitStatus::Usage);
-    };
-    follow(client, Verb::Scale, client.scale(&options.app, instances)).await
+        ExitStatus::Usage
+    })
 }
 
 pub(super) fn resurrect() -> ExitStatus {

@@ -32,6 +32,16 @@ async fn upgrade_to(client: &Client, program: Option<&str>) -> Ending<ExitStatus
         complain("no new daemon answers: see daemon.log in the home folder");
         return Err(ExitStatus::Failure);
     };
+    if let Some(why) = &after.upgrade_failure {
+        complain(&format!("the upgrade has failed, and the old program goes on: {why}"));
+        return Err(ExitStatus::Failure);
+    }
+    if after.upgrades == before.upgrades {
+        complain(
+            "the daemon was replaced by another of the same program before it could be upgraded: try again",
+        );
+        return Err(ExitStatus::Failure);
+    }
     tell(&format!(
         "upgraded: oxherd {} (daemon {}) to {} (daemon {}), keeper {}",
         before.version, before.pid, after.version, after.pid, after.keeper_pid

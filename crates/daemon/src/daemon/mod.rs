@@ -215,6 +215,8 @@ impl Begun {
             version: self.version.into(),
             keeper_pid: keeper,
             starts: greeting.starts,
+            upgrades: greeting.upgrades,
+            upgrade_failure: greeting.upgrade_failure.clone(),
             home: self.home.folder().to_owned(),
         };
         let driver = HerdDriver::new(primary.handle(), self.logs.clone(), Arc::clone(&self.saved));
@@ -303,7 +305,7 @@ fn alert_line(line: String) {
 /// Opens the saved state; what cannot be read is kept aside. Without an image and without what the keeper has of it, it
 /// says what was wanted.
 fn open_store(home: &Home, estate: &mut Estate) -> Result<Kept, StateError> {
-    let (Opened { store, last, lines }, is_lost) = match Store::open(home, alert_line) {
+    let (Opened { mut store, last, lines }, is_lost) = match Store::open(home, alert_line) {
         Ok(opened) => (opened, false),
         Err(error) => {
             let mut opened = Store::begin_anew(home, alert_line)?;
@@ -312,8 +314,10 @@ fn open_store(home: &Home, estate: &mut Estate) -> Result<Kept, StateError> {
         }
     };
     lines.iter().cloned().for_each(alert_line);
-    if estate.image.is_none() && estate.desired.is_none() && !estate.children.is_empty() {
-        estate.desired = Some(last);
+    let is_first = estate.image.is_none() && estate.desired.is_none() && estate.children.is_empty();
+    if !is_first {
+        store.go_on_from(&last);
+        estate.desired.get_or_insert(last);
     }
     Ok(Kept { store, lines, is_lost })
 }

@@ -76,7 +76,10 @@ impl Home {
         }
         let name = format!("oxherd-{}", own_user());
         let places = [env::temp_dir(), PathBuf::from("/dev/shm")];
-        let found = places.iter().find_map(|place| Self::at(&place.join(&name)).and_then(usable).ok());
+        // Anybody may have put a link there, to a folder of ours that is for something else.
+        let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_symlink());
+        let folders = places.iter().map(|place| place.join(&name)).filter(|folder| !is_link(folder));
+        let found = folders.into_iter().find_map(|folder| Self::at(&folder).and_then(usable).ok());
         let Some(home) = found else { return Err(refusal) };
         let doubt = format!("{refusal}; using {} instead", home.folder.display());
         Ok((home, Some(doubt)))

@@ -76,6 +76,8 @@ pub(super) struct Keeper {
     pub(super) starter: Starter,
     pub(super) untraced: Option<String>,
     pub(super) upgrade_failure: Option<String>,
+    /// How often this process has become another program.
+    pub(super) upgrades: u32,
 }
 
 impl Keeper {
@@ -101,6 +103,7 @@ impl Keeper {
             starter,
             untraced: None,
             upgrade_failure: None,
+            upgrades: 0,
         })
     }
 

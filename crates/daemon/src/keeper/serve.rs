@@ -157,6 +157,7 @@ impl Keeper {
             last_exit: self.last_exit,
             untraced: self.untraced.clone(),
             upgrade_failure: self.upgrade_failure.clone(),
+            upgrades: self.upgrades,
         }
     }
 

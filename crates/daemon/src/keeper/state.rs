@@ -41,6 +41,8 @@ pub(super) struct State {
     parting: Vec<ChildState>,
     stash: Vec<EntryState>,
     saved: Vec<RawFd>,
+    #[serde(default)]
+    upgrades: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,7 @@ impl State {
             parting: held.parting.iter().map(ChildState::of).collect(),
             stash: held.stash.iter().map(entry).collect(),
             saved: held.saved.iter().map(AsRawFd::as_raw_fd).collect(),
+            upgrades: keeper.upgrades,
         }
     }
 
@@ -106,6 +109,7 @@ impl State {
         (keeper.starts, keeper.greeted) = (self.starts, self.greeted);
         keeper.remembered = Remembered::from_list(self.remembered);
         keeper.untraced = self.untraced;
+        keeper.upgrades = self.upgrades.saturating_add(1);
         let Keeper { held, host, .. } = &mut keeper;
         held.image = image;
         for child in self.children.into_iter().filter_map(|child| child.resume(host)) {
@@ -162,7 +166,7 @@ mod tests {
         r#""greeted":true,"remembered":[15],"untraced":"not allowed","starter":4,"#,
         r#""children":[{"record":{"pid":7,"label":"p/a:0:1:0.1","exit":{"Code":1},"cgroup":null},"pidfd":5}],"#,
         r#""parting":[{"record":{"pid":8,"label":"p/b","exit":null,"cgroup":{"Unix":[47,99]}},"pidfd":6}],"#,
-        r#""stash":[{"name":"listener/1","meta":[123,125],"fd":9},{"name":"x","meta":[],"fd":null}],"saved":[10,11]}"#,
+        r#""stash":[{"name":"listener/1","meta":[123,125],"fd":9},{"name":"x","meta":[],"fd":null}],"saved":[10,11],"upgrades":2}"#,
         "\n{\"an\":\"image\"}"
     );
 
@@ -195,6 +199,7 @@ mod tests {
                 EntryState { name: "x".into(), meta: Vec::new(), fd: None },
             ],
             saved: vec![10, 11],
+            upgrades: 2,
         }
     }
 

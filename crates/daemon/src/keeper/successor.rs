@@ -70,6 +70,7 @@ fn keeper_of(greeting: Greeting) -> io::Result<Keeper> {
     let mut keeper = Keeper::new(settings, Deaths::new(LONGEST_DELAY_MS), Starter::new(None))?;
     keeper.starts = greeting.starts.saturating_add(1);
     keeper.greeted = true;
+    keeper.upgrades = greeting.upgrades;
     Ok(keeper)
 }
 

@@ -187,6 +187,9 @@ pub struct Greeting {
     pub untraced: Option<String>,
     /// Why an upgrade that was begun has failed.
     pub upgrade_failure: Option<String>,
+    /// How often the keeper has become another program.
+    #[serde(default)]
+    pub upgrades: u32,
 }
 
 /// What a daemon tells a new keeper, whose predecessor died. The stash's socket and a pidfd of the daemon come
@@ -331,11 +334,12 @@ mod tests {
             last_exit: Some(ExitStatus::Signal { signal: 9, core_dumped: false }),
             untraced: None,
             upgrade_failure: Some("why".into()),
+            upgrades: 6,
         };
         let bytes = concat!(
             r#"{"protocol":1,"keeper_pid":2,"starts":3,"boot_id":"b","primary":"p","home":{"Unix":[47,104]},"#,
             r#""foreground":false,"daemon_args":[{"Unix":[120]}],"nofile":4,"trust_image":true,"deaths":5,"#,
-            r#""last_exit":{"Signal":{"signal":9,"core_dumped":false}},"untraced":null,"upgrade_failure":"why"}"#
+            r#""last_exit":{"Signal":{"signal":9,"core_dumped":false}},"untraced":null,"upgrade_failure":"why","upgrades":6}"#
         );
         check(&Answer::Greeting(Box::new(greeting.clone())), "", &format!("{{\"greeting\":{bytes}}}"));
         let succession = Succession { daemon_pid: 6, lock: true, greeting };

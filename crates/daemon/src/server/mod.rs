@@ -52,6 +52,10 @@ pub struct About {
     pub keeper_pid: Arc<AtomicU32>,
     /// How many daemons the keeper had started before this one.
     pub starts: u32,
+    /// How often keeper and daemon have become another program.
+    pub upgrades: u32,
+    /// Why the last upgrade failed, if it was just before this daemon.
+    pub upgrade_failure: Option<String>,
     /// Its home folder.
     pub home: PathBuf,
 }

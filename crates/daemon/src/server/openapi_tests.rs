@@ -221,7 +221,16 @@ fn walk(value: &Value, visit: &mut impl FnMut(&Value)) {
 
 fn pong() -> Pong {
     let (version, home) = ("1".into(), "/home/me/.oxherd".into());
-    Pong { version, pid: 1, keeper_pid: 2, starts: 3, uptime_ms: 4, home }
+    Pong {
+        version,
+        pid: 1,
+        keeper_pid: 2,
+        starts: 3,
+        upgrades: 1,
+        upgrade_failure: Some("why".into()),
+        uptime_ms: 4,
+        home,
+    }
 }
 
 fn app_view() -> AppView {

@@ -32,6 +32,8 @@ pub(super) async fn ping(Shared(state): Shared<Arc<State>>) -> Response {
         pid: std::process::id(),
         keeper_pid: about.keeper_pid.load(Ordering::Relaxed),
         starts: about.starts,
+        upgrades: about.upgrades,
+        upgrade_failure: about.upgrade_failure.clone(),
         uptime_ms: state.uptime().as_millis() as u64,
         home: about.home.display().to_string(),
     };

@@ -68,6 +68,13 @@ impl Store {
         Ok(Opened { lines, ..opened })
     }
 
+    /// The daemon goes on from the one that saved last, and has its apps, or knows that they are not wanted any more:
+    /// only those that were dormant for that one are.
+    pub fn go_on_from(&mut self, last: &Desired) {
+        let names: BTreeSet<&str> = last.apps.iter().map(|app| app.spec.name.as_str()).collect();
+        Arc::make_mut(&mut self.dormant).retain(|app| !names.contains(app.spec.name.as_str()));
+    }
+
     /// What is wanted now. A dormant app gives way to one of its name. Saved soon, if it is anything new.
     pub fn update(&mut self, desired: Desired) {
         if self.is_frozen {

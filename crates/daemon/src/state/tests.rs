@@ -392,6 +392,22 @@ fn dormant_apps_stay_until_they_run_or_are_deleted() {
 }
 
 #[test]
+fn what_was_deleted_as_the_daemon_died_is_not_dormant() {
+    let scratch = Scratch::new();
+    let home = home_in(&scratch);
+    save_all(&home, &[&["old"]]);
+    save_all(&home, &[&["web", "api"]]);
+
+    // Its successor goes on with `api` only: the other was deleted, and that had not been saved.
+    let Opened { mut store, last, .. } = open(&home);
+    store.go_on_from(&last);
+    store.update(desired(&["api"]));
+    assert_eq!(names_of(&store), ["old"]);
+    assert!(store.close(DEADLINE));
+    assert_eq!(names_of(&open(&home).store), ["api", "old"]);
+}
+
+#[test]
 fn a_frozen_store_keeps_what_was_wanted() {
     let scratch = Scratch::new();
     let home = home_in(&scratch);

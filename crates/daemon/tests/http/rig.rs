@@ -59,6 +59,8 @@ impl Rig {
             version: "1.2.3".into(),
             keeper_pid: Arc::new(4242.into()),
             starts,
+            upgrades: 0,
+            upgrade_failure: None,
             home: "/home/me/.oxherd".into(),
         };
         let (driver, logs) = (Box::new(self.herd.clone()), Box::new(self.herd.logs()));

@@ -92,10 +92,11 @@ fn many_upgrades_leave_nothing_behind() {
     daemon.spawn("p/a", "exec sleep 1000");
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", rig.keeper.pid)).unwrap().count();
     let mut counts = Vec::new();
-    for _upgrade in 0..10 {
+    for upgrade in 1..=10 {
         daemon.tell(&json!({ "upgrade": null }));
         daemon = rig.daemon();
         assert_eq!(daemon.greeting()["upgrade_failure"], Value::Null);
+        assert_eq!(daemon.greeting()["upgrades"], upgrade);
         counts.push(descriptors());
     }
     assert!(counts.iter().all(|count| count == &counts[0]), "{counts:?}");
@@ -135,6 +136,7 @@ fn a_program_that_is_gone_at_the_last_moment() {
     let daemon = rig.daemon();
     let failure = daemon.greeting()["upgrade_failure"].as_str().unwrap();
     assert!(failure.contains("fleeting: No such file"), "{failure}");
+    assert_eq!(daemon.greeting()["upgrades"], 0);
     assert_eq!(daemon.found["children"][0]["pid"], json!(worker));
     assert_eq!(daemon.greeting()["deaths"], 0);
 }
