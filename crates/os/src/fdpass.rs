@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, send as send_bytes, sendmsg,
+    SendAncillaryMessage, SendFlags, recvmsg, send as send_bytes, sendmsg, sockopt,
 };
 
 /// Linux puts at most this many descriptors on one message (`SCM_MAX_FD`).
@@ -27,6 +27,18 @@ pub struct Received {
     /// The kernel could not deliver all control data, usually because this process is out of descriptors
     /// (`EMFILE`): the missing ones are lost and closed, those that came are in the queue.
     pub truncated: bool,
+}
+
+/// A send buffer of usual size takes messages up to this whole or not at all.
+pub const WHOLE_BYTES_MAX: usize = 32 << 10;
+
+/// How many bytes [`send`] sends whole or not at all on this socket, whatever becomes of this process meanwhile.
+///
+/// The kernel makes one buffer of them: of at most 32 KiB and half of what the socket may hold
+/// (`unix_stream_sendmsg`), and while anything less than all of that is used there is room for it.
+pub fn whole_bytes(socket: impl AsFd) -> io::Result<usize> {
+    let room = sockopt::socket_send_buffer_size(socket)?;
+    Ok((room / 2).saturating_sub(64).min(WHOLE_BYTES_MAX))
 }
 
 /// Sends `bytes`, with at most one descriptor on the first of them, without blocking and without `SIGPIPE`.

@@ -31,6 +31,7 @@ pub mod rescue;
 pub mod shared;
 pub mod signals;
 pub mod socket;
+pub mod spool;
 pub mod steering;
 mod sys;
 
@@ -44,3 +45,4 @@ pub use poller::{Event, Events, Interest, Poller, Waker};
 pub use shared::SharedWords;
 pub use signals::{Signals, TerminalWatch};
 pub use socket::io_errno;
+pub use spool::Spool;

@@ -1,11 +1,15 @@
 //! The sending side of one channel: frames, at most one fd each, in order, bounded. It knows nothing of what
 //! they mean.
+//!
+//! Half a frame would be the death of a worker if the primary died before the other half. So a frame that the
+//! kernel takes in one piece is sent in one, and a longer one is laid into a spool first, which outlives the
+//! primary: whoever comes after sends the rest.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oxherd_os::fdpass;
+use oxherd_os::{Spool, fdpass};
 use oxherd_wire::{FrameKind, Ledger, Pacing};
 
 /// The most bytes that wait for a worker to read; beyond that messages of programs are dropped.
@@ -23,7 +27,7 @@ const ENOMEM: i32 = 12;
 /// A frame that could not be written at once.
 #[derive(Debug)]
 struct Queued {
-    bytes: Vec<u8>,
+    body: Body,
     sent: usize,
     /// The frame's name in the ledger, if an fd rides on its first byte.
     handle: Option<u64>,
@@ -31,9 +35,24 @@ struct Queued {
     fd: Option<OwnedFd>,
 }
 
+/// Where a queued frame is.
+#[derive(Debug)]
+enum Body {
+    Here(Vec<u8>),
+    /// In the spool, so many bytes that this primary has to send.
+    Spooled(usize),
+}
+
 impl Queued {
+    fn len(&self) -> usize {
+        match &self.body {
+            Body::Here(bytes) => bytes.len(),
+            Body::Spooled(len) => *len,
+        }
+    }
+
     fn cost(&self) -> usize {
-        self.bytes.len() + FRAME_OVERHEAD_BYTES
+        self.len() + FRAME_OVERHEAD_BYTES
     }
 }
 
@@ -48,6 +67,8 @@ pub(crate) enum Sent {
     Held,
     /// The kernel lacks something for the moment: it has to be tried again.
     Starved,
+    /// It waits until the spool, which is new, is kept: then it has to be tried again.
+    Unkept,
     /// Too much waits already; it is dropped.
     Dropped,
     /// Far too much waits already; the worker must not live.
@@ -62,6 +83,10 @@ pub(crate) struct Outgoing {
     socket: OwnedFd,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
+    /// What is longer may be cut by the kernel.
+    whole_bytes: usize,
+    /// Made when it is needed first.
+    spool: Option<Spool>,
     pub(crate) pacing: Pacing,
     pub(crate) ledger: Ledger,
     broken: bool,
@@ -70,9 +95,11 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self {
+            whole_bytes: fdpass::whole_bytes(&socket).unwrap_or(fdpass::WHOLE_BYTES_MAX),
             socket,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            spool: None,
             pacing: Pacing::new(),
             ledger: Ledger::new(),
             broken: false,
@@ -81,6 +108,23 @@ impl Outgoing {
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Goes on with the spool of another primary: what is left in it comes before everything else.
+    pub(crate) fn go_on(&mut self, spool: Spool) {
+        if let Ok(left) = spool.left().map(|left| left as usize)
+            && left > 0
+        {
+            let rest = Queued { body: Body::Spooled(left), sent: 0, handle: None, fd: None };
+            self.queued_bytes += rest.cost();
+            self.queue.push_front(rest);
+        }
+        self.spool = Some(spool);
+    }
+
+    /// What must outlive the primary.
+    pub(crate) fn spool(&self) -> Option<BorrowedFd<'_>> {
+        self.spool.as_ref().map(Spool::as_fd)
     }
 
     /// Whether everything that was sent is with the kernel.
@@ -176,6 +220,7 @@ impl Outgoing {
         self.broken = true;
         self.queue.clear();
         self.queued_bytes = 0;
+        self.spool = None;
         Sent::Closed
     }
 
@@ -186,6 +231,10 @@ impl Outgoing {
         if !self.queue.is_empty() {
             self.enqueue(bytes, 0, None, None);
             return Sent::Queued;
+        }
+        if bytes.len() > self.whole_bytes {
+            self.enqueue(bytes, 0, None, None);
+            return self.flush();
         }
         match self.write(bytes, None) {
             Ok(count) if count == bytes.len() => {
@@ -207,23 +256,26 @@ impl Outgoing {
     }
 
     fn enqueue(&mut self, bytes: &[u8], sent: usize, handle: Option<u64>, fd: Option<OwnedFd>) {
-        let frame = Queued { bytes: bytes.to_vec(), sent, handle, fd };
+        let frame = Queued { body: Body::Here(bytes.to_vec()), sent, handle, fd };
         self.queued_bytes += frame.cost();
         self.queue.push_back(frame);
     }
 
     /// Writes one queued frame on: `Whole`, or what it waits for.
     fn write_on(&mut self, frame: &mut Queued) -> io::Result<Sent> {
+        if !self.is_safe_to_begin(frame) {
+            return Ok(Sent::Unkept);
+        }
         let mut in_pieces = frame.sent > 0;
         loop {
-            let rest = frame.bytes.get(frame.sent..).unwrap_or_default();
-            let count = match self.write(rest, frame.fd.as_ref().map(OwnedFd::as_fd)) {
+            let count = match self.write_rest(frame) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => count,
                 Err(error) => return waits_for(&error).ok_or(error),
             };
             frame.fd = None;
             frame.sent += count;
-            if frame.sent < frame.bytes.len() {
+            if frame.sent < frame.len() {
                 self.ledger.wrote_part(count);
                 in_pieces = true;
                 continue;
@@ -233,8 +285,41 @@ impl Outgoing {
         }
     }
 
+    /// Lays a frame that may be cut into the spool. Without memory or a descriptor for that it goes as it is: then
+    /// only a death right now can cut it for good. False when the spool must be kept first.
+    fn is_safe_to_begin(&mut self, frame: &mut Queued) -> bool {
+        let Body::Here(bytes) = &frame.body else { return true };
+        // An fd cannot be sent from there; its frames are short.
+        if frame.sent > 0 || frame.fd.is_some() || bytes.len() <= self.whole_bytes {
+            return true;
+        }
+        let Some(spool) = &self.spool else {
+            self.spool = Spool::new("oxherd spool").ok();
+            return self.spool.is_none();
+        };
+        if spool.load(bytes).is_ok() {
+            frame.body = Body::Spooled(bytes.len());
+        }
+        true
+    }
+
+    fn write_rest(&self, frame: &Queued) -> io::Result<usize> {
+        match (&frame.body, &self.spool) {
+            (Body::Here(bytes), _) => {
+                let rest = bytes.get(frame.sent..).unwrap_or_default();
+                self.write(rest, frame.fd.as_ref().map(OwnedFd::as_fd))
+            }
+            (Body::Spooled(_), Some(spool)) => uninterrupted(|| spool.send(&self.socket)),
+            (Body::Spooled(_), None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn note_whole(&mut self, frame: &Queued, in_pieces: bool) {
-        let len = frame.bytes.len();
+        let len = frame.len();
+        if let (Body::Spooled(_), Some(spool)) = (&frame.body, &self.spool) {
+            // Should its memory not be given back, the next frame uses it.
+            drop(spool.clear());
+        }
         match frame.handle {
             Some(name) => {
                 if in_pieces {
@@ -252,11 +337,15 @@ impl Outgoing {
     }
 
     fn write(&self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        loop {
-            match fdpass::send(&self.socket, bytes, fd) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
+        uninterrupted(|| fdpass::send(&self.socket, bytes, fd))
+    }
+}
+
+fn uninterrupted(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

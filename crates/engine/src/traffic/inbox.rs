@@ -282,13 +282,13 @@ impl Traffic {
 
     fn end_channel(&mut self, number: usize, standing: Standing) -> Option<InstanceId> {
         self.drop_worker_end(number);
+        self.unkeep_channel(number);
         let worker = self.workers.get_mut(number)?;
         worker.standing = standing;
         worker.fence = None;
         worker.received.clear();
         worker.decoder = None;
         worker.out.close();
-        self.stash.remove(&format!("channel/{}", worker.label));
         // It was added when the worker was attached; should it be gone, nothing is lost.
         drop(self.poller.remove(worker.out.socket()));
         Some(worker.place.instance)

@@ -20,6 +20,7 @@ const LISTENER: &str = "listener/";
 const MEMBER: &str = "member/";
 const USES: &str = "uses/";
 const COUNTERS: &str = "counters/";
+const SPOOL: &str = "spool/";
 
 /// The record of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,11 @@ pub(crate) fn uses_of(name: &str) -> Option<&str> {
 /// Whose counters this entry holds.
 pub(crate) fn counters_of(name: &str) -> Option<&str> {
     name.strip_prefix(COUNTERS)
+}
+
+/// Whose unsent rest of a frame this entry holds.
+pub(super) fn spool_of(name: &str) -> Option<&str> {
+    name.strip_prefix(SPOOL)
 }
 
 /// What a worker's record of uses tells of it: whether it was lent a listener, and whether it is leaving.
@@ -170,6 +176,23 @@ impl Traffic {
         }
     }
 
+    /// What is sent to a worker by way of the spool is sent to its end, whoever sends it.
+    pub(super) fn keep_spool(&mut self, worker: usize) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        if let Some(spool) = worker.out.spool() {
+            self.stash.put(&format!("{SPOOL}{}", worker.label), b"", Some(spool));
+        }
+    }
+
+    /// Nothing is sent to the worker any more.
+    pub(super) fn unkeep_channel(&mut self, worker: usize) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        self.stash.remove(&format!("channel/{}", worker.label));
+        if worker.out.spool().is_some() {
+            self.stash.remove(&format!("{SPOOL}{}", worker.label));
+        }
+    }
+
     /// The primary's hold on the worker's own end is given up, here and in the stash: while it is open anywhere,
     /// the worker's closing of the channel does not show.
     pub(super) fn drop_worker_end(&mut self, worker: usize) {
@@ -194,6 +217,7 @@ impl Traffic {
         for number in workers {
             self.keep_uses(number);
             self.keep_counters(number);
+            self.keep_spool(number);
             let Some(worker) = self.workers.get(number) else { continue };
             if worker.is_listening_to_us() {
                 self.stash.put(&format!("channel/{}", worker.label), b"", Some(worker.out.socket()));

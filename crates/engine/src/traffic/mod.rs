@@ -27,7 +27,7 @@ use std::io;
 use std::thread::JoinHandle;
 
 use oxherd_core::{AppId, InstanceId};
-use oxherd_os::{Alarm, Events, Interest, Poller, clock};
+use oxherd_os::{Alarm, Events, Interest, Poller, Signals, clock};
 
 use crate::host::Stash;
 use crate::link::{Reader, Writer, link};
@@ -40,6 +40,7 @@ use crate::traffic::worker::Workers;
 pub(crate) use keep::{counters_of, listener_of, standing_in, uses_of};
 pub(crate) use orders::{Attachment, Bequest, NewStash, News, Order};
 
+const SIGPIPE: i32 = 13;
 const WAKER: u64 = 0;
 const ALARM: u64 = 1;
 const EVENTS_PER_WAIT: usize = 256;
@@ -60,6 +61,8 @@ impl TrafficHandle {
         let (news_writer, news) = link()?;
         let traffic = Traffic::new(order_reader, news_writer.clone(), recall, stash)?;
         let work = move || {
+            // Spools are sent by a call that cannot leave the signal out; a program may die of it by default.
+            drop(Signals::block(&[SIGPIPE]));
             let _obituary = Obituary(news_writer);
             traffic.run();
         };

@@ -43,6 +43,11 @@ impl Traffic {
         match sent {
             Sent::Whole | Sent::Dropped | Sent::Closed => {}
             Sent::Flooded => self.condemn(number, "it asks for more than it reads"),
+            Sent::Unkept => {
+                self.keep_spool(number);
+                let sent = self.workers.get_mut(number).map_or(Sent::Closed, |worker| worker.out.flush());
+                self.after_send(number, sent);
+            }
             Sent::Queued | Sent::Held | Sent::Starved => {
                 self.wait_to_send(number, sent);
                 self.note_blocked(number);
@@ -56,6 +61,10 @@ impl Traffic {
         let place = worker.place;
         match worker.out.flush() {
             why @ (Sent::Queued | Sent::Held | Sent::Starved) => return self.wait_to_send(number, why),
+            Sent::Unkept => {
+                self.keep_spool(number);
+                return self.flush(number);
+            }
             Sent::Whole | Sent::Dropped | Sent::Flooded | Sent::Closed => {}
         }
         worker.blocked_since = None;

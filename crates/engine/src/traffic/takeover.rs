@@ -3,6 +3,7 @@
 //! What the old primary had sent and read is not known. So each worker with a channel is first sent a *fence*, a
 //! connection of a listener that it cannot have, which it refuses: its answer comes behind all that it owed the
 //! old primary. Until then it is given nothing, and nothing is known of the connections that the old one held.
+//! A frame of which the old primary had sent a part is sent to its end before everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +11,7 @@ use std::os::unix::net::UnixStream;
 
 use oxherd_core::{AppId, Event, Slot};
 use oxherd_os::socket::{self, LocalAddr, StreamState};
-use oxherd_os::{Interest, proc};
+use oxherd_os::{Interest, Spool, proc};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::host::Entry;
@@ -36,6 +37,8 @@ const SEQS_PER_START_BITS: u32 = 32;
 pub(super) struct Leftovers {
     /// What workers use, by their labels, until they are attached.
     uses: BTreeMap<String, UsesRecord>,
+    /// What is left of frames that were being sent to workers, likewise.
+    spools: BTreeMap<String, OwnedFd>,
     /// Connections of which it is not known yet whether a worker has them.
     stranded: Vec<Stranded>,
 }
@@ -52,18 +55,29 @@ impl Traffic {
         let Bequest { starts, entries, connections } = bequest;
         self.first_seq = u64::from(starts) << SEQS_PER_START_BITS;
         let mut members = Members::default();
-        for entry in &entries {
-            if let Some(label) = keep::uses_of(&entry.name) {
-                let uses = keep::read(&entry.meta).unwrap_or_default();
-                self.leftovers.uses.insert(label.to_owned(), uses);
-            }
-        }
+        let entries = self.take_in_entries_of_workers(entries);
         let (groups, others): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| keep::member_numbers(&entry.name).is_some());
         groups.into_iter().for_each(|entry| members.take(entry));
         others.into_iter().for_each(|entry| self.restore_listener(entry, &mut members));
         self.listeners.start_at(starts as usize * LISTENERS_PER_START);
         connections.into_iter().for_each(|connection| self.take_in_connection(connection));
+    }
+
+    /// Returns the others.
+    fn take_in_entries_of_workers(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut others = Vec::new();
+        for entry in entries {
+            if let Some(label) = keep::uses_of(&entry.name) {
+                let uses = keep::read(&entry.meta).unwrap_or_default();
+                self.leftovers.uses.insert(label.to_owned(), uses);
+            } else if let Some(label) = keep::spool_of(&entry.name) {
+                self.leftovers.spools.extend(entry.fd.map(|fd| (label.to_owned(), fd)));
+            } else {
+                others.push(entry);
+            }
+        }
+        others
     }
 
     fn restore_listener(&mut self, entry: Entry, members: &mut Members) {
@@ -100,6 +114,9 @@ impl Traffic {
     pub(super) fn receive_heir(&mut self, number: usize) {
         let Some(worker) = self.workers.get_mut(number) else { return };
         let uses = self.leftovers.uses.remove(&worker.label).unwrap_or_default();
+        if let Some(spool) = self.leftovers.spools.remove(&worker.label) {
+            worker.out.go_on(Spool::of(spool));
+        }
         let listeners = &self.listeners;
         worker.registered = uses.listeners.into_iter().filter(|it| listeners.get(*it).is_some()).collect();
         worker.is_resynchronising = true;
@@ -113,7 +130,8 @@ impl Traffic {
             worker.standing = Standing::Leaving;
             // Its word, or the order, may have been lost on the way to control or from it.
             self.tell(News::Fact(Event::Departing { instance }));
-            return self.drop_worker_end(number);
+            self.drop_worker_end(number);
+            return self.flush(number);
         }
         let seq = worker.take_seq();
         worker.fence = Some(Fence { seq, since: self.now, tries: 0 });
@@ -205,6 +223,8 @@ impl Traffic {
 
     /// Closes what no app has, and retires slots that are no more.
     pub(super) fn reconcile(&mut self, wanted: &BTreeMap<AppId, BTreeSet<Slot>>) {
+        // Whoever has a channel is attached by now.
+        self.leftovers.spools.clear();
         let all: Vec<(usize, AppId)> =
             self.listeners.iter().map(|(number, it)| (number, it.identity.app)).collect();
         for (number, app) in all {

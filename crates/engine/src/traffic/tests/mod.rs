@@ -15,6 +15,7 @@ mod listeners;
 mod recall;
 mod routing;
 mod shortage;
+mod spool;
 mod stall;
 mod takeover;
 mod tokens;

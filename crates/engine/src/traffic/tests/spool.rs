@@ -1,0 +1,186 @@
+//! A primary dies while half of a frame is written: its successor writes the other half.
+
+use oxherd_core::{Event, Parting};
+use oxherd_os::fdpass;
+
+use super::harness::{Herd, Worker, client, in_own_process, newconn_seq, open_fds};
+use super::keeper::{MemoryStash, succeed};
+use crate::Alert;
+use crate::traffic::{News, Order};
+
+/// A worker that listens, and one that sends to it.
+fn two_workers(herd: &mut Herd) -> (Worker, Worker, std::net::SocketAddr) {
+    let (deaf, address) = herd.worker(0);
+    let chatty = herd.attach(1);
+    chatty.end.as_ref().unwrap().set_nonblocking(false).unwrap();
+    (deaf, chatty, address)
+}
+
+/// Has `from` send a message of about so many bytes to `to`, as far as `to` can take it without reading.
+fn send(herd: &mut Herd, from: &mut Worker, to: &Worker, name: u32, bytes: usize) {
+    let id = to.place.instance.worker_id();
+    let text = "x".repeat(bytes);
+    let line = format!(r#"{{"targetWorker":{id},"fromWorker":9,"name":{name},"text":"{text}"}}"#) + "\n";
+    for piece in line.as_bytes().chunks(50_000) {
+        from.write(piece);
+        herd.settle();
+    }
+}
+
+/// What a worker has heard so far: the names of whole messages, and fences and connections as `None`.
+fn hear(worker: &mut Worker) -> Vec<Option<u64>> {
+    let lines = worker.hear_all();
+    let read = |line: String| {
+        let value: serde_json::Value = serde_json::from_str(&line).expect("a frame is never cut");
+        if newconn_seq(&line).is_some() { None } else { Some(value["name"].as_u64().unwrap()) }
+    };
+    lines.into_iter().map(read).collect()
+}
+
+/// Reads until its fence has come and refuses it; returns the names of the messages before.
+fn hear_through_fence(herd: &mut Herd, worker: &mut Worker) -> Vec<u64> {
+    let mut names = Vec::new();
+    loop {
+        let line = herd.until("a fence", |_| worker.hear());
+        let value: serde_json::Value = serde_json::from_str(&line).expect("a frame is never cut");
+        let Some(seq) = newconn_seq(&line) else {
+            names.push(value["name"].as_u64().expect("a message"));
+            continue;
+        };
+        worker.fds.pop_front().expect("its descriptor came with it");
+        worker.say(r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+        worker.say(&format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"accepted":false,"seq":9}}"#));
+        herd.settle();
+        return names;
+    }
+}
+
+#[test]
+fn the_next_primary_sends_the_rest_before_anything_else() {
+    let stash = MemoryStash::default();
+    let mut old = Herd::kept(&stash);
+    let (mut deaf, mut chatty, address) = two_workers(&mut old);
+    for name in 0..4 {
+        send(&mut old, &mut chatty, &deaf, name, 150_000);
+    }
+    let mut herd = succeed(old, &stash, &[&deaf, &chatty]);
+    // The second did not fit; the third and the fourth were in nobody's hands but the old primary's.
+    assert_eq!(hear_through_fence(&mut herd, &mut deaf), [0, 1]);
+    hear_through_fence(&mut herd, &mut chatty);
+    let _client = client(address, 7);
+    herd.settle();
+    assert_eq!(deaf.take().unwrap().name(), 7);
+    // Its books are right: it may be taken back what it does not read, and its long messages arrive.
+    send(&mut herd, &mut chatty, &deaf, 5, 150_000);
+    herd.settle();
+    assert_eq!(hear(&mut deaf), [Some(5)]);
+}
+
+#[test]
+fn a_frame_may_take_several_primaries() {
+    let stash = MemoryStash::default();
+    let mut herd = Herd::kept(&stash);
+    let (mut deaf, mut chatty, _) = two_workers(&mut herd);
+    send(&mut herd, &mut chatty, &deaf, 1, 3_000_000);
+    let mut deaths = 0;
+    let mut read = 0;
+    let mut buffer = vec![0; 64 << 10];
+    let mut first = Vec::new();
+    while read < 3_000_000 {
+        herd = succeed(herd, &stash, &[&deaf, &chatty]);
+        deaths += 1;
+        // As much as lies there, and a little of what follows.
+        for _ in 0..4 {
+            let end = deaf.end.as_ref().unwrap();
+            let Ok(received) = fdpass::receive(end, &mut buffer, &mut deaf.fds) else { break };
+            read += received.bytes;
+            first.extend_from_slice(&buffer[..received.bytes]);
+            herd.settle();
+        }
+    }
+    assert!(deaths > 5, "{deaths}");
+    let end = first.iter().position(|byte| *byte == b'\n').expect("it is whole");
+    let message: serde_json::Value = serde_json::from_slice(&first[..end]).expect("and as it was sent");
+    assert_eq!(message["text"].as_str().unwrap().len(), 3_000_000);
+    assert!(first[end + 1..].is_empty() || first.ends_with(b"}\n"), "whole frames follow");
+}
+
+#[test]
+fn a_worker_that_leaves_gets_the_rest_too() {
+    let stash = MemoryStash::default();
+    let mut old = Herd::kept(&stash);
+    let (mut deaf, mut chatty, _) = two_workers(&mut old);
+    send(&mut old, &mut chatty, &deaf, 1, 500_000);
+    old.order(Order::Disconnect(deaf.place.instance, Parting::Object));
+    let mut herd = succeed(old, &stash, &[&deaf, &chatty]);
+    assert_eq!(herd.until("the rest", |_| Some(hear(&mut deaf)).filter(|it| !it.is_empty())), [Some(1)]);
+    herd.settle();
+    assert_eq!(hear(&mut deaf), []);
+}
+
+#[test]
+fn the_spool_is_kept_once_and_goes_with_the_channel() {
+    let stash = MemoryStash::default();
+    let mut herd = Herd::kept(&stash);
+    let (mut deaf, mut chatty, _) = two_workers(&mut herd);
+    send(&mut herd, &mut chatty, &deaf, 0, 20_000);
+    let about_spools = || stash.history().into_iter().filter(|it| it.contains("spool/")).collect::<Vec<_>>();
+    assert_eq!(about_spools(), Vec::<String>::new(), "what goes in one piece needs none");
+    for name in 1..4 {
+        send(&mut herd, &mut chatty, &deaf, name, 150_000);
+        assert_eq!(about_spools().len(), 1);
+        assert!(hear(&mut deaf).contains(&Some(u64::from(name))));
+    }
+    send(&mut herd, &mut chatty, &deaf, 4, 500_000);
+    deaf.say("nonsense");
+    herd.settle();
+    assert!(herd.is_condemned(&deaf));
+    let label = super::harness::label_of(deaf.place);
+    assert_eq!(about_spools(), [format!("put spool/{label}"), format!("remove spool/{label}")]);
+}
+
+#[test]
+fn without_a_descriptor_for_it_a_long_frame_goes_as_it_is() {
+    if !in_own_process("spool::without_a_descriptor_for_it_a_long_frame_goes_as_it_is") {
+        return;
+    }
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let mut herd = Herd::new();
+    let (mut deaf, mut chatty, _) = two_workers(&mut herd);
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(open_fds() as u64 - 1), ..limit }).unwrap();
+    send(&mut herd, &mut chatty, &deaf, 1, 150_000);
+    send(&mut herd, &mut chatty, &deaf, 2, 500_000);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    assert_eq!(hear(&mut deaf), [Some(1)]);
+    let mut names = Vec::new();
+    herd.until("the other", |_| {
+        names.extend(hear(&mut deaf));
+        (names == [Some(2)]).then_some(())
+    });
+}
+
+#[test]
+fn what_the_old_primary_had_read_of_a_long_frame_is_nobodys_fault() {
+    let stash = MemoryStash::default();
+    let mut old = Herd::kept(&stash);
+    let (deaf, mut chatty, _) = two_workers(&mut old);
+    let text = "x".repeat(1 << 20);
+    let line = format!(r#"{{"type":"x","text":"{{\"cmd\":\"NODE_CLUSTER\"}}{text}"}}"#) + "\n";
+    let (begun, rest) = line.as_bytes().split_at(600_000);
+    for piece in begun.chunks(50_000) {
+        chatty.write(piece);
+        old.settle();
+    }
+    let mut herd = succeed(old, &stash, &[&deaf, &chatty]);
+    for piece in rest.chunks(50_000) {
+        chatty.write(piece);
+        herd.settle();
+    }
+    hear_through_fence(&mut herd, &mut chatty);
+    assert!(!herd.is_condemned(&chatty));
+    chatty.say(r#""ready""#);
+    herd.settle();
+    assert!(herd.fact(|event| matches!(event, Event::Ready { .. })));
+    assert!(!herd.told.iter().any(|news| matches!(news, News::Alert(Alert::MessagesDropped { .. }))));
+}
