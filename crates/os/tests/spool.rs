@@ -5,13 +5,12 @@ mod common;
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 
-use common::{am_helper, wait_for};
+use common::{am_helper, exit_of, helper, wait_for};
 use oxherd_os::fdpass::{self, WHOLE_BYTES_MAX};
-use oxherd_os::{Spool, socket};
+use oxherd_os::{CgroupChoice, Host, HostOptions, Output, Spool, reexec, socket};
 use rustix::event::PollFlags;
 use rustix::net::sockopt;
 
@@ -129,30 +128,26 @@ fn errors_leave_everything_to_be_sent() {
     assert_eq!(spool.left().unwrap(), left);
 }
 
-/// Sends what is in the spool at its standard error into the socket at its standard input.
+/// Sends what is in a spool; both the socket and the spool were handed down to it.
 #[test]
 fn helper_that_sends_and_is_killed() {
     if !am_helper(HELPER) {
         return;
     }
-    let (socket, spool) = (std::io::stdin(), spool_of(&std::io::stderr()));
+    let [socket, spool] = [3, 4].map(|number| reexec::inherit(number).unwrap());
+    let spool = Spool::of(spool);
     while spool.left().unwrap() > 0 {
         wait_for(&socket, PollFlags::OUT);
         drop(spool.send(&socket));
     }
 }
 
-fn sender(ours: &UnixStream, spool: &Spool) -> Child {
-    let [socket, file]: [OwnedFd; 2] =
-        [ours.as_fd(), spool.as_fd()].map(|fd| fd.try_clone_to_owned().unwrap());
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", HELPER]).env("OXHERD_TEST_HELPER", HELPER);
-    command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::from(file)).spawn().unwrap()
-}
-
 #[test]
 fn a_kill_at_any_moment_loses_and_doubles_nothing() {
     let mut chance = Chance(2);
+    let mut host = Host::new(HostOptions { cgroups: CgroupChoice::Off, ..HostOptions::default() }).unwrap();
+    let mut spec = helper(HELPER);
+    spec.stdout = Output::Null;
     let (ours, theirs) = pair();
     let spool = Spool::new("test").unwrap();
     let (bytes, mut came) = (pattern(LONG_BYTES), Vec::new());
@@ -162,7 +157,8 @@ fn a_kill_at_any_moment_loses_and_doubles_nothing() {
         came.clear();
         spool.load(&bytes).unwrap();
         while came.len() < bytes.len() {
-            let mut sender = sender(&ours, &spool);
+            let handed = [ours.as_fd(), spool.as_fd()];
+            let mut sender = host.spawn_with(&spec, &handed).unwrap().child;
             // So much comes before the kill, and the sender is in the middle of more.
             let until = (came.len() + 1 + chance.below(1_000_000)).min(bytes.len());
             while came.len() < until {
@@ -170,8 +166,8 @@ fn a_kill_at_any_moment_loses_and_doubles_nothing() {
                 let count = fdpass::receive(&theirs, &mut buffer, &mut VecDeque::new()).unwrap().bytes;
                 came.extend_from_slice(&buffer[..count]);
             }
-            sender.kill().unwrap();
-            sender.wait().unwrap();
+            host.kill_tree(&sender).unwrap();
+            exit_of(&mut host, &mut sender);
             deaths += 1;
         }
         assert!(came == bytes, "what came is not what was sent");
