@@ -12,3 +12,4 @@ pub mod link;
 pub mod logs;
 pub mod server;
 pub mod state;
+mod voice;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ExitStatus;
+use crate::doom::{self, thread_is_doomed};
 use crate::host::ended::{decode, exit_of, has_ended};
 use crate::sys;
 
@@ -33,8 +34,6 @@ const OTHERS_PAUSE_MIN: Duration = Duration::from_micros(50);
 const OTHERS_PAUSE_MAX: Duration = Duration::from_millis(5);
 /// For how long dropping a watch waits for its process to stop, which takes some microseconds.
 const DETACH_WAIT_MAX: Duration = Duration::from_millis(100);
-/// Flag in `/proc/PID/stat`: the thread is beyond its exit stop.
-const PF_EXITING: u32 = 4;
 
 /// A process that is watched for its exit. Belongs to the thread that made it: the kernel takes orders from no
 /// other. Dropping it lets the process go, exit stop included. One that was released or lost must be polled until
@@ -99,6 +98,11 @@ impl ExitWatch {
         // While the pidfd answers the number is its own; else dropping the watch lets the other one go.
         sys::pidfd_send_signal(watch.pidfd.as_fd(), 0, 0)?;
         Ok(watch)
+    }
+
+    /// Watches on a process that this thread watched before an exec; nothing if it did not.
+    pub fn resume(pid: u32, pidfd: impl AsFd) -> Option<Self> {
+        is_traced_by_us(pid).then(|| Self::seize(pid, pidfd).ok()).flatten()
     }
 
     /// The number of the process.
@@ -234,53 +238,33 @@ fn stop_of(status: i32) -> Stop {
     }
 }
 
-/// Waits, within a bound, until no other thread can use the descriptors; false when one lives on.
+/// Waits, within a bound, until no other thread can use the descriptors; false when one lives on, or nobody knows.
 fn others_are_gone(pid: u32) -> bool {
     let give_up_at = Instant::now() + OTHERS_WAIT_MAX;
     let mut pause = OTHERS_PAUSE_MIN;
     loop {
-        let others = other_threads(pid);
-        if others.is_empty() {
+        let threads = doom::threads_of(pid);
+        let mut others = threads.iter().flatten().filter(|thread| **thread != pid).peekable();
+        if threads.is_ok() && others.peek().is_none() {
             return true;
         }
         if Instant::now() >= give_up_at {
-            return others.into_iter().all(|thread| is_doomed(pid, thread));
+            return threads.is_ok() && others.all(|thread| thread_is_doomed(pid, *thread).unwrap_or(false));
         }
         thread::sleep(pause);
         pause = (pause * 2).min(OTHERS_PAUSE_MAX);
     }
 }
 
-fn other_threads(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
-    numbers.filter(|thread| *thread != pid).collect()
-}
-
-/// Whether a thread is exiting or has been told to: its `SIGKILL` is pending.
-fn is_doomed(pid: u32, thread: u32) -> bool {
-    let read = |file| fs::read_to_string(format!("/proc/{pid}/task/{thread}/{file}")).unwrap_or_default();
-    let (status, stat) = (read("status"), read("stat"));
-    let pending = field(&status, "SigPnd:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-    let flags =
-        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u32>().ok());
-    pending.is_none_or(|mask| mask & 1 << (libc::SIGKILL - 1) != 0)
-        || flags.is_none_or(|flags| flags & PF_EXITING != 0)
-}
-
 fn is_traced_by_us(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let us = rustix::thread::gettid().as_raw_nonzero().to_string();
-    field(&status, "TracerPid:") == Some(&us)
+    doom::field(&status, "TracerPid:") == Some(&us)
 }
 
 /// Whether a process that this thread traces waits at its exit already.
 fn is_at_exit(pid: u32) -> bool {
     sys::ptrace_stop_code(pid).is_ok_and(|code| stop_of(code) == Stop::Exit)
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 #[cfg(test)]
@@ -298,9 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn this_thread_is_not_doomed() {
-        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-        assert!(!is_doomed(std::process::id(), thread));
+    fn this_process_is_not_traced_by_itself() {
         assert!(!is_traced_by_us(std::process::id()));
     }
 }

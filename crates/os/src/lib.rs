@@ -17,6 +17,7 @@ pub mod alarm;
 pub mod cgroup;
 pub mod clock;
 pub mod detach;
+pub mod doom;
 pub mod exit_watch;
 pub mod fdpass;
 pub mod files;

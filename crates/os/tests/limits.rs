@@ -6,13 +6,13 @@ mod common;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
 use common::{exit_of, open_fds, program, shell, wait_readable};
 use oxherd_os::fdpass::{receive, send};
 use oxherd_os::socket::{self, ListenOptions, LocalAddr};
-use oxherd_os::{CgroupChoice, Host, HostOptions, Output, SpawnError, io_errno, proc};
+use oxherd_os::{CgroupChoice, Host, HostOptions, Output, SpawnError, detach, io_errno, proc, rescue};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
     socketpair,
@@ -59,6 +59,23 @@ fn out_of_descriptors_and_no_leaks() {
     assert_eq!(count(), before);
     spawning_leaks_nothing();
     assert_eq!(count(), before);
+    a_rescue_leaves_some();
+    assert_eq!(count(), before);
+}
+
+fn a_rescue_leaves_some() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ends: Vec<_> = (0..40)
+        .flat_map(|_| {
+            [TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener.accept().unwrap().0]
+        })
+        .collect();
+    let own = detach::own_pidfd().unwrap();
+    let rescue = || rescue::connections_of(std::process::id(), &own, &[]);
+    assert_eq!(rescue().unwrap().len(), ends.len());
+    // The list of what is open is one of them, too.
+    assert_eq!(with_spare(32 + 10, rescue).unwrap().len(), 9);
+    assert_eq!(io_errno(&with_spare(32, rescue).unwrap_err()), libc::EMFILE);
 }
 
 fn truncated_control_data_is_reported() {

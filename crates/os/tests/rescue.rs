@@ -71,6 +71,7 @@ fn connections_outlive_a_killed_process() {
     host.signal(&spawned.child, libc::SIGKILL).unwrap();
     eventually("the exit", || (watch.poll().unwrap() == Watched::AtExit).then_some(()));
     let taken = rescue::connections_of(spawned.child.pid, &spawned.child, &[path("control")]);
+    let excepted = rescue::connections_at(spawned.child.pid, &spawned.child, &[path("control")]);
     let inodes = proc::socket_inodes_of(spawned.child.pid).unwrap();
     watch.release().unwrap();
     common::exit_of(&mut host, &mut spawned.child);
@@ -80,6 +81,9 @@ fn connections_outlive_a_killed_process() {
         }
         taken => taken.unwrap(),
     };
+    assert!(
+        matches!(&excepted.unwrap()[..], [one] if local_addr(one).unwrap() == LocalAddr::Unix(path("control")))
+    );
     assert_eq!(connections.len(), 3, "{:?}", connections.iter().map(local_addr).collect::<Vec<_>>());
     let cloexec = |fd: &OwnedFd| rustix::io::fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC);
     assert!(connections.iter().all(cloexec));

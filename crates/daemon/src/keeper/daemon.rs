@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use oxherd_os::packet;
 use oxherd_os::{Child, ExitWatch, Host, SpawnSpec};
 
+use super::doomed::LOOK_EVERY_MS;
 use super::estate::Pieces;
 use super::signals::STOP_SIGNALS;
 use crate::link::message::{self, Answer};
@@ -33,6 +34,10 @@ pub(super) struct Daemon {
     pub(super) progress: Progress,
     /// Holds it for a moment when it is about to end, where that is allowed.
     pub(super) watch: Option<ExitWatch>,
+    /// When to see whether it lives, in milliseconds of the monotonic clock.
+    pub(super) look_at_ms: u64,
+    /// Since when it is known that nothing of it runs any more.
+    pub(super) doomed_since_ms: Option<u64>,
 }
 
 /// How far it has come.
@@ -63,7 +68,14 @@ impl Daemon {
         let spawned = host.spawn_with(&spec, &[their_link.as_fd(), their_stash.as_fd()]);
         let child = spawned.map_err(io::Error::other)?.child;
         let link = unblocked(link)?;
-        Ok(Self { child, link, stash, started_ms: now_ms, progress: Progress::Started, watch: None })
+        Ok(Self::new(child, link, stash, Progress::Started, now_ms))
+    }
+
+    /// One that nobody watches yet.
+    pub(super) fn new(child: Child, link: OwnedFd, stash: OwnedFd, progress: Progress, now_ms: u64) -> Self {
+        let look_at_ms = now_ms + LOOK_EVERY_MS;
+        let (watch, doomed_since_ms) = (None, None);
+        Self { child, link, stash, started_ms: now_ms, progress, watch, look_at_ms, doomed_since_ms }
     }
 
     /// Answers. A daemon that does not fetch its answers cannot be helped: it is ended, and the next one will.

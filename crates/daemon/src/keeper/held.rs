@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 
 use oxherd_os::{Child, Host};
 
+use super::parting::Parting;
 use super::stash::Stashed;
 
 /// What is held.
@@ -17,7 +18,7 @@ pub(super) struct Held {
     /// Processes by their labels, until they are forgotten.
     pub(super) children: BTreeMap<String, Child>,
     /// Processes that were forgotten before they had ended: their exits are still ours to take.
-    pub(super) parting: Vec<Child>,
+    pub(super) parting: Vec<Parting>,
     pub(super) stash: Stashed,
     pub(super) image: Option<Vec<u8>>,
     /// Connections that a daemon held when it died, and no other has taken over yet.
@@ -28,13 +29,13 @@ impl Held {
     /// Forgets a process and all that belongs to it.
     pub(super) fn forget(&mut self, label: &str, host: &mut Host) {
         self.stash.forget_child(label);
-        self.parting.extend(self.children.remove(label));
+        self.parting.extend(self.children.remove(label).map(Parting::from));
         self.take_exits(host);
     }
 
     /// Takes the exits of those that were forgotten.
     pub(super) fn take_exits(&mut self, host: &mut Host) {
-        self.parting.retain_mut(|child| matches!(host.try_wait(child), Ok(None)));
+        self.parting.retain_mut(|parting| !parting.has_ended(host));
     }
 
     /// Keeps connections, but for those that are held already: a daemon may have had a copy of either.

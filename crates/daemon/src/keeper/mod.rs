@@ -6,9 +6,11 @@
 
 mod daemon;
 mod deaths;
+mod doomed;
 mod entry;
 mod estate;
 mod held;
+mod parting;
 mod run;
 mod serve;
 mod signals;
@@ -20,26 +22,13 @@ mod successor;
 mod upgrade;
 mod watch;
 
-use std::io::{self, Write};
-use std::time::Duration;
-
-use oxherd_os::{Events, Interest, Poller};
-
 pub(crate) use self::daemon::own_program;
 pub use self::entry::{KeeperOptions, main, run};
 pub use self::start::{StartError, become_foreground, start};
 
+use crate::voice;
+
 /// A line for people, in the keeper's log or on its terminal. Left out where nobody reads: that must not stop us.
 fn say(what: &str) {
-    let mut stderr = io::stderr();
-    if would_write().unwrap_or(true) {
-        drop(writeln!(stderr, "Keeper: {what}"));
-    }
-}
-
-/// Whether a pipe or a terminal takes a line; an error from a file, which always does.
-fn would_write() -> io::Result<bool> {
-    let poller = Poller::new()?;
-    poller.add(io::stderr(), 0, Interest::WRITE)?;
-    Ok(poller.wait(&mut Events::with_capacity(1), Some(Duration::ZERO))? > 0)
+    voice::say_first(&format!("Keeper: {what}"));
 }

@@ -111,14 +111,13 @@ impl Keeper {
     pub(super) fn run(mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS_PER_WAIT);
         loop {
-            let timeout = match &self.stage {
+            let wake_ms = match &self.stage {
                 Stage::Over(code) => return *code,
-                Stage::Running(_) => None,
-                Stage::Due(at_ms) => {
-                    Some(Duration::from_millis(at_ms.saturating_sub(clock::monotonic_millis())))
-                }
+                Stage::Running(daemon) => daemon.look_at_ms,
+                Stage::Due(at_ms) => *at_ms,
             };
-            if let Err(error) = self.poller.wait(&mut events, timeout) {
+            let timeout = Duration::from_millis(wake_ms.saturating_sub(clock::monotonic_millis()));
+            if let Err(error) = self.poller.wait(&mut events, Some(timeout)) {
                 super::say(&format!("cannot wait for events: {error}"));
                 return FAILURE;
             }
@@ -137,10 +136,11 @@ impl Keeper {
     }
 
     fn on_time(&mut self) {
-        if let Stage::Due(at_ms) = self.stage
-            && at_ms <= clock::monotonic_millis()
-        {
-            self.start_daemon();
+        let now_ms = clock::monotonic_millis();
+        match &self.stage {
+            Stage::Due(at_ms) if *at_ms <= now_ms => self.start_daemon(),
+            Stage::Running(daemon) if daemon.look_at_ms <= now_ms => self.look_for_doom(now_ms),
+            Stage::Due(_) | Stage::Running(_) | Stage::Over(_) => {}
         }
     }
 
@@ -181,7 +181,7 @@ impl Keeper {
     fn listen_or_kill(&mut self, daemon: Daemon) -> io::Result<()> {
         self.listen_to(Box::new(daemon)).map_err(|(error, daemon)| {
             daemon.kill();
-            self.held.parting.push(daemon.child);
+            self.held.parting.push(daemon.child.into());
             error
         })
     }
@@ -202,14 +202,20 @@ impl Keeper {
             Stage::Running(daemon) if matches!(daemon.progress, Progress::TakenOver) => {
                 drop(daemon.child.signal(signal));
             }
-            Stage::Running(_) => drop(self.remembered.add(signal)),
+            Stage::Running(_) => self.remembered.add(signal),
             Stage::Due(_) => {
-                if self.remembered.add(signal) {
-                    super::say("told twice to end while no daemon comes up: ending all workers");
-                    self.end(FAILURE);
-                }
+                self.remembered.add(signal);
+                self.obey_who_insists();
             }
             Stage::Over(_) => {}
+        }
+    }
+
+    /// No daemon is there that could.
+    pub(super) fn obey_who_insists(&mut self) {
+        if self.remembered.insists() {
+            super::say("told twice to end while no daemon comes up: ending all workers");
+            self.end(FAILURE);
         }
     }
 

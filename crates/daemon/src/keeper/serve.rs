@@ -16,6 +16,9 @@ use crate::link::{CHANNEL, STDERR, STDOUT, WORKER_END, of_child};
 
 /// Messages of one socket at a time, so that neither socket starves the rest.
 const MESSAGES_PER_TURN: usize = 64;
+/// Orders that are taken before each message of the link: more than a socket's queue holds, so that all are among
+/// them that were given before.
+const ORDERS_PER_MESSAGE_MAX: usize = 16_384;
 
 /// One of the two sockets to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl Keeper {
     /// Orders on the stash come first: traffic gave them before control said what is on the link now.
     pub(super) fn on_link(&mut self) {
         for _message in 0..MESSAGES_PER_TURN {
-            self.on_stash();
+            self.take_orders(ORDERS_PER_MESSAGE_MAX);
             let Some(received) = self.receive(Socket::Link) else { return };
             match message::decode(&received.bytes) {
                 Ok((ask, body)) => self.on_ask(ask, body, received.fds, received.truncated),
@@ -38,7 +41,11 @@ impl Keeper {
     }
 
     pub(super) fn on_stash(&mut self) {
-        for _message in 0..MESSAGES_PER_TURN {
+        self.take_orders(MESSAGES_PER_TURN);
+    }
+
+    fn take_orders(&mut self, max: usize) {
+        for _order in 0..max {
             let Some(received) = self.receive(Socket::Stash) else { return };
             self.on_order(received);
         }

@@ -49,14 +49,16 @@ impl Remembered {
         &self.0
     }
 
-    /// Returns whether people insist.
-    pub(super) fn add(&mut self, signal: i32) -> bool {
+    pub(super) fn add(&mut self, signal: i32) {
         if STOP_SIGNALS.contains(&signal) {
             self.0.push(signal);
         }
-        let insisting = self.0.len() >= REMEMBERED_MAX;
         self.0.truncate(REMEMBERED_MAX);
-        insisting
+    }
+
+    /// Whether people have said it more than once.
+    pub(super) fn insists(&self) -> bool {
+        self.0.len() >= REMEMBERED_MAX
     }
 
     pub(super) fn take(&mut self) -> Vec<i32> {
@@ -71,11 +73,14 @@ mod tests {
     #[test]
     fn wishes_to_stop_are_remembered() {
         let mut remembered = Remembered::default();
-        assert!(!remembered.add(SIGHUP));
-        assert!(!remembered.add(SIGTERM));
-        assert!(!remembered.clone().add(SIGUSR1));
-        assert!(remembered.add(SIGINT));
-        assert!(remembered.add(SIGINT));
+        for signal in [SIGHUP, SIGTERM, SIGUSR1] {
+            remembered.add(signal);
+        }
+        assert!(!remembered.insists());
+        for _time in 0..2 {
+            remembered.add(SIGINT);
+            assert!(remembered.insists());
+        }
         assert_eq!(remembered.take(), [SIGTERM, SIGINT]);
         assert!(remembered.take().is_empty());
     }

@@ -7,12 +7,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use oxherd_os::{Child, ChildRecord, Host, reexec};
+use oxherd_os::{Child, ChildRecord, ExitWatch, Host, reexec};
 use serde::{Deserialize, Serialize};
 
 use super::deaths::Deaths;
 use super::entry::Starter;
 use super::held::Held;
+use super::parting::Parting;
 use super::run::{Keeper, Settings};
 use super::signals::Remembered;
 use crate::link::message::{self, Garbled};
@@ -82,7 +83,7 @@ impl State {
             untraced: keeper.untraced.clone(),
             starter: keeper.starter.pipe().map(|pipe| pipe.as_raw_fd()),
             children: held.children.values().map(ChildState::of).collect(),
-            parting: held.parting.iter().map(ChildState::of).collect(),
+            parting: held.parting.iter().map(|parting| ChildState::of(&parting.child)).collect(),
             stash: held.stash.iter().map(entry).collect(),
             saved: held.saved.iter().map(AsRawFd::as_raw_fd).collect(),
             upgrades: keeper.upgrades,
@@ -115,7 +116,7 @@ impl State {
         for child in self.children.into_iter().filter_map(|child| child.resume(host)) {
             held.children.insert(child.label().to_owned(), child);
         }
-        held.parting = self.parting.into_iter().filter_map(|child| child.resume(host)).collect();
+        held.parting = self.parting.into_iter().filter_map(|child| child.resume_parting(host)).collect();
         self.stash.into_iter().for_each(|entry| entry.resume(held));
         held.saved = self.saved.into_iter().filter_map(|fd| inherit(fd, "a connection")).collect();
         Ok(keeper)
@@ -130,6 +131,13 @@ impl ChildState {
     fn resume(self, host: &mut Host) -> Option<Child> {
         let pidfd = inherit(self.pidfd, &self.record.label)?;
         Some(host.resume_child(self.record, pidfd))
+    }
+
+    /// It may be a daemon that was left behind, which this process still traces.
+    fn resume_parting(self, host: &mut Host) -> Option<Parting> {
+        let child = self.resume(host)?;
+        let watch = ExitWatch::resume(child.pid, &child);
+        Some(Parting::new(child, watch))
     }
 }
 
@@ -146,7 +154,8 @@ impl EntryState {
 /// All descriptors that a state names.
 pub(super) fn descriptors(keeper: &Keeper) -> Vec<BorrowedFd<'_>> {
     let held = &keeper.held;
-    let children = held.children.values().chain(&held.parting).map(AsFd::as_fd);
+    let children =
+        held.children.values().chain(held.parting.iter().map(|parting| &parting.child)).map(AsFd::as_fd);
     let entries = held.stash.iter().filter_map(|(_, kept)| kept.fd.as_ref());
     let others = entries.chain(&held.saved).map(AsFd::as_fd);
     children.chain(others).chain(keeper.starter.pipe()).collect()

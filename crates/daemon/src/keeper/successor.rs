@@ -49,14 +49,9 @@ pub(super) fn take_over() -> io::Result<Keeper> {
         keeper.held.stash.put(LOCK.into(), Vec::new(), lock);
     }
     let record = ChildRecord { pid: daemon_pid, label: String::new(), exit: None, cgroup: None };
-    let daemon = Daemon {
-        child: keeper.host.resume_child(record, pidfd),
-        link: unblocked(link)?,
-        stash,
-        started_ms: clock::monotonic_millis(),
-        progress: Progress::HandingOver,
-        watch: None,
-    };
+    let child = keeper.host.resume_child(record, pidfd);
+    let now_ms = clock::monotonic_millis();
+    let daemon = Daemon::new(child, unblocked(link)?, stash, Progress::HandingOver, now_ms);
     keeper.listen_to(Box::new(daemon)).map_err(|(error, _)| error)?;
     keeper.answer(&Answer::Greeting(Box::new(keeper.greeting())));
     Ok(keeper)

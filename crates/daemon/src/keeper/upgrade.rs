@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::run::{After, Keeper, Stage};
 use super::state::{self, STATE, STATES_READ, State};
 use crate::link::message::{Answer, PROTOCOL};
+use crate::voice;
 
 /// How long a program may take to say what it can go on from.
 const CHECK_TIME: Duration = Duration::from_secs(5);
@@ -25,6 +26,9 @@ const CHECK_TIME: Duration = Duration::from_secs(5);
 const CHECK_BYTES_MAX: u64 = 4096;
 /// What the kernel says of a program whose file is gone.
 const DELETED: &[u8] = b" (deleted)";
+
+/// Why there can be no upgrade now.
+const DISK_HANGS: &str = "the disk with the daemon's log does not answer";
 
 /// What a program says of itself with `keeper --check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +75,9 @@ impl Keeper {
     /// Asks a program whether it can go on from here.
     fn check_program(&mut self, program: &Path) -> Result<(), String> {
         let shown = program.display();
+        if !voice::flush(voice::MOMENT) {
+            return Err(format!("cannot upgrade to {shown}: {DISK_HANGS}"));
+        }
         if !program.is_absolute() {
             return Err(format!("cannot upgrade to {shown}: give its full path"));
         }
@@ -105,7 +112,7 @@ impl Keeper {
         if matches!(exit, Ok(None)) {
             // It goes on after having said its word, or has not said it.
             drop(self.host.kill_tree(&child));
-            self.held.parting.push(child);
+            self.held.parting.push(child.into());
         }
         match exit {
             Ok(Some(ExitStatus::Code(0)) | None) => said,
@@ -128,6 +135,10 @@ impl Keeper {
 
     /// Returns only on failure.
     fn exec(&self, program: &Path) -> io::Error {
+        if !voice::flush(voice::MOMENT) {
+            // The thread that waits for the disk cannot be ended, and an exec would wait for its end.
+            return io::Error::other(DISK_HANGS);
+        }
         let state = State::of(self).encode(self.held.image.as_deref()).map_err(io::Error::other);
         let state = match state.and_then(|bytes| memfd("oxherd-keeper", &bytes)) {
             Ok(state) => state,

@@ -4,6 +4,8 @@
 //! end to be seen.
 
 use std::env;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use oxherd_os::socket::{LocalAddr, local_addr};
@@ -70,10 +72,27 @@ impl Keeper {
 
     /// The daemon stands still, about to end, with all descriptors open.
     fn on_exit_stop(&mut self) {
+        self.save_what_it_has();
+        let Stage::Running(daemon) = &mut self.stage else { return };
+        if let Some(watch) = &mut daemon.watch
+            && let Err(error) = watch.release()
+        {
+            // Without its tracer it goes on by itself.
+            super::say(&format!("cannot let the daemon end: {error}"));
+            daemon.watch = None;
+        }
+        self.expect_end();
+    }
+
+    /// Takes from a daemon that runs no more what its successor needs; once.
+    pub(super) fn save_what_it_has(&mut self) {
         self.hear_last_words();
         let is_followed = !matches!(self.after, After::Nothing(_));
         let except = self.control_sockets();
         let Stage::Running(daemon) = &mut self.stage else { return };
+        if matches!(daemon.progress, Progress::Dying) {
+            return;
+        }
         daemon.progress = Progress::Dying;
         for signal in daemon.unread_signals() {
             self.remembered.add(signal);
@@ -84,13 +103,12 @@ impl Keeper {
                 Err(error) => super::say(&format!("cannot save the daemon's connections: {error}")),
             }
         }
-        if let Some(watch) = &mut daemon.watch
-            && let Err(error) = watch.release()
-        {
-            // Without its tracer it goes on by itself.
-            super::say(&format!("cannot let the daemon end: {error}"));
-            daemon.watch = None;
-        }
+        // Should it be long in ending, its own clients do not wait for it: they ask the next one.
+        let clients = rescue::connections_at(daemon.child.pid, &daemon.child.pidfd, &except);
+        clients
+            .into_iter()
+            .flatten()
+            .for_each(|client| drop(UnixStream::from(client).shutdown(Shutdown::Both)));
     }
 
     /// What the control API is bound to.
@@ -104,19 +122,34 @@ impl Keeper {
 
     fn on_daemon_end(&mut self, exit: Option<ExitStatus>) {
         self.hear_last_words();
-        let Stage::Running(daemon) = std::mem::replace(&mut self.stage, Stage::Due(0)) else { return };
+        if let Some(daemon) = self.take_daemon() {
+            self.after_daemon(daemon.child.pid, daemon.started_ms, exit);
+        }
+    }
+
+    /// Stops listening to the daemon. What it says from now on is not heard.
+    pub(super) fn take_daemon(&mut self) -> Option<Box<Daemon>> {
+        if !matches!(self.stage, Stage::Running(_)) {
+            return None;
+        }
+        let Stage::Running(daemon) = std::mem::replace(&mut self.stage, Stage::Due(0)) else { return None };
         for fd in [&daemon.link, &daemon.stash, &daemon.child.pidfd] {
             // A socket may have been removed when it came to its end.
             drop(self.poller.remove(fd));
         }
+        Some(daemon)
+    }
+
+    /// Begins what comes after a daemon that runs no more.
+    pub(super) fn after_daemon(&mut self, pid: u32, started_ms: u64, exit: Option<ExitStatus>) {
         match std::mem::replace(&mut self.after, After::Another) {
             After::Nothing(code) => self.end(code),
             After::Program(program) => self.become_program(&program),
-            After::Another => self.on_death(&daemon, exit),
+            After::Another => self.on_death(pid, started_ms, exit),
         }
     }
 
-    fn on_death(&mut self, daemon: &Daemon, exit: Option<ExitStatus>) {
+    fn on_death(&mut self, pid: u32, started_ms: u64, exit: Option<ExitStatus>) {
         self.last_exit = exit;
         if let Some(ExitStatus::Code(code)) = exit
             && !self.greeted
@@ -126,13 +159,14 @@ impl Keeper {
             return;
         }
         let now_ms = clock::monotonic_millis();
-        let next_ms = self.deaths.record(daemon.started_ms, now_ms);
-        let (pid, after) = (daemon.child.pid, next_ms - now_ms);
+        let next_ms = self.deaths.record(started_ms, now_ms);
+        let after = next_ms - now_ms;
         super::say(&format!("the daemon (pid {pid}) has ended ({}), next start in {after} ms", words(exit)));
         if !self.deaths.trust_image() {
             self.starter.tell(Err(format!("the daemon ends again and again ({})", words(exit))));
         }
         self.stage = Stage::Due(next_ms);
+        self.obey_who_insists();
     }
 }
 

@@ -61,7 +61,15 @@ fn raw(link: i32) {
     }
 }
 
+/// With this file in its folder a daemon greets nobody, and only waits to be ended.
+pub(crate) const SILENT: &str = "silent";
+
 fn obey(link: i32, stash: i32) {
+    if Path::new(SILENT).exists() {
+        let mut stream = UnixStream::connect(CONTROL).unwrap();
+        writeln!(stream, "{}", json!({ "pid": std::process::id() })).unwrap();
+        return drop(stream.read(&mut [0]));
+    }
     // Unwinding would close the connections that the keeper is to save.
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

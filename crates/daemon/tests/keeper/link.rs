@@ -3,9 +3,30 @@
 use serde_json::json;
 
 use crate::Test;
-use crate::rig::Rig;
+use crate::rig::{Rig, signal};
 
-pub(crate) const TESTS: &[Test] = &[("garbage_is_refused", garbage_is_refused)];
+pub(crate) const TESTS: &[Test] = &[
+    ("garbage_is_refused", garbage_is_refused),
+    ("orders_come_before_what_was_said_later", orders_come_before_what_was_said_later),
+];
+
+/// Traffic gives many orders about a worker, then control says that it is to be forgotten, and the keeper hears it all
+/// at once.
+fn orders_come_before_what_was_said_later() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon();
+    daemon.spawn("p/a", "exec sleep 1000");
+    signal(rig.keeper.pid, "STOP");
+    for number in 0..200 {
+        daemon.ask(&json!({ "put": format!("{number}/p/a"), "meta": "" }));
+    }
+    daemon.tell(&json!({ "forget": "p/a" }));
+    signal(rig.keeper.pid, "CONT");
+    assert!(daemon.hear().is_some());
+    daemon.die("kill");
+    let daemon = rig.daemon();
+    assert_eq!((&daemon.found["children"], &daemon.found["entries"]), (&json!([]), &json!([])));
+}
 
 fn garbage_is_refused() {
     let rig = Rig::with(&["raw"]);

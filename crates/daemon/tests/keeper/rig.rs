@@ -124,7 +124,8 @@ impl Daemon {
         it
     }
 
-    fn hear(&mut self) -> Option<Value> {
+    /// The next thing that it says, unless it ends.
+    pub(crate) fn hear(&mut self) -> Option<Value> {
         let mut line = String::new();
         let count = self.lines.read_line(&mut line).unwrap_or(0);
         (count > 0).then(|| serde_json::from_str(&line).unwrap())

@@ -72,7 +72,7 @@ fn exit_info(pidfd: BorrowedFd<'_>) -> Option<i32> {
 }
 
 /// What `/proc` says of a process whose exit was not taken yet.
-fn status_of_unreaped(pid: u32, pidfd: BorrowedFd<'_>) -> Option<i32> {
+pub(crate) fn status_of_unreaped(pid: u32, pidfd: BorrowedFd<'_>) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The status reads as 0 for those who may not look into the process; this link tells whether we may.
     fs::read_link(format!("/proc/{pid}/ns/user")).ok()?;
