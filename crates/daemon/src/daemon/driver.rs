@@ -1,17 +1,22 @@
 //! What the control server asks of the rest of the daemon, carried to where it belongs.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use oxherd_core::{ChangeId, Desired, DesiredApp, Refusal, Request};
 use oxherd_engine::{Handle, Survey};
 use std::sync::Arc;
 
-use super::DESIRED;
+use super::{DESIRED, alert_line};
 use crate::link::Notes;
 use crate::logs::Logs;
 use crate::server::{Driver, Reply};
 use crate::state::Store;
+
+/// A disk that has not answered within that time hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What is said of one.
+const SILENT: &str = "The saved state cannot be read, the disk does not answer";
 
 /// The saved state as it was found.
 pub(super) struct Kept {
@@ -29,20 +34,87 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Saved {
     notes: Notes,
-    store: Mutex<Option<Store>>,
+    place: Mutex<Place>,
+    has_come: Condvar,
     /// What was not as it should be when the state was read: told until an app runs.
     past: Mutex<Vec<String>>,
-    /// Nothing could be read of what had been saved.
-    is_lost: bool,
+}
+
+/// Where what is wanted is saved.
+#[derive(Debug)]
+enum Place {
+    /// Not on the disk, or not any more.
+    Nowhere,
+    /// The disk has not been read yet.
+    Awaited {
+        since: Instant,
+        /// What is wanted meanwhile.
+        desired: Option<Desired>,
+        /// Why it cannot be read, as far as that is known.
+        why: Option<String>,
+    },
+    There {
+        store: Store,
+        /// Nothing could be read of what had been saved.
+        is_lost: bool,
+    },
 }
 
 impl Saved {
-    pub(super) fn new(notes: Notes, kept: Option<Kept>) -> Self {
-        let (store, past, is_lost) = match kept {
-            Some(Kept { store, lines, is_lost }) => (Some(store), lines, is_lost),
-            None => (None, Vec::new(), false),
-        };
-        Self { notes, store: Mutex::new(store), past: Mutex::new(past), is_lost }
+    /// Not on the disk.
+    pub(super) fn nowhere(notes: Notes) -> Self {
+        Self::at(notes, Place::Nowhere)
+    }
+
+    /// In a store that was opened.
+    pub(super) fn opened(notes: Notes, kept: Kept) -> Self {
+        let Kept { store, lines, is_lost } = kept;
+        Self { past: Mutex::new(lines), ..Self::at(notes, Place::There { store, is_lost }) }
+    }
+
+    /// In a store that is being opened.
+    pub(super) fn awaited(notes: Notes) -> Self {
+        Self::at(notes, Place::Awaited { since: Instant::now(), desired: None, why: None })
+    }
+
+    fn at(notes: Notes, place: Place) -> Self {
+        Self { notes, place: Mutex::new(place), has_come: Condvar::new(), past: Mutex::default() }
+    }
+
+    /// Whether anybody still waits for the store.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(*self.lock(), Place::Awaited { .. })
+    }
+
+    /// The store cannot be opened. Told once.
+    pub(super) fn still_await(&self, error: String) {
+        if let Place::Awaited { why, .. } = &mut *self.lock()
+            && why.as_ref() != Some(&error)
+        {
+            alert_line(format!("{error}; nothing is saved until that is mended"));
+            *why = Some(error);
+        }
+    }
+
+    /// The store is open.
+    pub(super) fn arrive(&self, kept: Kept) {
+        let Kept { mut store, lines, is_lost } = kept;
+        let mut place = self.lock();
+        let Place::Awaited { desired, why, .. } = &mut *place else { return };
+        if why.is_some() {
+            alert_line("What is wanted is saved again".into());
+        }
+        match desired.take() {
+            Some(desired) => {
+                if desired.apps.is_empty() {
+                    *self.past() = lines;
+                }
+                store.update(desired);
+            }
+            None => *self.past() = lines,
+        }
+        *place = Place::There { store, is_lost };
+        self.has_come.notify_all();
     }
 
     pub(super) fn update(&self, desired: Desired) {
@@ -52,34 +124,48 @@ impl Saved {
         if let Ok(bytes) = serde_json::to_vec(&desired) {
             self.notes.put(DESIRED, &bytes);
         }
-        if let Some(store) = self.lock().as_mut() {
-            store.update(desired);
+        match &mut *self.lock() {
+            Place::Nowhere => {}
+            Place::Awaited { desired: meanwhile, .. } => *meanwhile = Some(desired),
+            Place::There { store, .. } => store.update(desired),
         }
     }
 
-    fn dormant(&self) -> Vec<DesiredApp> {
-        let lock = self.lock();
-        lock.as_ref()
-            .map_or(Vec::new(), |store| store.dormant().iter().map(|app| DesiredApp::clone(app)).collect())
-    }
-
     pub(super) fn close(&self, timeout: Duration) {
-        if let Some(store) = self.lock().take() {
+        let place = std::mem::replace(&mut *self.lock(), Place::Nowhere);
+        if let Place::There { store, .. } = place {
             store.close(timeout);
         }
     }
 
+    /// Waits a while for a state that is being read.
     fn resurrectable(&self) -> Result<Desired, String> {
-        let apps = self.dormant();
-        match self.is_lost && apps.is_empty() {
-            true => Err("nothing can be resurrected: what was saved could not be read".into()),
-            false => Ok(Desired { apps }),
+        let is_awaited = |place: &mut Place| matches!(place, Place::Awaited { why: None, .. });
+        let waited = self.has_come.wait_timeout_while(self.lock(), PATIENCE, is_awaited);
+        match &*waited.unwrap_or_else(PoisonError::into_inner).0 {
+            Place::Nowhere => Ok(Desired { apps: Vec::new() }),
+            Place::Awaited { why, .. } => {
+                Err(format!("nothing can be resurrected: {}", why.as_deref().unwrap_or(SILENT)))
+            }
+            Place::There { store, is_lost: true } if store.dormant().is_empty() => {
+                Err("nothing can be resurrected: what was saved could not be read".into())
+            }
+            Place::There { store, .. } => {
+                Ok(Desired { apps: store.dormant().iter().map(|app| DesiredApp::clone(app)).collect() })
+            }
         }
     }
 
     fn troubles(&self) -> Vec<String> {
         let mut troubles = self.past().clone();
-        troubles.extend(self.lock().as_ref().and_then(Store::trouble));
+        troubles.extend(match &*self.lock() {
+            Place::Nowhere => None,
+            Place::Awaited { since, why, .. } => {
+                let silent = (since.elapsed() >= PATIENCE).then(|| SILENT.to_owned());
+                why.clone().or(silent).map(|why| format!("{why}; nothing is saved"))
+            }
+            Place::There { store, .. } => store.trouble(),
+        });
         troubles
     }
 
@@ -87,8 +173,8 @@ impl Saved {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Store>> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,9 +6,11 @@
 mod driver;
 mod faces;
 mod observer;
+mod opening;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -24,13 +26,15 @@ use thiserror::Error;
 
 pub use self::faces::{Console, Faces, Render};
 
-use self::driver::{HerdDriver, Kept};
+use self::driver::{HerdDriver, Saved};
 use self::observer::DaemonObserver;
+use self::opening::{Late, open_store};
 use crate::home::{Home, HomeError};
 use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes, SPECS};
 use crate::logs::Logs;
 use crate::server::{About, Changes, Server, feed};
-use crate::state::{Opened, StateError, Store};
+use crate::state::StateError;
+use crate::voice;
 
 /// The entry of the control socket's listener.
 const API: &str = "api";
@@ -42,6 +46,8 @@ const DESIRED: &str = "desired";
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// How long clients may take to fetch their last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long the end waits for what it says of itself.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 const USAGE: u8 = 2;
 const FAILURE: u8 = 1;
 
@@ -105,16 +111,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>, faces: Faces) -> u8 {
 }
 
 fn complain(error: &DaemonError, code: u8) -> u8 {
-    // Nobody may be left to read it.
-    drop(writeln!(io::stderr(), "Daemon: {error}"));
+    voice::say(&format!("Daemon: {error}"));
+    voice::flush(LAST_WORDS);
     code
 }
 
 /// A panic must not unwind: what is dropped on the way would close connections that the keeper can still save.
 fn die_where_it_panics() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        print(info);
+    std::panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        voice::say(&format!("Thread '{}' {info}", thread.name().unwrap_or("without a name")));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            voice::say(&trace.to_string());
+        }
+        voice::flush(LAST_WORDS);
         std::process::abort();
     }));
 }
@@ -151,7 +162,7 @@ struct Begun {
     intake: crate::server::Intake,
     changes: Changes,
     listener: UnixListener,
-    saved: Arc<driver::Saved>,
+    saved: Arc<Saved>,
     lock: Option<OwnedFd>,
 }
 
@@ -165,17 +176,15 @@ impl Begun {
     ) -> Result<Self, DaemonError> {
         let os = |what| move |cause| DaemonError::Os { what, cause };
         let home = Home::at(Path::new(&greeting.home))?;
-        home.prepare()?;
         estate.desired =
             take(&mut estate.entries, DESIRED).and_then(|it| serde_json::from_slice(&it.meta).ok());
-        let store = (!greeting.foreground).then(|| open_store(&home, &mut estate)).transpose()?;
+        let saved = open_home(&home, &mut estate, greeting, host)?;
         let listener = take_listener(&mut estate.entries, &home, host)?;
         let changes =
             take(&mut estate.entries, CHANGES).and_then(|entry| Changes::from_bytes(&entry.meta).ok());
         let specs = first_specs(&mut estate)?;
         let logs = Logs::start(&home, alert_line).map_err(os("start the log writer"))?;
         let (news, intake) = feed();
-        let saved = Arc::new(driver::Saved::new(host.notes(), store));
         let console = greeting.foreground.then(|| (faces.console)(args.raw));
         let observer = DaemonObserver::new(logs.clone(), news, Arc::clone(&saved), faces.render, console);
         let settings =
@@ -224,21 +233,20 @@ impl Begun {
         let files = Box::new(self.logs.clone());
         let server = Server::new(about, Box::new(driver), files, self.intake, self.changes, keep);
         let api = server.spawn(self.listener).map_err(os("serve the control socket"))?;
-        // Nothing needs the file.
-        drop(self.home.write_pid(greeting.keeper_pid));
+        // Who hears that it serves can read what it has said.
+        voice::flush(voice::MOMENT);
         ready.tell();
         let outcome = primary.run(self.specs, self.estate);
         if let Err(error @ EngineError::Os { .. }) = &outcome {
             // As with a panic: what is held can still be saved, and another daemon may fare better.
             alert_line(format!("Daemon: {error}"));
+            voice::flush(LAST_WORDS);
             std::process::abort();
         }
         let verdict = primary.verdict();
         // Who asked for the end hears of it.
         drop(api.close(LAST_ANSWERS));
-        if let Some(lock) = &self.lock {
-            self.home.clear(lock.as_fd());
-        }
+        clear(self.home, self.lock);
         self.logs.close(FLUSH_TIME);
         self.saved.close(FLUSH_TIME);
         let mut host = primary.into_host();
@@ -302,24 +310,54 @@ fn alert_line(line: String) {
     observer::log(&line);
 }
 
-/// Opens the saved state; what cannot be read is kept aside. Without an image and without what the keeper has of it, it
-/// says what was wanted.
-fn open_store(home: &Home, estate: &mut Estate) -> Result<Kept, StateError> {
-    let (Opened { mut store, last, lines }, is_lost) = match Store::open(home, alert_line) {
-        Ok(opened) => (opened, false),
-        Err(error) => {
-            let mut opened = Store::begin_anew(home, alert_line)?;
-            opened.lines.insert(0, error.to_string());
-            (opened, true)
+/// Finds the home fit for use, or where an earlier daemon has served in it already, goes on with it as it is: its socket
+/// is with the keeper, and nothing else of it is needed.
+fn open_home(
+    home: &Home,
+    estate: &mut Estate,
+    greeting: &Greeting,
+    host: &KeeperHost,
+) -> Result<Arc<Saved>, DaemonError> {
+    let is_takeover = estate.entries.iter().any(|entry| entry.name == API);
+    // What is wanted is known to nobody else.
+    let last_resort = estate.image.is_none() && estate.desired.is_none() && !estate.children.is_empty();
+    if is_takeover {
+        let saved = Arc::new(match greeting.foreground {
+            true => Saved::nowhere(host.notes()),
+            false => Saved::awaited(host.notes()),
+        });
+        let late = Late::open(home.clone(), greeting.keeper_pid, Arc::clone(&saved));
+        if last_resort && !greeting.foreground {
+            estate.desired = late.last();
         }
-    };
-    lines.iter().cloned().for_each(alert_line);
-    let is_first = estate.image.is_none() && estate.desired.is_none() && estate.children.is_empty();
-    if !is_first {
-        store.go_on_from(&last);
-        estate.desired.get_or_insert(last);
+        return Ok(saved);
     }
-    Ok(Kept { store, lines, is_lost })
+    home.prepare()?;
+    // Nothing needs the file.
+    drop(home.write_pid(greeting.keeper_pid));
+    if greeting.foreground {
+        return Ok(Arc::new(Saved::nowhere(host.notes())));
+    }
+    let (kept, last) = open_store(home)?;
+    if last_resort {
+        estate.desired = Some(last);
+    }
+    Ok(Arc::new(Saved::opened(host.notes(), kept)))
+}
+
+/// Removes what says that somebody serves the home. A disk that hangs is not waited for.
+fn clear(home: Home, lock: Option<OwnedFd>) {
+    let Some(lock) = lock else { return };
+    let (done, is_done) = std::sync::mpsc::channel();
+    let clearing = move || {
+        home.clear(lock.as_fd());
+        // Nobody may wait any more.
+        let _unheard = done.send(());
+    };
+    if std::thread::Builder::new().name("home".into()).spawn(clearing).is_ok() {
+        // An end without the word is as good.
+        let _late = is_done.recv_timeout(FLUSH_TIME);
+    }
 }
 
 /// The apps that a keeper in the foreground was started for, until some daemon has begun with them.

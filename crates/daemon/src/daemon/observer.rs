@@ -2,7 +2,6 @@
 //! the daemon's own log. It must never wait.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,7 @@ use super::driver::Saved;
 use super::faces::{Console, Render};
 use crate::logs::Logs;
 use crate::server::Feed;
+use crate::voice;
 
 /// The daemon's ear.
 pub(super) struct DaemonObserver {
@@ -111,11 +111,10 @@ impl Observer for DaemonObserver {
     }
 }
 
-/// A line in the daemon's own log. It is small, and in a file; a full disk loses it.
+/// A line in the daemon's own log; a full disk loses it.
 pub(super) fn log(what: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    // Nobody may be left to read it.
-    drop(writeln!(io::stderr(), "{} {what}", utc(now)));
+    voice::say(&format!("{} {what}", utc(now)));
 }
 
 /// A moment as `2026-11-23T22:04:05Z` (RFC 3339); days by the civil-from-days algorithm of H. Hinnant.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use oxherd_engine::host::HeirRef;
 use oxherd_os::host::LABEL_VARIABLE;
@@ -38,7 +39,9 @@ pub(super) fn renew(host: &mut KeeperHost, heirs: &[HeirRef<'_>]) -> io::Result<
     heirs.iter().try_for_each(|heir| adopt(&link, heir)).map_err(io::Error::other)?;
     expect_done(&link, &Ask::Settled, &[]).map_err(io::Error::other)?;
     // The file is for people and for systemd; nothing of ours needs it.
-    drop(Home::at(Path::new(&greeting.home)).and_then(|home| home.write_pid(greeting.keeper_pid)));
+    let (home, keeper) = (greeting.home.clone(), greeting.keeper_pid);
+    let write = move || drop(Home::at(Path::new(&home)).and_then(|home| home.write_pid(keeper)));
+    drop(thread::Builder::new().name("home".into()).spawn(write));
     host.keeper.store(greeting.keeper_pid, Ordering::Relaxed);
     (host.link, host.greeting) = (link, greeting);
     Ok(KeeperStash::new(stash))
