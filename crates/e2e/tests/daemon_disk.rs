@@ -123,6 +123,8 @@ fn die_on_a_frozen_disk(disk: &Disk, losses: u64) {
         Roll::of(home, "web").assert_same_workers(&workers);
         clients.wait_more(50);
     }
+    let (short, kept) = clients.stop("2 deaths on a frozen disk");
+    assert!(short.failed() <= losses && kept.failed() == 0, "{short}; {kept}");
     // The herd is driven as ever.
     home.ok(&["scale", "web", "3"]);
     home.ok(&["reload", "web"]);
@@ -131,8 +133,6 @@ fn die_on_a_frozen_disk(disk: &Disk, losses: u64) {
     assert!(left.into_iter().all(|daemon| procs::wait_gone(daemon, GRACE)), "they have ended with the disk");
     let told = "was killed and cannot end, as when a disk hangs: going on without it";
     eventually("what happened is told", || (home.log().matches(told).count() == 2).then_some(()));
-    let (short, kept) = clients.stop("2 deaths on a frozen disk");
-    assert!(short.failed() <= losses && kept.failed() == 0, "{short}; {kept}");
     // What is wanted is saved again: the next keeper finds it.
     replace(home);
     home.ok(&["kill"]);

@@ -29,7 +29,7 @@ pub use self::faces::{Console, Faces, Render};
 use self::driver::{HerdDriver, Saved};
 use self::observer::DaemonObserver;
 use self::opening::{Late, open_store};
-use crate::home::{Home, HomeError};
+use crate::home::{Home, HomeError, in_time};
 use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes, SPECS};
 use crate::logs::Logs;
 use crate::server::{About, Changes, Server, feed};
@@ -246,7 +246,9 @@ impl Begun {
         let verdict = primary.verdict();
         // Who asked for the end hears of it.
         drop(api.close(LAST_ANSWERS));
-        clear(self.home, self.lock);
+        if let Some(lock) = self.lock {
+            in_time(FLUSH_TIME, move || self.home.clear(lock.as_fd()));
+        }
         self.logs.close(FLUSH_TIME);
         self.saved.close(FLUSH_TIME);
         let mut host = primary.into_host();
@@ -343,21 +345,6 @@ fn open_home(
         estate.desired = Some(last);
     }
     Ok(Arc::new(Saved::opened(host.notes(), kept)))
-}
-
-/// Removes what says that somebody serves the home. A disk that hangs is not waited for.
-fn clear(home: Home, lock: Option<OwnedFd>) {
-    let Some(lock) = lock else { return };
-    let (done, is_done) = std::sync::mpsc::channel();
-    let clearing = move || {
-        home.clear(lock.as_fd());
-        // Nobody may wait any more.
-        let _unheard = done.send(());
-    };
-    if std::thread::Builder::new().name("home".into()).spawn(clearing).is_ok() {
-        // An end without the word is as good.
-        let _late = is_done.recv_timeout(FLUSH_TIME);
-    }
 }
 
 /// The apps that a keeper in the foreground was started for, until some daemon has begun with them.

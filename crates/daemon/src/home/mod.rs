@@ -15,6 +15,9 @@ use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use oxherd_os::files::{open_append, own_user};
 use oxherd_os::lock::try_lock;
@@ -202,6 +205,18 @@ impl Home {
             // The next daemon replaces what stays.
             let _stale = fs::remove_file(path);
         }
+    }
+}
+
+/// Does something on a disk that may hang: waits for so long, and then leaves it to its thread.
+pub(crate) fn in_time(limit: Duration, act: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = channel();
+    let doing = move || {
+        act();
+        let _nobody_waits_any_more = done.send(());
+    };
+    if thread::Builder::new().name("home".into()).spawn(doing).is_ok() {
+        let _late = is_done.recv_timeout(limit);
     }
 }
 

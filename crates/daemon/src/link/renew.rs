@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::time::Duration;
 
 use oxherd_engine::host::HeirRef;
 use oxherd_os::host::LABEL_VARIABLE;
@@ -16,8 +16,11 @@ use oxherd_os::{detach, exit_watch, packet};
 
 use super::message::{Answer, Ask, Greeting, Succession};
 use super::{KeeperHost, KeeperStash, Link, LinkError};
-use crate::home::Home;
+use crate::home::{Home, in_time};
 use crate::keeper::own_program;
+
+/// How long the disk may take to take the pid file.
+const PID_FILE_TIME: Duration = Duration::from_secs(1);
 
 /// Starts a keeper, detached from this process, and gives it these processes.
 pub(super) fn renew(host: &mut KeeperHost, heirs: &[HeirRef<'_>]) -> io::Result<KeeperStash> {
@@ -41,7 +44,7 @@ pub(super) fn renew(host: &mut KeeperHost, heirs: &[HeirRef<'_>]) -> io::Result<
     // The file is for people and for systemd; nothing of ours needs it.
     let (home, keeper) = (greeting.home.clone(), greeting.keeper_pid);
     let write = move || drop(Home::at(Path::new(&home)).and_then(|home| home.write_pid(keeper)));
-    drop(thread::Builder::new().name("home".into()).spawn(write));
+    in_time(PID_FILE_TIME, write);
     host.keeper.store(greeting.keeper_pid, Ordering::Relaxed);
     (host.link, host.greeting) = (link, greeting);
     Ok(KeeperStash::new(stash))
