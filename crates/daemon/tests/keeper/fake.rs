@@ -148,6 +148,7 @@ impl Fake {
             "signals" => self.signals(what.as_u64().unwrap() as usize),
             "ready" => done(|| self.host.readiness().unwrap().tell()),
             "refuse" => done(|| self.host.refuse(text.to_owned())),
+            "write" => done(|| std::fs::write(text, "something").unwrap()),
             "farewell" => done(|| self.host.farewell(what.as_u64().unwrap() as u8)),
             "upgrade" => json!(self.host.upgrade(what.as_str())),
             "wait_for_loss" => done(|| wait_readable(self.host.loss().unwrap(), "the keeper does not end")),
@@ -266,7 +267,8 @@ impl Fake {
 }
 
 /// All that a test can wish for.
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
+    "write",
     "spawn",
     "exit_of",
     "read",

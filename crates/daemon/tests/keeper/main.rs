@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod deaths;
+mod disk;
 mod fake;
 mod footprint;
 mod link;
@@ -34,6 +35,7 @@ fn run(args: &[OsString]) {
         args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-')).collect();
     let all = [
         deaths::TESTS,
+        disk::TESTS,
         footprint::TESTS,
         link::TESTS,
         renewal::TESTS,
