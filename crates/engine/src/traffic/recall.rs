@@ -18,6 +18,11 @@ const RECALL_AFTER_MS: u64 = 5;
 /// A frame that every worker ignores. Once it has been read, the worker looks at its channel again.
 const PROBE: &[u8] = b"{\"cmd\":\"NODE_OXHERD_PROBE\"}\n";
 
+/// A probe of about so many bytes.
+pub(super) fn long_probe(bytes: usize) -> Vec<u8> {
+    format!("{{\"cmd\":\"NODE_OXHERD_PROBE\",\"pad\":\"{}\"}}\n", "x".repeat(bytes)).into_bytes()
+}
+
 impl Traffic {
     /// Sees to it that somebody looks for unread connections soon.
     pub(super) fn watch_for_recall(&mut self) {

@@ -19,12 +19,16 @@ use crate::traffic::group::{Group, Member};
 use crate::traffic::keep::{self, Kind, ListenerRecord, MemberRecord, UsesRecord};
 use crate::traffic::listener::{Identity, Listener, Returned, Socket, Source};
 use crate::traffic::orders::{Bequest, News};
+use crate::traffic::recall;
 use crate::traffic::stall::STALL_MS;
 use crate::traffic::worker::{Fence, Standing};
 use crate::traffic::{Token, Traffic};
 
 /// No listener has this key.
 const FENCE_KEY: &str = "fence";
+/// What is put before a fence: together more than a worker reads at once, each so short that it is never cut.
+const PADS: usize = 3;
+const PAD_BYTES: usize = 22 << 10;
 /// How often a fence is sent again to a worker that had no descriptor free for it.
 const MAX_FENCE_TRIES: u32 = 50;
 /// Numbers of listeners and frames start this far apart from one primary to the next, so that a late frame can
@@ -135,8 +139,20 @@ impl Traffic {
         }
         let seq = worker.take_seq();
         worker.fence = Some(Fence { seq, since: self.now, tries: 0 });
+        self.keep_distance(number);
         self.send_fence(number);
         self.watch_for_stall(number, self.now + STALL_MS);
+    }
+
+    /// The worker may have read half of the old primary's last connection, whose descriptor it then holds. Should the
+    /// other half come in one read with the fence, the fence's descriptor would take the place of that one.
+    fn keep_distance(&mut self, number: usize) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let unread = worker.worker_end.as_ref().map(socket::unread_bytes);
+        if !matches!(unread, Some(Ok(0))) {
+            let pad = recall::long_probe(PAD_BYTES);
+            (0..PADS).for_each(|_| self.send_to(number, &pad));
+        }
     }
 
     fn send_fence(&mut self, number: usize) {
