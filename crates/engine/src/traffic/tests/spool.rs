@@ -70,7 +70,7 @@ fn the_next_primary_sends_the_rest_before_anything_else() {
     let _client = client(address, 7);
     herd.settle();
     assert_eq!(deaf.take().unwrap().name(), 7);
-    // Its books are right: it may be taken back what it does not read, and its long messages arrive.
+    // What is long goes on to arrive.
     send(&mut herd, &mut chatty, &deaf, 5, 150_000);
     herd.settle();
     assert_eq!(hear(&mut deaf), [5]);
