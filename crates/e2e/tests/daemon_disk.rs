@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use oxherd_e2e::deaths::{await_start_after, replace, start_web};
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(20);
 struct Disk {
     home: Home,
     /// Thaws the disk and takes it away when its standard input ends, which it does with this program at the latest.
-    rescuer: Option<(Child, ChildStdin)>,
+    rescuer: Option<Child>,
 }
 
 impl Disk {
@@ -43,14 +43,12 @@ impl Disk {
         }
         let mut disk = Self { home, rescuer: None };
         let rescue = format!(
-            "timeout {FROZEN_SECONDS_MAX} cat > /dev/null; fsfreeze -u {mount} 2> /dev/null; echo thawed; \
-             cat > /dev/null; umount {mount} || umount -l {mount}"
+            "timeout {FROZEN_SECONDS_MAX} cat > /dev/null; exec 2> /dev/null; fsfreeze -u {mount}; \
+             umount {mount} || umount -l {mount}"
         );
         let mut order = Command::new("sh");
-        let mut rescuer =
-            order.args(["-c", &rescue]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a shell");
-        let stdin = rescuer.stdin.take().expect("it was asked for");
-        disk.rescuer = Some((rescuer, stdin));
+        order.args(["-c", &rescue]).stdin(Stdio::piped()).stdout(Stdio::null());
+        disk.rescuer = Some(order.spawn().expect("a shell"));
         fs::set_permissions(disk.home.path(), fs::Permissions::from_mode(0o700)).expect("it is ours");
         // Not every kernel can.
         if !disk.freeze() {
@@ -75,10 +73,11 @@ impl Drop for Disk {
         // It may be thawed already.
         self.thaw();
         drop(self.home.run(&["kill"]));
-        if let Some((mut rescuer, stdin)) = self.rescuer.take() {
-            drop(stdin);
-            drop(rescuer.wait());
-        }
+        let mount = self.home.path();
+        let at = mount.to_str().expect("a plain path");
+        let _gone = bounded(&["umount", at]) || bounded(&["umount", "-l", at]);
+        // Its standard input ends, and it finds nothing left to be done.
+        self.rescuer = None;
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ struct Disk {
     mount: PathBuf,
     image: PathBuf,
     /// Thaws it and takes it away when its standard input ends, with this program at the latest.
-    rescuer: Option<(Child, ChildStdin)>,
+    rescuer: Option<Child>,
 }
 
 impl Disk {
@@ -39,12 +39,10 @@ impl Disk {
             return None;
         }
         let rescue = format!(
-            "timeout 120 cat > /dev/null; fsfreeze -u {at} 2> /dev/null; umount {at} || umount -l {at}"
+            "timeout 120 cat > /dev/null; exec 2> /dev/null; fsfreeze -u {at}; umount {at} || umount -l {at}"
         );
         let mut order = Command::new("sh");
-        let mut rescuer = order.args(["-c", &rescue]).stdin(Stdio::piped()).spawn().unwrap();
-        let stdin = rescuer.stdin.take().unwrap();
-        disk.rescuer = Some((rescuer, stdin));
+        disk.rescuer = Some(order.args(["-c", &rescue]).stdin(Stdio::piped()).spawn().unwrap());
         (disk.freeze() && disk.thaw()).then_some(disk)
     }
 
@@ -63,11 +61,12 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // It may be thawed already, or not be there.
         self.thaw();
-        if let Some((mut rescuer, stdin)) = self.rescuer.take() {
-            drop(stdin);
-            drop(rescuer.wait());
-        }
+        let at = self.mount.to_str().unwrap();
+        let _gone = bounded(&["umount", at]) || bounded(&["umount", "-l", at]);
+        // Its standard input ends, and it finds nothing left to be done.
+        self.rescuer = None;
         drop((fs::remove_dir(&self.mount), fs::remove_file(&self.image)));
     }
 }
