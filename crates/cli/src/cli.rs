@@ -61,7 +61,22 @@ pub(crate) enum Command {
 
 /// Reads a command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(args)
+    let args: Vec<OsString> = args.into_iter().collect();
+    match plain(&args) {
+        Some(command) => Ok(Cli { command }),
+        None => Cli::try_parse_from(args),
+    }
+}
+
+/// What people and their scripts ask for again and again: the definition of all commands takes longer to build than
+/// this one takes to answer.
+fn plain(args: &[OsString]) -> Option<Command> {
+    match args {
+        [_program, verb] if verb == "ls" || verb == "list" => {
+            Some(Command::List(ListOptions { json: false }))
+        }
+        _ => None,
+    }
 }
 
 /// Answers a command line that does not lead to a command: with help, the version, or what is wrong with it.
@@ -149,6 +164,16 @@ mod tests {
         ];
         assert!(lines.iter().all(|line| line.lines().count() == 1), "{lines:#?}");
         insta::assert_snapshot!("mistakes", lines.join("\n"));
+    }
+
+    #[test]
+    fn the_short_way_leads_where_the_long_one_does() {
+        for verb in ["ls", "list"] {
+            let args = ["oxherd", verb].map(OsString::from);
+            let long = Cli::try_parse_from(&args).unwrap().command;
+            assert_eq!(format!("{:?}", plain(&args).unwrap()), format!("{long:?}"));
+        }
+        assert!(plain(&["oxherd", "ls", "--json"].map(OsString::from)).is_none());
     }
 
     #[test]

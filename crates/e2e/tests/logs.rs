@@ -73,7 +73,11 @@ fn lines_of_two_writers_stay_whole_and_in_order() {
 #[test]
 fn long_lines_come_in_pieces_and_a_last_one_gets_its_end() {
     let home = Home::new();
-    start(&home, "head -c 200000 /dev/zero | tr '\\0' x; echo y; echo short; printf 'no end'", "1");
+    // It ends by itself, and must not do so before it counts as started.
+    let wait = "until [ -e \"$0.go\" ]; do sleep 0.01; done";
+    let speak = "head -c 200000 /dev/zero | tr '\\0' x; echo y; echo short; printf 'no end'";
+    start(&home, &format!("{wait}; {speak}"), "1");
+    home.write("talk.sh.go", "");
     let text =
         eventually("the last line", || Some(read(&out_file(&home))).filter(|text| text.contains("no end\n")));
     let lines: Vec<&str> = text.lines().collect();
