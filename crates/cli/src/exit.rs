@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use oxherd::console::Ending;
 use oxherd_engine::core::{Exit, Outcome};
 
 /// How the command ends.
@@ -47,6 +48,17 @@ pub(crate) fn of_apps(outcome: Outcome, verdict: Option<Exit>) -> Option<u8> {
     }
 }
 
+impl From<Ending> for ExitStatus {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Success => Self::Success,
+            Ending::Failure => Self::Failure,
+            Ending::Usage => Self::Usage,
+            Ending::GaveUp => Self::GaveUp,
+        }
+    }
+}
+
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         status.code().into()
@@ -58,6 +70,13 @@ mod tests {
     use oxherd_engine::core::Signal;
 
     use super::*;
+
+    #[test]
+    fn run_ends_with_the_library_s_codes() {
+        for ending in [Ending::Success, Ending::Failure, Ending::Usage, Ending::GaveUp] {
+            assert_eq!(ExitStatus::from(ending).code(), ending.code());
+        }
+    }
 
     #[test]
     fn apps_have_their_say_unless_they_were_told_to_end() {

@@ -9,3 +9,5 @@
 pub mod api;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "primary")]
+pub mod console;

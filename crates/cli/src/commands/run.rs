@@ -24,12 +24,12 @@ pub(super) fn run(options: &RunOptions) -> ExitStatus {
     }
     let mut console = Console::new(job.spec.instances);
     match oxherd_engine::run(vec![job.spec], settings(options), &mut console) {
-        Ok(outcome) => console.end(outcome),
+        Ok(outcome) => console.end(outcome).into(),
         Err(EngineError::Refused(refusal)) => {
             complain(&refusal.to_string());
             ExitStatus::Usage
         }
-        Err(error @ EngineError::Os { .. }) => console.fail(&error),
+        Err(error @ EngineError::Os { .. }) => console.fail(&error).into(),
     }
 }
 

@@ -11,7 +11,7 @@ use oxherd_engine::core::{
 };
 
 use super::words::count;
-use crate::output::notices::{ended, give_up};
+use crate::output::{ended, give_up};
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::form::Screen;
 use super::paint::{Paint, Styled};
 use super::progress::{AppProgress, SlotProgress, Standing, Verb};
 use super::words::{count, enumerate};
-use crate::output::notices::{abort_reason, ended, give_up, left_as_they_were, shown_address};
+use crate::output::{abort_reason, ended, give_up, left_as_they_were, shown_address};
 
 /// What turns while something goes on.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];

@@ -4,17 +4,7 @@ use oxherd_engine::core::{Distribution, Sockets, Status};
 
 use super::paint::Paint;
 
-/// The word for a state.
-pub(crate) fn status(status: Status) -> &'static str {
-    match status {
-        Status::Starting => "starting",
-        Status::Online => "online",
-        Status::Stopping => "stopping",
-        Status::Stopped => "stopped",
-        Status::WaitingRestart => "waiting restart",
-        Status::Errored => "errored",
-    }
-}
+pub(crate) use oxherd::console::words::{count, size, status};
 
 /// The colour for a state.
 pub(crate) fn status_paint(status: Status) -> Paint {
@@ -25,12 +15,6 @@ pub(crate) fn status_paint(status: Status) -> Paint {
         Status::Stopped => Paint::Dim,
         Status::Errored => Paint::Red,
     }
-}
-
-/// `54.2 MiB`; a dash for what nobody knows.
-pub(crate) fn size(bytes: Option<u64>) -> String {
-    const MIB: f64 = (1 << 20) as f64;
-    bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / MIB))
 }
 
 /// `41s`, `12m`, `5h 12m`, `3d 4h`.
@@ -61,14 +45,6 @@ pub(crate) fn mode(distribution: Distribution, sockets: Sockets) -> &'static str
         (Sockets::Channel, Distribution::Handoff) => "handoff",
         (Sockets::Channel, Distribution::Kernel) => "kernel",
         (Sockets::Channel, Distribution::Shared) => "shared",
-    }
-}
-
-/// `1 worker`, `2 workers`.
-pub(crate) fn count(number: impl Into<u64>, one: &str, many: &str) -> String {
-    match number.into() {
-        1 => format!("1 {one}"),
-        number => format!("{number} {many}"),
     }
 }
 

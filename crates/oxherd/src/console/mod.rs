@@ -1,14 +1,19 @@
-//! What people read: log lines, workers' output and reports, by way of printers that never hold up the engine.
+//! What people read of a primary: log lines, workers' output and reports, by way of printers that never hold up the
+//! engine. `oxherd run` prints by it, and so does a primary of one's own.
+//!
+//! For a program that runs the engine itself, [`Console`] is its [`Observer`]. It renders and prints; it must never
+//! decide anything, and never wait for a reader.
 //!
 //! Log lines and workers' stdout go to stdout; lines of trouble and workers' stderr go to stderr. Where both
 //! are the same file, one printer keeps their order.
 
 mod frame;
-pub(crate) mod notices;
+mod notices;
 mod printer;
 mod reports;
 mod speakers;
 mod tally;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,16 +22,16 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use oxherd_daemon::daemon::Console as DaemonConsole;
-use oxherd_engine::core::{AppId, Exit, Outcome};
+use oxherd_engine::core::{AppId, Outcome};
 use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
 
-use crate::exit::{self, ExitStatus};
-use crate::view::words::count;
+pub use notices::{abort_reason, ended, give_up, left_as_they_were, shown_address};
+
 use frame::{Frame, Line, Weight};
 use printer::{Loss, Printer};
 use speakers::Speakers;
 use tally::Tally;
+use words::count;
 
 /// How many bytes may wait for a reader, for each of the two streams.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -34,17 +39,43 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// The line for a piece of news of the app with this name, where it is told without a console.
-pub(crate) fn line_of_bulletin(bulletin: &Bulletin, name: Option<&str>) -> Option<String> {
+pub fn line_of_bulletin(bulletin: &Bulletin, name: Option<&str>) -> Option<String> {
     notices::bulletin(bulletin).map(|line| line.of(name).text)
 }
 
 /// The line for a condition of the primary, likewise.
-pub(crate) fn line_of_alert(alert: &Alert) -> String {
+pub fn line_of_alert(alert: &Alert) -> String {
     notices::alert(alert).text
 }
 
+/// How a primary in the foreground has ended, as its exit code tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Stopped on request, or every worker ended and none is to be restarted.
+    Success,
+    /// Killed by a second signal, or an internal error.
+    Failure,
+    /// It can never start as it is.
+    Usage,
+    /// A slot has given up and nothing is left running.
+    GaveUp,
+}
+
+impl Ending {
+    /// The exit code, the same as that of `oxherd run`: 0 to 3 in the order above.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::GaveUp => 3,
+        }
+    }
+}
+
 /// The observer that writes to stdout and stderr.
-pub(crate) struct Console {
+#[derive(Debug)]
+pub struct Console {
     /// Opened with the first line: the engine has blocked its signals by then, and the printers' threads
     /// inherit that. A thread that does not would take a signal in the engine's place and end the process.
     outlets: Option<Outlets>,
@@ -55,12 +86,14 @@ pub(crate) struct Console {
     scratch: Vec<u8>,
 }
 
+#[derive(Debug)]
 struct Outlets {
     stdout: Outlet,
     /// `None`: the same file as stdout.
     stderr: Option<Outlet>,
 }
 
+#[derive(Debug)]
 struct Outlet {
     /// `None`: it could not be opened, and what would go there is discarded.
     printer: Option<Printer>,
@@ -69,27 +102,37 @@ struct Outlet {
 
 impl Console {
     /// A console for an app with this many slots.
-    pub(crate) fn new(instances: u32) -> Self {
+    pub fn new(instances: u32) -> Self {
         let speakers = Speakers::of_one_app(instances);
         Self { outlets: None, tally: Tally::default(), speakers, raw: false, scratch: Vec::new() }
     }
 
-    /// A console for apps that it is told of later.
-    pub(crate) fn of_daemon(raw: bool) -> Self {
+    /// A console for apps that it is [told of](Self::know) later; with `raw` workers' lines are printed as they are.
+    pub fn of_daemon(raw: bool) -> Self {
         Self { raw, ..Self::new(1) }
     }
 
     /// Tells how it ended, gives readers a moment for the rest, and says with which code to exit.
-    pub(crate) fn end(self, outcome: Outcome) -> ExitStatus {
+    pub fn end(self, outcome: Outcome) -> Ending {
         let (status, line) = self.tally.ending(outcome);
         self.close(line);
         status
     }
 
     /// Tells why the engine could not go on.
-    pub(crate) fn fail(self, error: &EngineError) -> ExitStatus {
+    pub fn fail(self, error: &EngineError) -> Ending {
         self.close(notices::failure(error));
-        ExitStatus::Failure
+        Ending::Failure
+    }
+
+    /// Learns what the apps are called, before it hears of them.
+    pub fn know(&mut self, names: &BTreeMap<AppId, String>) {
+        self.speakers.know(names);
+    }
+
+    /// Prints a line of trouble of the program's own.
+    pub fn trouble(&mut self, what: &str) {
+        self.say(&[Line::trouble(what)]);
     }
 
     fn close(mut self, last: Line) {
@@ -210,33 +253,15 @@ fn wants_colour() -> bool {
     !is_set("NO_COLOR") && !is_dumb
 }
 
-impl DaemonConsole for Console {
-    fn know(&mut self, names: &BTreeMap<AppId, String>) {
-        self.speakers.know(names);
-    }
-
-    fn say(&mut self, what: &str) {
-        Self::say(self, &[Line::trouble(what)]);
-    }
-
-    fn end(self: Box<Self>, outcome: Option<Outcome>, verdict: Option<Exit>) -> Option<u8> {
-        let outcome = outcome?;
-        let status = Self::end(*self, outcome);
-        Some(exit::of_apps(outcome, verdict).unwrap_or(status.code()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn one_file_under_two_names_is_one() {
-        let folder = crate::testing::Folder::new();
-        let (a, b) = (folder.file("a", "", 0o644), folder.file("b", "", 0o644));
         let open = |path| File::open(path).unwrap();
-        assert!(is_same(&open(&a), &open(&a)));
-        assert!(!is_same(&open(&a), &open(&b)));
+        assert!(is_same(&open("/dev/null"), &open("/dev/null")));
+        assert!(!is_same(&open("/dev/null"), &open("/dev/zero")));
     }
 
     #[test]

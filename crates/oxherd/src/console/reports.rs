@@ -3,7 +3,7 @@
 use oxherd_engine::{AppReport, Report, WorkerReport};
 
 use super::frame::Line;
-use crate::view::words::{self, count};
+use super::words::{self, count};
 
 const COLUMNS: usize = 9;
 const HEADINGS: [&str; COLUMNS] =
@@ -82,7 +82,7 @@ mod tests {
     use oxherd_engine::core::{AppId, Slot, Span, Status};
 
     use super::*;
-    use crate::output::frame::Frame;
+    use crate::console::frame::Frame;
 
     fn worker(number: u32, status: Status, figures: Option<u64>) -> WorkerReport {
         WorkerReport {

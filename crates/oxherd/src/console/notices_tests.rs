@@ -5,7 +5,7 @@ use oxherd_engine::core::{
 };
 
 use super::*;
-use crate::output::frame::{Frame, Weight};
+use crate::console::frame::{Frame, Weight};
 
 const APP: AppId = AppId(0);
 

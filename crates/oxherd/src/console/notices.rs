@@ -4,7 +4,7 @@ use oxherd_engine::core::{Exit, GiveUp, Notice, Place, ReloadFailure, RetireReas
 use oxherd_engine::{Alert, Bulletin, EngineError};
 
 use super::frame::Line;
-use crate::view::words::count;
+use super::words::count;
 
 /// The line for a bulletin. A change that is through has none: other notices have told what it did.
 pub(super) fn bulletin(bulletin: &Bulletin) -> Option<Line> {
@@ -97,7 +97,7 @@ pub(super) fn failure(error: &EngineError) -> Line {
 }
 
 /// Why a slot has given up, in words that follow a colon.
-pub(crate) fn give_up(why: &GiveUp) -> String {
+pub fn give_up(why: &GiveUp) -> String {
     match why {
         GiveUp::UnstableExits { count: number, window } => {
             format!("{} within {window}", count(*number, "unstable exit", "unstable exits"))
@@ -110,7 +110,7 @@ pub(crate) fn give_up(why: &GiveUp) -> String {
 }
 
 /// How a process ended, as a verb. A signal is never a code.
-pub(crate) fn ended(exit: Exit) -> String {
+pub fn ended(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("ended with code {code}"),
         Exit::Signal(signal) => format!("was ended by {signal}"),
@@ -139,7 +139,7 @@ fn listening(who: &str, address: &str) -> Line {
 }
 
 /// An address as given; the IPv6 form of "all" is said in words.
-pub(crate) fn shown_address(address: &str) -> String {
+pub fn shown_address(address: &str) -> String {
     let is_all = address.rsplit(' ').next().is_some_and(|socket| socket.starts_with("[::]:"));
     let suffix = if is_all { " (all addresses)" } else { "" };
     format!("{address}{suffix}")
@@ -208,7 +208,7 @@ fn reload_aborted(why: &ReloadFailure, replaced: u32) -> Line {
 }
 
 /// Why a reload was aborted, in words that follow a colon.
-pub(crate) fn abort_reason(why: &ReloadFailure) -> String {
+pub fn abort_reason(why: &ReloadFailure) -> String {
     match why {
         ReloadFailure::NotReady { slot, after } => {
             format!("the successor in slot {} is not ready after {after}", slot.0)
@@ -222,7 +222,7 @@ pub(crate) fn abort_reason(why: &ReloadFailure) -> String {
 }
 
 /// What an aborted reload that replaced so many slots left.
-pub(crate) fn left_as_they_were(replaced: u32) -> String {
+pub fn left_as_they_were(replaced: u32) -> String {
     match replaced {
         0 => "no slot was replaced, the old workers go on".to_owned(),
         1 => "1 slot was replaced, the others go on as they were".to_owned(),

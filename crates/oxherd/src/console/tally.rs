@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use oxherd_engine::core::{AppId, Exit, GiveUp, Notice, Outcome, Place, Slot, SpawnFailure};
 
+use super::Ending;
 use super::frame::Line;
 use super::notices::{ended, give_up};
-use crate::exit::ExitStatus;
-use crate::view::words::count;
+use super::words::count;
 
 /// Follows the notices. It holds one entry for each slot.
 #[derive(Debug, Default)]
@@ -62,31 +62,31 @@ impl Tally {
     }
 
     /// The exit code and the last line.
-    pub(super) fn ending(&self, outcome: Outcome) -> (ExitStatus, Line) {
+    pub(super) fn ending(&self, outcome: Outcome) -> (Ending, Line) {
         let workers = count(self.ended.unwrap_or(0), "worker", "workers");
         match outcome {
-            Outcome::Stopped => (ExitStatus::Success, Line::news(format!("Stopped: {workers} ended"))),
+            Outcome::Stopped => (Ending::Success, Line::news(format!("Stopped: {workers} ended"))),
             Outcome::Killed => {
-                (ExitStatus::Failure, Line::trouble(format!("Killed on request: {workers} ended")))
+                (Ending::Failure, Line::trouble(format!("Killed on request: {workers} ended")))
             }
             Outcome::AllEnded => {
-                (ExitStatus::Success, Line::news("Every worker has ended and none is to be restarted"))
+                (Ending::Success, Line::news("Every worker has ended and none is to be restarted"))
             }
             Outcome::GaveUp => self.given_up(),
         }
     }
 
-    fn given_up(&self) -> (ExitStatus, Line) {
+    fn given_up(&self) -> (Ending, Line) {
         let mut given_up = self.slots.iter().filter_map(|((_, slot), past)| {
             let why = past.gave_up.as_ref()?;
             Some((slot, why, past.last_exit))
         });
         let Some((slot, why, last)) = given_up.next() else {
-            return (ExitStatus::GaveUp, Line::trouble("Gave up: no worker is left"));
+            return (Ending::GaveUp, Line::trouble("Gave up: no worker is left"));
         };
         let others = given_up.clone().count() as u32;
         let can_never_start = is_lasting(why) && given_up.all(|(_, why, _)| is_lasting(why));
-        let status = if can_never_start { ExitStatus::Usage } else { ExitStatus::GaveUp };
+        let status = if can_never_start { Ending::Usage } else { Ending::GaveUp };
         let slots = count(others + 1, "slot", "slots");
         let last = match (why, last) {
             (GiveUp::CannotSpawn(_), _) | (_, None) => String::new(),
@@ -152,7 +152,7 @@ mod tests {
         GiveUp::CannotSpawn(SpawnFailure { message, lasting: true })
     }
 
-    fn ending(notices: &[Notice], outcome: Outcome) -> (ExitStatus, String) {
+    fn ending(notices: &[Notice], outcome: Outcome) -> (Ending, String) {
         let mut tally = Tally::default();
         notices.iter().for_each(|notice| tally.note(notice));
         let (status, line) = tally.ending(outcome);
@@ -164,10 +164,10 @@ mod tests {
         let exit = Exit::Signal(Signal::TERM);
         let notices = [exited(0, exit), Notice::Stopping { app: APP }, exited(0, exit), exited(1, exit)];
         let end = |outcome| ending(&notices, outcome);
-        assert_eq!(end(Outcome::Stopped), (ExitStatus::Success, "Stopped: 2 workers ended".into()));
-        assert_eq!(end(Outcome::Killed), (ExitStatus::Failure, "Killed on request: 2 workers ended".into()));
+        assert_eq!(end(Outcome::Stopped), (Ending::Success, "Stopped: 2 workers ended".into()));
+        assert_eq!(end(Outcome::Killed), (Ending::Failure, "Killed on request: 2 workers ended".into()));
         let all_ended = "Every worker has ended and none is to be restarted";
-        assert_eq!(end(Outcome::AllEnded), (ExitStatus::Success, all_ended.into()));
+        assert_eq!(end(Outcome::AllEnded), (Ending::Success, all_ended.into()));
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(
             ending(&notices, Outcome::GaveUp),
             (
-                ExitStatus::GaveUp,
+                Ending::GaveUp,
                 "Gave up on 2 slots, no worker is left: slot 1: 16 unstable exits within 1 min 30 s, its last \
                  worker ended with code 1"
                     .into()
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(
             ending(&notices, Outcome::GaveUp),
             (
-                ExitStatus::Usage,
+                Ending::Usage,
                 "Gave up on 2 slots, no worker is left: slot 0: cannot execute /srv/tool: no such file"
                     .into()
             )

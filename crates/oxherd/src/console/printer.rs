@@ -22,24 +22,26 @@ pub(super) struct Loss {
 }
 
 /// The front of the queue. It belongs to the thread that has something to say.
+#[derive(Debug)]
 pub(super) struct Printer {
     shared: Arc<Shared>,
     bytes_max: usize,
 }
 
+#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     queue: Vec<u8>,
     loss: Loss,
     phase: Phase,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
     Open,

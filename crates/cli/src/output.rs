@@ -1,0 +1,60 @@
+//! What people read of a primary, as the library renders it: for `run`, and for the daemon behind its own face.
+//!
+//! Nothing is worded here.
+
+use std::collections::BTreeMap;
+
+use oxherd_daemon::daemon::Console as DaemonConsole;
+use oxherd_engine::core::{AppId, Exit, Outcome};
+use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
+
+pub(crate) use oxherd::console::{
+    Console, abort_reason, ended, give_up, left_as_they_were, line_of_alert, line_of_bulletin, shown_address,
+};
+
+use crate::exit::{self, ExitStatus};
+
+/// The console of a daemon in the foreground.
+#[derive(Debug)]
+pub(crate) struct Foreground(Console);
+
+impl Foreground {
+    /// With `raw` workers' lines are printed as they are.
+    pub(crate) fn new(raw: bool) -> Self {
+        Self(Console::of_daemon(raw))
+    }
+}
+
+impl Observer for Foreground {
+    fn bulletin(&mut self, bulletin: &Bulletin) {
+        self.0.bulletin(bulletin);
+    }
+
+    fn output(&mut self, line: &OutputLine<'_>) {
+        self.0.output(line);
+    }
+
+    fn report(&mut self, report: &Report) {
+        self.0.report(report);
+    }
+
+    fn alert(&mut self, alert: &Alert) {
+        self.0.alert(alert);
+    }
+}
+
+impl DaemonConsole for Foreground {
+    fn know(&mut self, names: &BTreeMap<AppId, String>) {
+        self.0.know(names);
+    }
+
+    fn say(&mut self, what: &str) {
+        self.0.trouble(what);
+    }
+
+    fn end(self: Box<Self>, outcome: Option<Outcome>, verdict: Option<Exit>) -> Option<u8> {
+        let outcome = outcome?;
+        let status = ExitStatus::from(self.0.end(outcome));
+        Some(exit::of_apps(outcome, verdict).unwrap_or(status.code()))
+    }
+}
