@@ -28,6 +28,9 @@ pub(crate) struct Fields<'a> {
     pub(crate) backlog: Option<&'a str>,
     pub(crate) readable_all: Option<&'a str>,
     pub(crate) writable_all: Option<&'a str>,
+    pub(crate) errno: Option<&'a str>,
+    pub(crate) sockname: Option<&'a str>,
+    pub(crate) version: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
@@ -62,6 +65,9 @@ impl<'a> Fields<'a> {
             b"backlog" => &mut self.backlog,
             b"readableAll" => &mut self.readable_all,
             b"writableAll" => &mut self.writable_all,
+            b"errno" => &mut self.errno,
+            b"sockname" => &mut self.sockname,
+            b"version" => &mut self.version,
             _ => return None,
         })
     }
@@ -70,6 +76,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn internal_cmd(&self) -> Option<Cow<'a, [u8]>> {
         let cmd = json::string(self.cmd?)?;
         (cmd.starts_with(b"NODE_") && cmd.len() > b"NODE_".len()).then_some(cmd)
+    }
+
+    /// As it was written, whatever kind of value it is.
+    pub(crate) fn raw_key(&self) -> Option<&'a str> {
+        self.key
     }
 
     pub(crate) fn lossy_key(&self) -> Option<Cow<'a, str>> {

@@ -184,7 +184,7 @@ fn parse_object(text: &str) -> Result<Inbound<'_>, ParseError> {
     };
     match &*cmd {
         b"NODE_CLUSTER" => parse_cluster(&fields),
-        b"NODE_HANDLE" => parse_handle(fields),
+        b"NODE_HANDLE" => unwrap_handle(fields).map(Inbound::Handle),
         b"NODE_HANDLE_ACK" => Ok(Inbound::HandleAck),
         b"NODE_HANDLE_NACK" => Ok(Inbound::HandleNack),
         b"NODE_SOCKET_GET_COUNT" => Ok(Inbound::SocketCountQuery { key: fields.key()? }),
@@ -220,7 +220,7 @@ fn parse_answer(ack: &str, accepted: Option<&str>) -> Result<Inbound<'static>, P
 
 /// Goes in until the message is no longer a `NODE_HANDLE`. The number of steps is bounded because each one
 /// reads all the rest of the line again.
-fn parse_handle(mut fields: Fields<'_>) -> Result<Inbound<'_>, ParseError> {
+pub(crate) fn unwrap_handle(mut fields: Fields<'_>) -> Result<HandleFrame<'_>, ParseError> {
     for _ in 0..MAX_HANDLE_WRAPS {
         let msg = fields.msg.ok_or(ParseError::Malformed { what: "msg" })?;
         if msg.starts_with('{') {
@@ -232,7 +232,7 @@ fn parse_handle(mut fields: Fields<'_>) -> Result<Inbound<'_>, ParseError> {
         }
         let kind = handle_type(fields.kind);
         let key = fields.lossy_key();
-        return Ok(Inbound::Handle(HandleFrame { kind, key, message: msg.as_bytes() }));
+        return Ok(HandleFrame { kind, key, message: msg.as_bytes() });
     }
     Err(ParseError::Malformed { what: "msg" })
 }

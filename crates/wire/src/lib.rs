@@ -1,4 +1,4 @@
-//! Node's cluster protocol as the primary speaks it: lines in, lines out, `json` serialisation.
+//! Node's cluster protocol: lines in, lines out. At the root as the primary speaks it, in [`worker`] as a worker does.
 //!
 //! This crate turns bytes into frames and frames into bytes, and keeps the two pieces of arithmetic that
 //! belong to the byte stream itself: how far frames that carry an fd may be pipelined ([`Pacing`]) and which
@@ -26,9 +26,11 @@ mod inbound;
 mod json;
 mod ledger;
 mod listen;
+pub mod load;
 mod message;
 mod outbound;
 mod pacing;
+pub mod worker;
 
 pub use frame::{DEFAULT_MAX_MESSAGE_BYTES, Decoder, FrameError, KEPT_CAPACITY_BYTES, Lines};
 pub use inbound::{

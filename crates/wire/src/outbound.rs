@@ -170,17 +170,17 @@ fn push_reply(out: &mut Vec<u8>, errno: Option<i64>, key: &str, ack: u64, data: 
     push_raw(out, data.unwrap_or(b"null"));
 }
 
-fn push_seq(out: &mut Vec<u8>, seq: u64) {
+pub(crate) fn push_seq(out: &mut Vec<u8>, seq: u64) {
     push(out, r#","seq":"#);
     push_number(out, seq);
 }
 
-fn push(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
 /// JSON on one line.
-fn push_raw(out: &mut Vec<u8>, raw: &[u8]) {
+pub(crate) fn push_raw(out: &mut Vec<u8>, raw: &[u8]) {
     let start = out.len();
     out.extend_from_slice(raw);
     for byte in out.iter_mut().skip(start).filter(|byte| **byte == b'\n') {
@@ -188,7 +188,7 @@ fn push_raw(out: &mut Vec<u8>, raw: &[u8]) {
     }
 }
 
-fn push_number(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     let start = out.len();
     let mut rest = number;
     loop {
@@ -204,7 +204,7 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 }
 
 /// A JSON string, escaped as `JSON.stringify` does.
-fn push_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for byte in text.bytes() {
         match byte {
