@@ -149,6 +149,8 @@ mod tests {
             refused(&["run", "-i", "x", "a.js"]),
             refused(&["run", "--strategy", "sticky", "a.js"]),
             refused(&["run", "--strategy", "best", "a.js"]),
+            refused(&["run", "--weights", "3,x", "a.js"]),
+            refused(&["run", "--weights", "", "a.js"]),
             refused(&["run", "--distribution", "magic", "a.js"]),
             refused(&["run", "--restart", "sometimes", "a.js"]),
             refused(&["run", "--drain-timeout", "30", "a.js"]),

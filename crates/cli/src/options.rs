@@ -2,7 +2,7 @@
 //! what they come to on this machine is found out by the crate `config`.
 
 use clap::Args;
-use oxherd_config::values::{self, EnvChoice, Instances, Variable, Words};
+use oxherd_config::values::{self, EnvChoice, Instances, Variable, Weights, Words};
 use oxherd_config::{Origin, Wish};
 use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Signal, Span, Strategy};
 
@@ -261,9 +261,13 @@ pub(crate) struct AppOptions {
     #[arg(long, value_name = "D")]
     pub(crate) distribution: Option<Distribution>,
 
-    /// Which worker gets the next connection: round-robin
-    #[arg(long, value_name = "S", default_value = "round-robin")]
+    /// Which worker gets the next connection: least-busy, round-robin, least-connections, weighted or random
+    #[arg(long, value_name = "S", default_value = "least-busy")]
     pub(crate) strategy: Strategy,
+
+    /// Each slot's share under --strategy weighted, such as 3,1; a slot beyond them has 1
+    #[arg(long, value_name = "N,N")]
+    pub(crate) weights: Option<Weights>,
 
     /// Which exits are followed by a respawn: always, on-failure or never
     #[arg(long, value_name = "WHEN", default_value = "always")]
@@ -381,6 +385,7 @@ impl AppOptions {
     fn rest(&self) -> AppSpec {
         AppSpec {
             strategy: self.strategy,
+            weights: self.weights.clone().unwrap_or_default().0,
             restart: self.restart,
             restart_delay: self.restart_delay,
             restart_window: self.restart_window,

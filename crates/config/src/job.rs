@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use oxherd_core::{AppSpec, Distribution, Sockets};
+use oxherd_core::{AppSpec, Distribution, Sockets, SpecError};
 use thiserror::Error;
 
 use crate::environment;
@@ -85,6 +85,9 @@ pub enum JobError {
     /// The script cannot be run.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// The strategy does not go together with the rest.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
 }
 
 impl Origin {
@@ -181,7 +184,9 @@ impl Wish {
         let program = self.find_program(&surroundings.folder, &cwd, environment::get(&env, "PATH"))?;
         let instances = self.instances.resolve(surroundings.cpus);
         doubts.extend(self.doubt_of_sharing(&program, instances));
-        Ok(Job { spec: self.spec(program, cwd, env, instances), doubts })
+        let spec = self.spec(program, cwd, env, instances);
+        spec.check_strategy()?;
+        Ok(Job { spec, doubts })
     }
 
     fn find_program(&self, folder: &Path, cwd: &str, path: Option<&str>) -> Result<Program, ProgramError> {

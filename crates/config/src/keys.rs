@@ -29,6 +29,7 @@ pub(crate) enum Key {
     ShutdownWithMessage,
     Distribution,
     Strategy,
+    Weights,
     Sockets,
     Parallel,
     HandoffWindow,
@@ -52,7 +53,7 @@ pub(crate) enum Meaning<'a> {
     Unknown,
 }
 
-const KEYS: [(&str, Key); 35] = [
+const KEYS: [(&str, Key); 36] = [
     ("script", Key::Script),
     ("exec", Key::Script),
     ("cmd", Key::Script),
@@ -84,6 +85,7 @@ const KEYS: [(&str, Key); 35] = [
     ("shutdown_with_message", Key::ShutdownWithMessage),
     ("distribution", Key::Distribution),
     ("strategy", Key::Strategy),
+    ("weights", Key::Weights),
     ("sockets", Key::Sockets),
     ("parallel", Key::Parallel),
     ("handoff_window", Key::HandoffWindow),

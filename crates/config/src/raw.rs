@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oxherd_core::{Distribution, RestartWhen, Sockets};
+use oxherd_core::{Distribution, RestartWhen, Sockets, SpecError};
 
 use crate::diagnostics::{Diagnostics, Place, Source, shown};
 use crate::job::{Job, JobError, Origin, Surroundings, Wish};
@@ -84,6 +84,9 @@ impl RawApp {
             JobError::Program(ProgramError::NoUseForArgs { .. }) => Key::NodeArgs,
             JobError::Program(ProgramError::NoArgsForLine { .. }) => Key::Args,
             JobError::Program(_) => Key::Script,
+            JobError::Spec(SpecError::NoWeight | SpecError::WeightTooLarge(_)) => Key::Weights,
+            JobError::Spec(_) if is_given(Key::Strategy) => Key::Strategy,
+            JobError::Spec(_) => Key::Weights,
         })
     }
 
@@ -200,6 +203,7 @@ impl Draft<'_> {
             Key::ShutdownWithMessage => put(&mut rest.shutdown_with_message, it.flag(name, node)),
             Key::Distribution => wish.distribution = it.word(name, node),
             Key::Strategy => put(&mut rest.strategy, it.word(name, node)),
+            Key::Weights => put(&mut rest.weights, it.weights(name, node)),
             Key::Sockets => {
                 wish.sockets =
                     it.word_by(name, node, values::parse_sockets).and_then(values::SocketsChoice::get);

@@ -9,7 +9,7 @@ use oxherd_core::Span;
 use crate::diagnostics::{Findings, Place, shown};
 use crate::environment;
 use crate::json::{Node, Value};
-use crate::values::{self, Instances, Variable, Words};
+use crate::values::{self, Instances, Variable, Weights, Words};
 
 /// Takes values and keeps what is wrong with them.
 #[derive(Debug, Default)]
@@ -95,6 +95,23 @@ impl Typed {
         match &node.value {
             Value::Number(text) => self.checked(key, node, values::parse_positive(text)),
             _ => self.mistyped(key, "a number", node),
+        }
+    }
+
+    /// A list of whole numbers from 0, or one string with commas.
+    pub(crate) fn weights(&mut self, key: &str, node: &Node) -> Option<Vec<u32>> {
+        const WANTED: &str = "a list of numbers, or a string such as \"3,1\"";
+        match &node.value {
+            Value::Text(text) => self.checked(key, node, text.parse::<Weights>()).map(|weights| weights.0),
+            Value::List(items) => items.iter().map(|item| self.weight(key, item)).collect(),
+            _ => self.mistyped(key, WANTED, node),
+        }
+    }
+
+    fn weight(&mut self, key: &str, node: &Node) -> Option<u32> {
+        match &node.value {
+            Value::Number(text) => self.checked(key, node, values::parse_weight(text)),
+            _ => self.mistyped(key, "numbers", node),
         }
     }
 

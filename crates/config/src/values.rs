@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use oxherd_core::{Sockets, Span};
+use oxherd_core::{AppSpec, Sockets, Span};
 
 use crate::environment;
 
@@ -41,6 +41,10 @@ pub enum EnvChoice {
 /// Words split at spaces; single and double quotes keep spaces together, and nothing is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
+
+/// How much of the connections each slot gets, in proportion: whole numbers with commas between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weights(pub Vec<u32>);
 
 impl Instances {
     /// The number of workers on a machine with this many CPUs; at least 1 unless 0 was asked for.
@@ -125,6 +129,17 @@ impl FromStr for Words {
     }
 }
 
+impl FromStr for Weights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Err("give numbers with commas between them, such as 3,1".into());
+        }
+        text.split(',').map(|weight| parse_weight(weight.trim())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// Reads `250ms`, `1.5s`, `30s`, `2m`, `1h`; only 0 needs no unit.
 pub fn parse_span(text: &str) -> Result<Span, String> {
     if text == "0" {
@@ -145,6 +160,12 @@ pub fn parse_span(text: &str) -> Result<Span, String> {
         return Err("it is longer than a year".into());
     }
     Ok(Span::from_millis(millis))
+}
+
+/// A slot's weight.
+pub fn parse_weight(text: &str) -> Result<u32, String> {
+    let weight = text.parse::<u32>().ok().filter(|weight| *weight <= AppSpec::WEIGHT_MAX);
+    weight.ok_or_else(|| format!("a weight is a whole number from 0 to {}, not {text}", AppSpec::WEIGHT_MAX))
 }
 
 /// A whole number from 1.
@@ -231,6 +252,14 @@ mod tests {
         assert!(
             ["", "0", "M", "-1", "1T", "99999999999999999999G"].iter().all(|text| parse_size(text).is_err())
         );
+    }
+
+    #[test]
+    fn weights_are_whole_numbers_with_commas_between_them() {
+        assert_eq!("3, 1,0".parse(), Ok(Weights(vec![3, 1, 0])));
+        for wrong in ["", " ", "3,", ",", "3;1", "-1", "1.5", "1000001", "99999999999"] {
+            assert!(wrong.parse::<Weights>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use oxherd_config::{Diagnostics, Job, RawApp, Surroundings, is_config, jobs, load, read};
-use oxherd_core::AppSpec;
+use oxherd_core::{AppSpec, Strategy};
 
 /// A folder with a few scripts and interpreters that only exist, removed at its end.
 struct Folder(PathBuf);
@@ -213,6 +213,9 @@ fn every_mistake_is_shown_at_its_line() {
         r#"  "instances": "many", "port": 70000, "max_restarts": 0, "parallel": -1, "handoff_window": 1.5"#,
         r#"  "kill_timeout": "30", "min_uptime": -1, "listen_timeout": [], "drain_timeout": 1e12, "max_message": "1X""#,
         r#"  "restart": "maybe", "strategy": "sticky", "distribution": "x", "sockets": "universal", "stop_signal": "SIGFOO""#,
+        r#"  "weights": "3;1", "strategy": "best""#,
+        r#"  "weights": [3, -1, "x"]"#,
+        r#"  "weights": 3"#,
         r#"  "exec_mode": "thread", "args": "'a", "node_args": ["-x", true], "cwd": "", "interpreter": " ""#,
         r#"  "env": {"": "x", "A=B": "x", "NODE_CHANNEL_FD": 3, "O": {}, "L": [], "N": null, "Z": "a\u0000b"}"#,
         r#"  "exec_mode": "fork", "sockets": "channel""#,
@@ -295,6 +298,21 @@ fn what_this_machine_lacks_is_shown_at_the_line() {
   ]
 }"#;
     insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));
+}
+
+#[test]
+fn strategies_and_weights_must_go_together_with_the_rest() {
+    let folder = Folder::new();
+    let text = r#"[
+  {"script": "server.js", "strategy": "weighted", "weights": [3, 1]},
+  {"script": "server.js", "name": "b", "weights": "3,1"},
+  {"script": "server.js", "name": "c", "strategy": "weighted", "weights": [0, 0]},
+  {"script": "server.js", "name": "d", "strategy": "random", "distribution": "kernel"},
+  {"script": "web/jobs.py", "name": "e", "strategy": "least-connections"}
+]"#;
+    insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));
+    let job = folder.job(r#"{"script": "server.js", "strategy": "weighted", "weights": "3, 1"}"#);
+    assert_eq!((job.spec.strategy, job.spec.weights), (Strategy::Weighted, vec![3, 1]));
 }
 
 #[test]

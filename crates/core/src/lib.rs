@@ -33,10 +33,11 @@ mod settle;
 mod signal;
 mod spec;
 mod status;
+mod strategy;
 mod time;
 
 pub use action::{Action, Parting};
-pub use balancer::{Balancer, MemberId, Strategy, StrategyError, Terms};
+pub use balancer::{Balancer, Load, MemberId, Stance, Terms};
 pub use desired::{Desired, DesiredApp};
 pub use event::{Event, SpawnFailure};
 pub use exit::Exit;
@@ -49,4 +50,5 @@ pub use request::{Outcome, Refusal, Request};
 pub use signal::Signal;
 pub use spec::{AppSpec, Distribution, RestartWhen, Sockets, SpecError};
 pub use status::{AppStatus, FleetStatus, InstanceStatus, ReloadStatus, SlotStatus, Status};
+pub use strategy::{Strategy, StrategyError};
 pub use time::{Moment, Span};

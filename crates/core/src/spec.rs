@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Signal, Span, Strategy};
+use crate::{Signal, Slot, Span, Strategy, Terms};
 
 /// When an ended worker is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct AppSpec {
     pub distribution: Distribution,
     /// Which worker gets the next connection.
     pub strategy: Strategy,
+    /// Each slot's share under [`Strategy::Weighted`]; a slot beyond the list has 1. Empty with any other strategy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<u32>,
     /// How workers come by their sockets.
     pub sockets: Sockets,
     /// When an ended worker is started again.
@@ -123,9 +126,46 @@ pub enum SpecError {
     /// A name with nothing in it.
     #[error("the app has no name")]
     NoName,
+    /// Weights that nothing would look at.
+    #[error("weights have no effect with strategy `{0}`: choose `weighted`, or leave them out")]
+    WeightsUnused(Strategy),
+    /// Nobody would be given anything.
+    #[error("all weights are 0: at least one must be 1 or more")]
+    NoWeight,
+    /// A weight beyond [`AppSpec::WEIGHT_MAX`].
+    #[error("weight {0} is more than the limit of {max}: it is their ratio that counts", max = AppSpec::WEIGHT_MAX)]
+    WeightTooLarge(u32),
+    /// More weights than [`crate::Limits::max_instances`].
+    #[error("{given} weights are more than the limit of {limit} slots")]
+    TooManyWeights {
+        /// What was given.
+        given: usize,
+        /// The most slots there can be.
+        limit: u32,
+    },
+    /// Under this distribution the primary does not choose the worker.
+    #[error(
+        "strategy `{strategy}` needs distribution `handoff`: with `{distribution}` the kernel chooses the worker; \
+         choose `handoff`, or leave the strategy out"
+    )]
+    NotChosen {
+        /// What was asked for.
+        strategy: Strategy,
+        /// Who chooses in its place.
+        distribution: Distribution,
+    },
+    /// Workers that bind their own sockets get no connections from the primary.
+    #[error(
+        "strategy `{0}` needs workers that get their connections over the channel, and these bind their own \
+         sockets: leave the strategy out, or set sockets to `channel` where the program speaks Node's cluster protocol"
+    )]
+    NothingToChoose(Strategy),
 }
 
 impl AppSpec {
+    /// The largest weight of a slot.
+    pub const WEIGHT_MAX: u32 = 1_000_000;
+
     /// The defaults of DESIGN for a program without arguments, in one slot.
     pub fn new(name: impl Into<String>, program: impl Into<String>) -> Self {
         Self {
@@ -136,7 +176,8 @@ impl AppSpec {
             env: Vec::new(),
             instances: 1,
             distribution: Distribution::Handoff,
-            strategy: Strategy::RoundRobin,
+            strategy: Strategy::LeastBusy,
+            weights: Vec::new(),
             sockets: Sockets::Channel,
             restart: RestartWhen::Always,
             restart_delay: None,
@@ -171,7 +212,42 @@ impl AppSpec {
         zero(self.max_restarts == 0, "max_restarts")?;
         zero(self.max_errors == Some(0), "max_errors")?;
         zero(self.handoff_window == 0, "handoff_window")?;
-        zero(self.max_message == 0, "max_message")
+        zero(self.max_message == 0, "max_message")?;
+        if self.weights.len() > max_instances as usize {
+            return Err(SpecError::TooManyWeights { given: self.weights.len(), limit: max_instances });
+        }
+        self.check_strategy()
+    }
+
+    /// Whether the strategy can be had with everything else, and its weights are some.
+    ///
+    /// # Errors
+    /// What would have to be ignored.
+    pub fn check_strategy(&self) -> Result<(), SpecError> {
+        let strategy = self.strategy;
+        if strategy != Strategy::Weighted && !self.weights.is_empty() {
+            return Err(SpecError::WeightsUnused(strategy));
+        }
+        if let Some(weight) = self.weights.iter().find(|weight| **weight > Self::WEIGHT_MAX) {
+            return Err(SpecError::WeightTooLarge(*weight));
+        }
+        if !self.weights.is_empty() && self.weights.iter().all(|weight| *weight == 0) {
+            return Err(SpecError::NoWeight);
+        }
+        match (self.sockets, self.distribution) {
+            _ if strategy.is_plain() => Ok(()),
+            (Sockets::None, _) => Err(SpecError::NothingToChoose(strategy)),
+            (Sockets::Channel, Distribution::Handoff) => Ok(()),
+            (Sockets::Channel, distribution @ (Distribution::Kernel | Distribution::Shared)) => {
+                Err(SpecError::NotChosen { strategy, distribution })
+            }
+        }
+    }
+
+    /// How the worker of this slot is given connections.
+    pub fn terms(&self, slot: Slot) -> Terms {
+        let weight = self.weights.get(slot.0 as usize).copied().unwrap_or(1);
+        Terms { strategy: self.strategy, window: self.handoff_window, weight }
     }
 
     pub(crate) fn has_channel(&self) -> bool {
@@ -220,5 +296,69 @@ impl FromStr for RestartWhen {
             "never" => Ok(Self::Never),
             other => Err(format!("unknown restart rule `{other}` (always, on-failure or never)")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut AppSpec)) -> Option<String> {
+        let mut spec = AppSpec::new("web", "node");
+        change(&mut spec);
+        spec.check(16).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn weights_are_for_the_weighted_strategy_and_not_all_0() {
+        let weighted = |weights: &[u32]| {
+            refusal(|spec| (spec.strategy, spec.weights) = (Strategy::Weighted, weights.to_vec()))
+        };
+        for good in [&[][..], &[1], &[0, 3], &[AppSpec::WEIGHT_MAX; 16]] {
+            assert_eq!(weighted(good), None);
+        }
+        assert_eq!(weighted(&[0, 0]).unwrap(), "all weights are 0: at least one must be 1 or more");
+        let many = weighted(&[1; 17]).unwrap();
+        assert_eq!(many, "17 weights are more than the limit of 16 slots");
+        let large = weighted(&[3_000_000]).unwrap();
+        assert_eq!(large, "weight 3000000 is more than the limit of 1000000: it is their ratio that counts");
+        assert_eq!(
+            refusal(|spec| spec.weights = vec![1]).unwrap(),
+            "weights have no effect with strategy `least-busy`: choose `weighted`, or leave them out"
+        );
+    }
+
+    #[test]
+    fn a_strategy_is_never_ignored() {
+        for (strategy, is_plain) in Strategy::ALL.map(|strategy| (strategy, strategy.is_plain())) {
+            for distribution in [Distribution::Kernel, Distribution::Shared] {
+                let refused = refusal(|it| (it.strategy, it.distribution) = (strategy, distribution));
+                assert_eq!(refused.is_none(), is_plain, "{strategy} {distribution}: {refused:?}");
+            }
+            let refused = refusal(|it| (it.strategy, it.sockets) = (strategy, Sockets::None));
+            assert_eq!(refused.is_none(), is_plain, "{strategy}: {refused:?}");
+            assert_eq!(refusal(|it| it.strategy = strategy), None);
+        }
+        assert_eq!(
+            refusal(|it| (it.strategy, it.distribution) = (Strategy::Random, Distribution::Kernel)).unwrap(),
+            "strategy `random` needs distribution `handoff`: with `kernel` the kernel chooses the worker; choose \
+             `handoff`, or leave the strategy out"
+        );
+    }
+
+    #[test]
+    fn slots_beyond_the_list_weigh_1() {
+        let mut spec = AppSpec::new("web", "node");
+        spec.weights = vec![3, 0];
+        assert_eq!([0, 1, 2].map(|slot| spec.terms(Slot(slot)).weight), [3, 0, 1]);
+    }
+
+    #[test]
+    fn a_spec_without_weights_is_written_as_before_there_were_any() {
+        let text = serde_json::to_string(&AppSpec::new("web", "node")).unwrap();
+        assert!(!text.contains("weights"));
+        assert_eq!(serde_json::from_str::<AppSpec>(&text).unwrap(), AppSpec::new("web", "node"));
+        let weighted = text.replace("\"least-busy\"", "\"weighted\",\"weights\":[3,1]");
+        assert_eq!(serde_json::from_str::<AppSpec>(&weighted).unwrap().weights, [3, 1]);
     }
 }

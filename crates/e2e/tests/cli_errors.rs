@@ -37,7 +37,7 @@ fn furnished() -> Folder {
 #[test]
 fn wrong_values_are_named() {
     let folder = furnished();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 22] = [
         (
             &["-i", "0"],
             "invalid value '0' for '--instances <N|max|io|-1>': give a number from 1, max (one per CPU), io (two) or -1 (all CPUs but one)",
@@ -49,11 +49,35 @@ fn wrong_values_are_named() {
         (&["-i", "99999"], "99999 instances are more than the limit of 1024"),
         (
             &["--strategy", "best"],
-            "invalid value 'best' for '--strategy <S>': unknown strategy `best` (available: round-robin)",
+            "invalid value 'best' for '--strategy <S>': unknown strategy `best` (available: least-busy, round-robin, least-connections, weighted, random)",
         ),
         (
             &["--strategy", "sticky"],
-            "invalid value 'sticky' for '--strategy <S>': strategy `sticky` is not built yet (available: round-robin)",
+            "invalid value 'sticky' for '--strategy <S>': strategy `sticky` is not built yet (available: least-busy, round-robin, least-connections, weighted, random)",
+        ),
+        (
+            &["--weights", "3,-1"],
+            "invalid value '3,-1' for '--weights <N,N>': a weight is a whole number from 0 to 1000000, not -1",
+        ),
+        (
+            &["--weights", "3,1"],
+            "weights have no effect with strategy `least-busy`: choose `weighted`, or leave them out",
+        ),
+        (
+            &["--strategy", "weighted", "--weights", "0,0"],
+            "all weights are 0: at least one must be 1 or more",
+        ),
+        (
+            &["--strategy", "weighted", "--distribution", "kernel"],
+            "strategy `weighted` needs distribution `handoff`: with `kernel` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
+        ),
+        (
+            &["--strategy", "least-connections", "--distribution", "shared"],
+            "strategy `least-connections` needs distribution `handoff`: with `shared` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
+        ),
+        (
+            &["--strategy", "random", "--sockets", "none"],
+            "strategy `random` needs workers that get their connections over the channel, and these bind their own sockets: leave the strategy out, or set sockets to `channel` where the program speaks Node's cluster protocol",
         ),
         (
             &["--distribution", "magic"],

@@ -4,7 +4,7 @@
 
 use oxherd_core::{
     AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, Notice, ReloadStatus,
-    Slot, Sockets, Status,
+    Slot, Sockets, Status, Strategy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,12 @@ pub struct AppView {
     pub name: String,
     /// How connections reach its workers.
     pub distribution: Distribution,
+    /// Which worker gets the next connection.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Each slot's share, where the strategy is `weighted`; a slot beyond the list has 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<u32>,
     /// How its workers come by their sockets.
     pub sockets: Sockets,
     /// The generation that respawns use.

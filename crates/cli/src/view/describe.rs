@@ -1,7 +1,7 @@
 //! Everything that is known of an app. Environment values are never part of it.
 
 use oxherd::api::AppView;
-use oxherd_engine::core::Sockets;
+use oxherd_engine::core::{Distribution, Sockets};
 
 use super::form::Form;
 use super::list::{reload_note, split};
@@ -70,6 +70,9 @@ fn facts(app: &AppView) -> Vec<(&'static str, String)> {
     facts.extend([
         ("generation", app.generation.0.to_string()),
         ("mode", words::mode(app.distribution, app.sockets).to_owned()),
+    ]);
+    facts.extend(strategy(app).map(|strategy| ("strategy", strategy)));
+    facts.extend([
         ("sockets", sockets(app.sockets).to_owned()),
         ("program", shell_line(&app.command)),
         ("folder", app.cwd.clone()),
@@ -95,6 +98,14 @@ fn reload(app: &AppView) -> String {
     app.reload.as_ref().map_or_else(String::new, |reload| {
         format!("to generation {}, {} of {} replaced", reload.generation.0, reload.replaced, app.instances)
     })
+}
+
+/// Nothing where the primary does not choose.
+fn strategy(app: &AppView) -> Option<String> {
+    let chooses = app.sockets == Sockets::Channel && app.distribution == Distribution::Handoff;
+    let weights: Vec<String> = app.weights.iter().map(u32::to_string).collect();
+    let weights = if weights.is_empty() { String::new() } else { format!(" {}", weights.join(",")) };
+    chooses.then(|| format!("{}{weights}", app.strategy))
 }
 
 fn sockets(sockets: Sockets) -> &'static str {

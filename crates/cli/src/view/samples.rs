@@ -2,7 +2,8 @@
 
 use oxherd::api::{AppView, Herd, NewsItem, SlotView, WorkerView};
 use oxherd_engine::core::{
-    AppId, ChangeId, Distribution, Generation, InstanceId, Notice, Place, ReloadStatus, Slot, Sockets, Status,
+    AppId, ChangeId, Distribution, Generation, InstanceId, Notice, Place, ReloadStatus, Slot, Sockets,
+    Status, Strategy,
 };
 
 use super::form::{Form, Screen};
@@ -47,6 +48,8 @@ pub(crate) fn app(id: u32, name: &str, slots: Vec<SlotView>) -> AppView {
         app: AppId(id),
         name: name.into(),
         distribution: Distribution::Handoff,
+        strategy: Strategy::Weighted,
+        weights: vec![3, 1],
         sockets: Sockets::Channel,
         generation: Generation(1),
         instances: slots.len() as u32,

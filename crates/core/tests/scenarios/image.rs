@@ -2,6 +2,7 @@
 
 use oxherd_core::{
     Child, Event, Fleet, Generation, Image, ImageError, InstanceId, Inventory, Label, Moment, Place, Slot,
+    Strategy,
 };
 
 use crate::script::{APP, Script, app, app_with, id};
@@ -29,22 +30,35 @@ fn taken_over(mut script: Script, children: Vec<Child>) -> Script {
     script
 }
 
+/// As it was the default when version 1 was new.
+fn in_turn(instances: u32) -> Script {
+    app_with(instances, |spec| spec.strategy = Strategy::RoundRobin)
+}
+
 /// What is compared with `image-v1.json`: amid a reload, with one worker of each kind.
 fn amid_a_reload() -> Script {
-    app(2).up().at(100).reload().at(150).serves(3).at(200).event(Event::Withdrawn { instance: id(1) })
+    in_turn(2).up().at(100).reload().at(150).serves(3).at(200).event(Event::Withdrawn { instance: id(1) })
 }
 
 /// What is compared with `image-v1-more.json`: amid a reload that adds a slot, with another behind it; one worker was
 /// interrupted by an earlier takeover.
 fn amid_a_growing_reload() -> Script {
-    let script = app(1).up().at(100).reload_with(|spec| spec.instances = 2).spawned(2);
+    let script = in_turn(1).up().at(100).reload_with(|spec| spec.instances = 2).spawned(2);
     let children = vec![child(0, 1, 1, true), child(1, 2, 2, false)];
     taken_over(script, children).reload_with(|spec| spec.instances = 1)
 }
 
 /// What is compared with `image-v1-end.json`: the fleet ends, and was to be up.
 fn amid_the_end() -> Script {
-    app(1).up().shutdown()
+    in_turn(1).up().shutdown()
+}
+
+/// What is compared with `image-v1-weights.json`: a reload brings weights.
+fn amid_a_reload_with_weights() -> Script {
+    in_turn(2).up().at(100).reload_with(|spec| {
+        spec.strategy = Strategy::Weighted;
+        spec.weights = vec![3, 1];
+    })
 }
 
 /// Version 1 may grow by what old bytes need not have; what was written once keeps loading.
@@ -54,6 +68,7 @@ fn images_of_version_1_are_what_is_written_now_and_keep_loading() {
         ("image-v1.json", include_str!("image-v1.json"), amid_a_reload()),
         ("image-v1-more.json", include_str!("image-v1-more.json"), amid_a_growing_reload()),
         ("image-v1-end.json", include_str!("image-v1-end.json"), amid_the_end()),
+        ("image-v1-weights.json", include_str!("image-v1-weights.json"), amid_a_reload_with_weights()),
     ];
     for (name, text, script) in golden {
         let written = serde_json::to_value(script.fleet.image()).expect("an image is JSON");

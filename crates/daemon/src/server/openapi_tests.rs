@@ -239,6 +239,8 @@ fn app_view() -> AppView {
         app: AppId(0),
         name: "web".into(),
         distribution: Distribution::Handoff,
+        strategy: Strategy::Weighted,
+        weights: vec![3, 1],
         sockets: Sockets::Channel,
         generation,
         instances: 1,
@@ -286,7 +288,8 @@ fn spec() -> AppSpec {
     spec.restart_delay = Some(Span::from_secs(1));
     spec.max_errors = Some(10);
     (spec.distribution, spec.sockets) = (Distribution::Kernel, Sockets::None);
-    (spec.restart, spec.strategy) = (RestartWhen::OnFailure, Strategy::RoundRobin);
+    (spec.restart, spec.strategy) = (RestartWhen::OnFailure, Strategy::Weighted);
+    spec.weights = vec![3, 1];
     spec
 }
 

@@ -82,6 +82,8 @@ pub(super) fn app(survey: &Survey, id: AppId, logs: &dyn LogFiles, samples: &mut
         app: id,
         name: status.name.clone(),
         distribution: spec.distribution,
+        strategy: spec.strategy,
+        weights: spec.weights.clone(),
         sockets: spec.sockets,
         generation: status.generation,
         instances: status.instances,

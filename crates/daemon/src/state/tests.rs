@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 
-use oxherd_core::{AppId, AppSpec, Generation};
+use oxherd_core::{AppId, AppSpec, Generation, Strategy};
 
 use super::*;
 use crate::home::scratch::{DEADLINE, Scratch, eventually, skips_as_root};
@@ -21,6 +21,7 @@ fn home_in(scratch: &Scratch) -> Home {
 
 fn app(id: u32, name: &str) -> DesiredApp {
     let mut spec = AppSpec::new(name, "/bin/app");
+    spec.strategy = Strategy::RoundRobin;
     spec.env = vec![("KEY".into(), "value with \"quotes\", \u{fc} and \n".into())];
     DesiredApp { app: AppId(id), generation: Generation(1), spec, instances: 2, up: true }
 }

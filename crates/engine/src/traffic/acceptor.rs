@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use oxherd_core::InstanceId;
+use oxherd_core::{InstanceId, Load, Stance};
 use oxherd_os::{Interest, fdpass, proc, socket};
 
 use crate::Alert;
@@ -89,7 +89,7 @@ impl Traffic {
         let handed = std::mem::take(&mut worker.unanswered);
         let place = worker.place;
         if let Some(app) = self.apps.get_mut(&place.app) {
-            handed.iter().for_each(|_| app.balancer.answered(place.instance));
+            handed.iter().for_each(|_| app.balancer.returned(place.instance));
         }
         self.offer_again(handed.into_iter());
     }
@@ -121,7 +121,11 @@ impl Traffic {
         }
         let listener = handed.listener;
         if let Some(app) = self.apps.get_mut(&place.app) {
-            app.balancer.answered(place.instance);
+            if accepted {
+                app.balancer.answered(place.instance);
+            } else {
+                app.balancer.returned(place.instance);
+            }
         }
         if accepted {
             fdpass::close(handed.connection);
@@ -224,8 +228,11 @@ impl Traffic {
 
     fn choose(&self, listener: usize) -> Option<InstanceId> {
         let app = self.apps.get(&self.listeners.get(listener)?.identity.app)?;
-        let may = |id| self.workers.by_instance(id).is_some_and(|worker| worker.may_take(listener));
-        app.balancer.choose(may)
+        app.balancer.choose(|id| match self.workers.by_instance(id) {
+            Some(worker) if worker.may_take(listener) => Stance::Takes(Load::default()),
+            Some(worker) if worker.registered.contains(&listener) => Stance::Waits,
+            Some(_) | None => Stance::Declines,
+        })
     }
 
     fn next_connection(&mut self, listener: usize) -> Option<Returned> {

@@ -22,7 +22,8 @@ pub(crate) enum Doors {
 }
 
 impl App {
-    pub(crate) fn new(spec: &AppSpec) -> Self {
-        Self { balancer: Balancer::new(), distribution: spec.distribution, doors: Doors::Open }
+    /// The seed decides where chance has a say.
+    pub(crate) fn new(spec: &AppSpec, seed: u64) -> Self {
+        Self { balancer: Balancer::new(seed), distribution: spec.distribution, doors: Doors::Open }
     }
 }

@@ -44,7 +44,8 @@ impl Traffic {
 
     fn attach(&mut self, attachment: Attachment) {
         let app = attachment.place.app;
-        self.apps.entry(app).or_insert_with(|| App::new(&attachment.spec));
+        let seed = self.now;
+        self.apps.entry(app).or_insert_with(|| App::new(&attachment.spec, seed));
         let number = self.workers.vacant();
         let is_heir = attachment.is_heir;
         let worker = Worker::new(attachment, self.first_seq);

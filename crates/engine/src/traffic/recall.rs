@@ -93,7 +93,7 @@ impl Traffic {
         let place = worker.place;
         taken.sort_by_key(|handed| handed.seq);
         if let Some(app) = self.apps.get_mut(&place.app) {
-            taken.iter().for_each(|_| app.balancer.answered(place.instance));
+            taken.iter().for_each(|_| app.balancer.returned(place.instance));
         }
         self.send_to(number, PROBE);
         self.check_stall(number);

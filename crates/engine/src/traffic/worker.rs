@@ -153,7 +153,7 @@ impl Worker {
             place,
             label,
             pid,
-            terms: Terms { strategy: spec.strategy, window: spec.handoff_window },
+            terms: spec.terms(place.slot),
             out: Outgoing::new(channel),
             is_end_stashed: worker_end.is_some(),
             worker_end,
