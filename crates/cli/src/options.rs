@@ -338,6 +338,10 @@ pub(crate) struct AppOptions {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = values::parse_size)]
     pub(crate) max_message: usize,
 
+    /// Tell when a worker holds more memory than this [default: off]
+    #[arg(long, value_name = "SIZE", value_parser = values::parse_size)]
+    pub(crate) memory_warning: Option<usize>,
+
     /// Folder of the workers [default: the current one]
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
@@ -402,6 +406,7 @@ impl AppOptions {
             parallel: self.parallel,
             handoff_window: self.handoff_window,
             max_message: self.max_message,
+            memory_warning: self.memory_warning.map(|bytes| bytes as u64),
             ..AppSpec::new("", "")
         }
     }

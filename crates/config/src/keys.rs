@@ -34,6 +34,7 @@ pub(crate) enum Key {
     Parallel,
     HandoffWindow,
     MaxMessage,
+    MemoryWarning,
 }
 
 /// What a name stands for.
@@ -53,7 +54,7 @@ pub(crate) enum Meaning<'a> {
     Unknown,
 }
 
-const KEYS: [(&str, Key); 36] = [
+const KEYS: [(&str, Key); 37] = [
     ("script", Key::Script),
     ("exec", Key::Script),
     ("cmd", Key::Script),
@@ -90,6 +91,7 @@ const KEYS: [(&str, Key); 36] = [
     ("parallel", Key::Parallel),
     ("handoff_window", Key::HandoffWindow),
     ("max_message", Key::MaxMessage),
+    ("memory_warning", Key::MemoryWarning),
 ];
 
 /// With the value that asks for what is done anyway; empty where there is none.

@@ -211,6 +211,9 @@ impl Draft<'_> {
             Key::Parallel => put(&mut rest.parallel, it.positive(name, node)),
             Key::HandoffWindow => put(&mut rest.handoff_window, it.positive(name, node)),
             Key::MaxMessage => put(&mut rest.max_message, it.size(name, node)),
+            Key::MemoryWarning => {
+                put(&mut rest.memory_warning, it.size(name, node).map(|bytes| Some(bytes as u64)));
+            }
         }
     }
 

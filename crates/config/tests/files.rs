@@ -379,8 +379,8 @@ fn garbage_never_panics_and_always_has_a_place() {
         for _ in 0..=dice.below(4) {
             let at = dice.below(pieces.len());
             match dice.below(4) {
-                0 => drop(pieces.remove(at)),
-                1 => pieces[at] = odd[dice.below(odd.len())],
+                0 if pieces.len() > 1 => drop(pieces.remove(at)),
+                0 | 1 => pieces[at] = odd[dice.below(odd.len())],
                 2 => pieces.insert(at, words[dice.below(words.len())]),
                 _ => pieces.truncate(at.max(1)),
             }

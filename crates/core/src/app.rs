@@ -94,6 +94,9 @@ pub(crate) struct SlotState {
     pub(crate) leaving: BTreeSet<InstanceId>,
     pub(crate) vacancy: Vacancy,
     pub(crate) history: History,
+    /// Variables for whoever fills it, beyond those of the app.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// What happens to a slot without an occupant.
@@ -108,6 +111,8 @@ pub(crate) enum Vacancy {
     FillAt(Moment),
     /// It stays empty: the worker's work is done.
     Finished(Exit),
+    /// It stays empty once the worker that was asked to leave has ended.
+    Parting,
     /// It stays empty: filling it does not help.
     GaveUp(GiveUp),
 }
@@ -244,6 +249,7 @@ impl SlotState {
             leaving: BTreeSet::new(),
             vacancy: Vacancy::Fill,
             history: History::default(),
+            env: Vec::new(),
         }
     }
 
@@ -259,7 +265,7 @@ impl SlotState {
     pub(crate) fn is_settled_empty(&self) -> bool {
         match self.vacancy {
             Vacancy::Finished(_) | Vacancy::GaveUp(_) => self.is_empty(),
-            Vacancy::Fill | Vacancy::FillAfterLeaving | Vacancy::FillAt(_) => false,
+            Vacancy::Fill | Vacancy::FillAfterLeaving | Vacancy::FillAt(_) | Vacancy::Parting => false,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The one pass that starts and retires: it compares what is wanted with what is, and orders the difference.
 
-use std::sync::Arc;
-
 use crate::app::{After, App, Desired, Muster, SlotState, Vacancy};
 use crate::fleet::Fleet;
 use crate::instance::Instance;
@@ -135,7 +133,7 @@ impl Fleet {
         let place = Place { app, slot, generation, instance };
         self.state.instances.insert(instance, Instance::new(place));
         if let Some(app) = self.state.apps.get(&app) {
-            self.out.order(Action::Spawn { place, spec: Arc::clone(app.spec_of(generation)) });
+            self.out.order(Action::Spawn { place, spec: app.spec_for(slot, generation) });
         }
         instance
     }
@@ -192,7 +190,7 @@ impl SlotState {
         free && match self.vacancy {
             Vacancy::Fill | Vacancy::FillAfterLeaving => true,
             Vacancy::FillAt(due) => due <= now,
-            Vacancy::Finished(_) | Vacancy::GaveUp(_) => false,
+            Vacancy::Finished(_) | Vacancy::GaveUp(_) | Vacancy::Parting => false,
         }
     }
 
@@ -200,9 +198,11 @@ impl SlotState {
     pub(crate) fn has_room(&self) -> bool {
         match self.vacancy {
             Vacancy::FillAfterLeaving => self.leaving.is_empty(),
-            Vacancy::Fill | Vacancy::FillAt(_) | Vacancy::Finished(_) | Vacancy::GaveUp(_) => {
-                self.leaving.len() < MAX_LEAVING
-            }
+            Vacancy::Fill
+            | Vacancy::FillAt(_)
+            | Vacancy::Finished(_)
+            | Vacancy::Parting
+            | Vacancy::GaveUp(_) => self.leaving.len() < MAX_LEAVING,
         }
     }
 
@@ -215,6 +215,7 @@ impl SlotState {
             | Vacancy::Fill
             | Vacancy::FillAfterLeaving
             | Vacancy::Finished(_)
+            | Vacancy::Parting
             | Vacancy::GaveUp(_) => None,
         }
     }

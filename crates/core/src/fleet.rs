@@ -24,11 +24,14 @@ const LONGEST_CHAIN: u32 = 32;
 pub struct Limits {
     /// The most slots an app may have.
     pub max_instances: u32,
+    /// Whether an app may have no slot at all, to be given some later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_empty: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_instances: 1024 }
+        Self { max_instances: 1024, may_be_empty: false }
     }
 }
 
@@ -290,7 +293,10 @@ impl Fleet {
         let place = instance.place;
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
         let Some(slot) = app.slots.get_mut(&place.slot) else { return };
-        slot.leaving.remove(&id);
+        if slot.leaving.remove(&id) && slot.is_left_for_good() {
+            slot.vacancy = Vacancy::Finished(exit);
+            self.out.tell(Notice::Finished { app: place.app, slot: place.slot, exit });
+        }
         if slot.successor == Some(id) {
             slot.successor = None;
             self.abort_reload(place.app, &failure, now);

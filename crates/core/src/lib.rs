@@ -31,6 +31,7 @@ mod requests;
 mod restore;
 mod settle;
 mod signal;
+mod slots;
 mod spec;
 mod status;
 mod strategy;

@@ -157,6 +157,8 @@ pub enum RetireReason {
     ReloadAborted,
     /// Its slot gives up: it reported too many errors.
     Errors,
+    /// It alone was asked to leave.
+    Asked,
     /// Nobody knows it any more.
     Stray,
     /// The primary before this one ended before the worker was ready, and with it what the worker may wait for.

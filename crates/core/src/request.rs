@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::spec::SpecError;
-use crate::{AppId, AppSpec};
+use crate::{AppId, AppSpec, InstanceId, Slot};
 
 /// A wish. The control API speaks these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,20 @@ pub enum Request {
         /// How many slots.
         instances: u32,
     },
+    /// Fill one slot: one that has finished or given up, or the next one, which is new.
+    Fork {
+        /// Which app.
+        app: AppId,
+        /// Which slot; [`Fleet::vacant_slot`](crate::Fleet::vacant_slot) names one.
+        slot: Slot,
+        /// Variables for whoever fills it from now on, beyond those of the app.
+        env: Vec<(String, String)>,
+    },
+    /// Have one worker finish and leave. Its slot stays empty until it is forked.
+    Retire {
+        /// Which worker.
+        instance: InstanceId,
+    },
     /// Stop an app and keep its configuration.
     Stop {
         /// Which app.
@@ -72,6 +86,12 @@ pub enum Refusal {
     /// The app is stopped: restart it first.
     #[error("app `{0}` is stopped: `restart {0}` starts it")]
     Stopped(String),
+    /// The slot is not empty, or is not to be.
+    #[error("slot {} is in use or about to be: choose one that has finished or given up, or the next new one", .0.0)]
+    SlotInUse(Slot),
+    /// The worker has ended.
+    #[error("there is no worker {}: it has ended", .0.worker_id())]
+    NoSuchInstance(InstanceId),
     /// The primary is on its way out.
     #[error("the primary is stopping: start it anew once it has ended")]
     Ending,

@@ -28,6 +28,8 @@ impl Fleet {
             Request::Reload { app, spec } => self.request_reload(app, spec, change, now)?,
             Request::Restart { app } => self.restart(app, change, now)?,
             Request::Scale { app, instances } => self.scale(app, instances, change, now)?,
+            Request::Fork { app, slot, env } => self.fork(app, slot, env, change, now)?,
+            Request::Retire { instance } => self.retire_one(instance, change, now)?,
             Request::Stop { app } => self.stop(app, After::Keep, change, now)?,
             Request::Delete { app } => self.stop(app, After::Forget, change, now)?,
             Request::Shutdown => self.shutdown(change, now),
@@ -48,6 +50,8 @@ impl Fleet {
                 | Request::Reload { .. }
                 | Request::Restart { .. }
                 | Request::Scale { .. }
+                | Request::Fork { .. }
+                | Request::Retire { .. }
                 | Request::Stop { .. }
                 | Request::Delete { .. },
             ) => Err(Refusal::Ending),
@@ -61,7 +65,7 @@ impl Fleet {
         change: ChangeId,
         now: Moment,
     ) -> Result<(), Refusal> {
-        spec.check(self.state.limits.max_instances)?;
+        spec.check(self.state.limits)?;
         if self.state.apps.values().any(|app| app.spec().name == spec.name) {
             return Err(Refusal::NameTaken(spec.name));
         }
@@ -80,10 +84,10 @@ impl Fleet {
         change: ChangeId,
         now: Moment,
     ) -> Result<(), Refusal> {
-        let max = self.state.limits.max_instances;
+        let limits = self.state.limits;
         let app = self.running_app(id)?;
         if let Some(spec) = &spec {
-            spec.check(max)?;
+            spec.check(limits)?;
             check_reloadable(app.spec(), spec)?;
         }
         let instances = spec.as_ref().map(|spec| spec.instances);
@@ -122,8 +126,14 @@ impl Fleet {
         Ok(())
     }
 
-    fn scale(&mut self, id: AppId, instances: u32, change: ChangeId, _now: Moment) -> Result<(), Refusal> {
-        spec::check_instances(instances, self.state.limits.max_instances)?;
+    pub(crate) fn scale(
+        &mut self,
+        id: AppId,
+        instances: u32,
+        change: ChangeId,
+        _now: Moment,
+    ) -> Result<(), Refusal> {
+        spec::check_instances(instances, self.state.limits)?;
         let app = self.running_app(id)?;
         let from = std::mem::replace(&mut app.instances, instances);
         // The last word counts, also against reloads that were asked for earlier.
@@ -210,7 +220,7 @@ impl Fleet {
         }
     }
 
-    fn running_app(&mut self, id: AppId) -> Result<&mut App, Refusal> {
+    pub(crate) fn running_app(&mut self, id: AppId) -> Result<&mut App, Refusal> {
         let app = self.app_mut(id)?;
         if app.is_up() { Ok(app) } else { Err(Refusal::Stopped(app.spec().name.clone())) }
     }

@@ -114,7 +114,7 @@ impl Fleet {
     fn muster(&mut self, now: Moment) {
         for id in self.app_ids() {
             let Some(app) = self.state.apps.get(&id) else { continue };
-            let complete = app.is_up() && self.all_serve(app);
+            let complete = app.is_up() && app.instances > 0 && self.all_serve(app);
             let listens = complete && self.occupants(app).all(|it| !it.addresses.is_empty());
             let waits = app.spec().has_channel() && app.spec().wait_ready;
             let next = match (app.muster, complete, listens) {
@@ -200,7 +200,7 @@ impl App {
 
     fn has_empty_end(&self) -> bool {
         self.slots.values().any(|state| match state.vacancy {
-            Vacancy::Finished(_) | Vacancy::GaveUp(_) => true,
+            Vacancy::Finished(_) | Vacancy::GaveUp(_) | Vacancy::Parting => true,
             Vacancy::Fill | Vacancy::FillAfterLeaving | Vacancy::FillAt(_) => false,
         })
     }

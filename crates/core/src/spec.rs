@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Signal, Slot, Span, Strategy, Terms};
+use crate::{Limits, Signal, Slot, Span, Strategy, Terms};
 
 /// When an ended worker is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,12 +101,15 @@ pub struct AppSpec {
     pub handoff_window: u32,
     /// The longest message a worker may send, in bytes.
     pub max_message: usize,
+    /// A worker that holds more memory than so many bytes is told of; nothing is done to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_warning: Option<u64>,
 }
 
 /// Why an `AppSpec` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpecError {
-    /// `instances` is 0.
+    /// `instances` is 0, where that is not [allowed](crate::Limits::may_be_empty).
     #[error("instances must be at least 1")]
     NoInstances,
     /// More workers than [`crate::Limits::max_instances`].
@@ -117,7 +120,7 @@ pub enum SpecError {
         /// The most there can be.
         limit: u32,
     },
-    /// `parallel`, `max_restarts`, `handoff_window` or `max_message` is 0.
+    /// `parallel`, `max_restarts`, `handoff_window`, `max_message` or another of that kind is 0.
     #[error("{key} must be at least 1")]
     Zero {
         /// The configuration key.
@@ -195,6 +198,7 @@ impl AppSpec {
             parallel: 1,
             handoff_window: 2,
             max_message: 64 << 20,
+            memory_warning: None,
         }
     }
 
@@ -202,19 +206,20 @@ impl AppSpec {
     ///
     /// # Errors
     /// What is not valid.
-    pub fn check(&self, max_instances: u32) -> Result<(), SpecError> {
+    pub fn check(&self, limits: Limits) -> Result<(), SpecError> {
         let zero = |value: bool, key| if value { Err(SpecError::Zero { key }) } else { Ok(()) };
         if self.name.is_empty() {
             return Err(SpecError::NoName);
         }
-        check_instances(self.instances, max_instances)?;
+        check_instances(self.instances, limits)?;
         zero(self.parallel == 0, "parallel")?;
         zero(self.max_restarts == 0, "max_restarts")?;
         zero(self.max_errors == Some(0), "max_errors")?;
         zero(self.handoff_window == 0, "handoff_window")?;
         zero(self.max_message == 0, "max_message")?;
-        if self.weights.len() > max_instances as usize {
-            return Err(SpecError::TooManyWeights { given: self.weights.len(), limit: max_instances });
+        zero(self.memory_warning == Some(0), "memory_warning")?;
+        if self.weights.len() > limits.max_instances as usize {
+            return Err(SpecError::TooManyWeights { given: self.weights.len(), limit: limits.max_instances });
         }
         self.check_strategy()
     }
@@ -255,9 +260,10 @@ impl AppSpec {
     }
 }
 
-pub(crate) fn check_instances(wanted: u32, limit: u32) -> Result<(), SpecError> {
+pub(crate) fn check_instances(wanted: u32, limits: Limits) -> Result<(), SpecError> {
+    let limit = limits.max_instances;
     match wanted {
-        0 => Err(SpecError::NoInstances),
+        0 if !limits.may_be_empty => Err(SpecError::NoInstances),
         _ if wanted > limit => Err(SpecError::TooManyInstances { wanted, limit }),
         _ => Ok(()),
     }
@@ -306,7 +312,7 @@ mod tests {
     fn refusal(change: impl FnOnce(&mut AppSpec)) -> Option<String> {
         let mut spec = AppSpec::new("web", "node");
         change(&mut spec);
-        spec.check(16).err().map(|error| error.to_string())
+        spec.check(Limits { max_instances: 16, ..Limits::default() }).err().map(|error| error.to_string())
     }
 
     #[test]

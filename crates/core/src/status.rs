@@ -150,7 +150,7 @@ impl Fleet {
             _ if !app.is_up() => Status::Stopped,
             Vacancy::FillAt(_) => Status::WaitingRestart,
             Vacancy::GaveUp(_) => Status::Errored,
-            Vacancy::Finished(_) => Status::Stopped,
+            Vacancy::Finished(_) | Vacancy::Parting => Status::Stopped,
             Vacancy::Fill | Vacancy::FillAfterLeaving => Status::Starting,
         };
         let occupant = state.occupant.and_then(|id| self.state.instances.get(&id));

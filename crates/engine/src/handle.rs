@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use oxherd_core::{AppId, AppSpec, ChangeId, FleetStatus, Refusal, Request};
+use oxherd_core::{AppId, AppSpec, ChangeId, FleetStatus, InstanceId, Place, Refusal, Request};
+use thiserror::Error;
 
 use crate::Report;
-use crate::link::Writer;
+use crate::link::{Budget, Writer};
+use crate::traffic::{Order, Parcel};
 
 /// What the primary looks like at a moment.
 #[derive(Clone, Debug)]
@@ -32,6 +36,9 @@ pub(crate) enum Wish {
     Request(Request, Reply<Result<ChangeId, Refusal>>),
     Survey(Vec<ChangeId>, Reply<Survey>),
     Upgrade(Option<String>, Reply<Result<(), String>>),
+    Fork(AppId, Vec<(String, String)>, Reply<Result<Place, Refusal>>),
+    Signal(InstanceId, i32, Reply<io::Result<()>>),
+    KillTree(InstanceId, Reply<io::Result<()>>),
     #[cfg(debug_assertions)]
     Panic(Culprit),
 }
@@ -52,6 +59,9 @@ impl fmt::Debug for Wish {
             Self::Request(..) => "Request",
             Self::Survey(..) => "Survey",
             Self::Upgrade(..) => "Upgrade",
+            Self::Fork(..) => "Fork",
+            Self::Signal(..) => "Signal",
+            Self::KillTree(..) => "KillTree",
             #[cfg(debug_assertions)]
             Self::Panic(..) => "Panic",
         })
@@ -62,11 +72,70 @@ impl fmt::Debug for Wish {
 #[derive(Clone, Debug)]
 pub struct Handle {
     wishes: Writer<Wish>,
+    orders: Writer<Order>,
+    sending: Budget,
+}
+
+/// Why a message is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// Too much waits to be sent already, by whatever thread: try again later, or send less.
+    #[error("too many messages wait to be sent: send less, or later")]
+    Full,
 }
 
 impl Handle {
-    pub(crate) fn new(wishes: Writer<Wish>) -> Self {
-        Self { wishes }
+    pub(crate) fn new(wishes: Writer<Wish>, orders: Writer<Order>) -> Self {
+        Self { wishes, orders, sending: Budget::default() }
+    }
+
+    /// Sends a message to one worker: one JSON value, and a descriptor if one is to ride on it. What is meant for a
+    /// worker that has gone is dropped, and so is what one does not read in the end, which is
+    /// [told](crate::Alert::MessagesDropped).
+    ///
+    /// # Errors
+    /// [`SendError::Full`]; nothing was queued then.
+    pub fn send(
+        &self,
+        instance: InstanceId,
+        message: Vec<u8>,
+        attachment: Option<OwnedFd>,
+    ) -> Result<(), SendError> {
+        let cost = Budget::cost(message.len(), attachment.is_some());
+        if !self.sending.take(cost) {
+            return Err(SendError::Full);
+        }
+        let parcel = Parcel { instance, message, attachment, cost, budget: self.sending.clone() };
+        self.orders.send(Order::Send(parcel));
+        Ok(())
+    }
+
+    /// Fills a slot: the first that has finished or given up, else a new one, whoever fills it having these
+    /// variables beyond those of the app. `reply` gets who it is, on the control thread: it must hand the answer on
+    /// and return.
+    pub fn fork(
+        &self,
+        app: AppId,
+        env: Vec<(String, String)>,
+        reply: impl FnOnce(Result<Place, Refusal>) + Send + 'static,
+    ) {
+        self.wishes.send(Wish::Fork(app, env, Box::new(reply)));
+    }
+
+    /// Sends a signal to one worker's process. `reply` is called on the control thread, with `NotFound` when the
+    /// worker has ended.
+    pub fn signal(
+        &self,
+        instance: InstanceId,
+        signal: i32,
+        reply: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) {
+        self.wishes.send(Wish::Signal(instance, signal, Box::new(reply)));
+    }
+
+    /// Kills one worker's process and all its descendants. `reply` as with [`signal`](Self::signal).
+    pub fn kill_tree(&self, instance: InstanceId, reply: impl FnOnce(io::Result<()>) + Send + 'static) {
+        self.wishes.send(Wish::KillTree(instance, Box::new(reply)));
     }
 
     /// Makes a wish. `reply` is called on the control thread, after what was accepted is kept for whoever comes

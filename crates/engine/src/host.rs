@@ -34,6 +34,22 @@ pub trait ProcessHost {
     /// Nobody knows how it ended.
     fn try_wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>>;
 
+    /// Sends a signal to the process itself.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended and its exit was taken.
+    fn signal(&mut self, child: &Child, signal: i32) -> io::Result<()> {
+        child.signal(signal)
+    }
+
+    /// The resident memory of the process, in bytes.
+    ///
+    /// # Errors
+    /// It is gone.
+    fn resident(&self, child: &Child) -> io::Result<u64> {
+        proc::resident_of(child.pid)
+    }
+
     /// Kills the process and all its descendants.
     fn kill_tree(&mut self, child: &Child);
 

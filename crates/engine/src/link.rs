@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oxherd_os::Waker;
@@ -10,6 +11,36 @@ use oxherd_os::Waker;
 pub(crate) fn link<T>() -> io::Result<(Writer<T>, Reader<T>)> {
     let shared = Arc::new(Shared { queue: Mutex::new(VecDeque::new()), waker: Waker::new()? });
     Ok((Writer { shared: Arc::clone(&shared) }, Reader { shared }))
+}
+
+/// How much may wait in a queue, in bytes, where those who fill it do so at will.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Budget {
+    used: Arc<AtomicUsize>,
+}
+
+impl Budget {
+    const MAX_BYTES: usize = 16 << 20;
+    /// What a thing costs beyond its own bytes, about.
+    const OVERHEAD_BYTES: usize = 128;
+    /// What a descriptor counts as: no more than 128 of them wait.
+    const FD_BYTES: usize = Self::MAX_BYTES / 128;
+
+    /// What one thing costs.
+    pub(crate) fn cost(bytes: usize, has_fd: bool) -> usize {
+        bytes + Self::OVERHEAD_BYTES + if has_fd { Self::FD_BYTES } else { 0 }
+    }
+
+    /// Takes it, if there is room or nothing else waits.
+    pub(crate) fn take(&self, cost: usize) -> bool {
+        let fits = |used: usize| (used == 0 || used + cost <= Self::MAX_BYTES).then_some(used + cost);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    /// Gives it back once the thing was taken out of the queue.
+    pub(crate) fn give_back(&self, cost: usize) {
+        self.used.fetch_sub(cost, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug)]
@@ -59,5 +90,21 @@ impl<T> Reader<T> {
     pub(crate) fn take(&self) -> VecDeque<T> {
         self.shared.waker.drain();
         std::mem::take(&mut *self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_bounded_and_lets_one_large_thing_through() {
+        let budget = Budget::default();
+        let large = Budget::cost(64 << 20, false);
+        assert!(budget.take(large) && !budget.take(1));
+        budget.give_back(large);
+        let with_fd = Budget::cost(1, true);
+        let taken = (0..1000).take_while(|_| budget.take(with_fd)).count();
+        assert!((100..=128).contains(&taken), "{taken}");
     }
 }

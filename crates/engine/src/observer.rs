@@ -1,5 +1,7 @@
 //! How an embedder hears of what happens. Observers are called on the control thread and must never block it.
 
+use std::os::fd::OwnedFd;
+
 use oxherd_core::{AppId, Notice, Place, Span};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,18 @@ pub trait Observer {
     fn report(&mut self, report: &Report);
     /// The primary itself met a condition that people should know of.
     fn alert(&mut self, alert: &Alert);
+    /// A worker sent a message of its program's own, conventions included. In order with the bulletins of its app.
+    fn message(&mut self, message: WorkerMessage) {
+        drop(message);
+    }
+    /// The channel of a worker is at its end. Told once for each that had one, before its exit.
+    fn disconnected(&mut self, place: Place) {
+        let _ = place;
+    }
+    /// Whether [`message`](Self::message) is worth its making. Asked once, when the primary is made.
+    fn wants_messages(&self) -> bool {
+        false
+    }
     /// A signal asks for log files to be opened anew (`SIGUSR2`, as logrotate's scripts send it).
     fn reopen_logs(&mut self) {}
     /// What is wanted may have changed. Told after every accepted wish and whenever one has come true.
@@ -36,6 +50,17 @@ pub struct Bulletin {
     pub pid: Option<u32>,
     /// How long the primary has run.
     pub at: Span,
+}
+
+/// What a worker's program sent over its channel.
+#[derive(Debug)]
+pub struct WorkerMessage {
+    /// Who sent it.
+    pub place: Place,
+    /// One JSON value, as it was written.
+    pub raw: Vec<u8>,
+    /// The descriptor that rode on it.
+    pub attachment: Option<OwnedFd>,
 }
 
 /// One of a worker's output streams.
@@ -72,6 +97,12 @@ pub enum Alert {
     CannotListen { app: AppId, address: String, error: String },
     /// A worker does not read its channel; messages to it are dropped.
     MessagesDropped { place: Place, count: u64 },
+    /// Messages of a worker came faster than they were taken here; so many are lost.
+    MessagesLost { place: Place, count: u64 },
+    /// A worker holds more memory than the level at which people are told, both in bytes. Told once per crossing.
+    MemoryAbove { place: Place, pid: u32, bytes: u64, limit: u64 },
+    /// A thread worker does not stop: it is left to itself, and its slot is filled again.
+    ThreadAbandoned { place: Place, why: String },
     /// A request that came in by a signal was refused.
     Refused { what: String, why: String },
     /// What the primary before this one left could not be used.

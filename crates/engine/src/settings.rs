@@ -16,11 +16,19 @@ pub struct Settings {
     pub signals: bool,
     /// Go on when no app has anything left to run.
     pub stays: bool,
+    /// An app may have no slot at all until one is forked.
+    pub may_be_empty: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { status_interval: Some(Duration::from_secs(30)), recall: true, signals: true, stays: false }
+        Self {
+            status_interval: Some(Duration::from_secs(30)),
+            recall: true,
+            signals: true,
+            stays: false,
+            may_be_empty: false,
+        }
     }
 }
 

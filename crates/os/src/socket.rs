@@ -28,6 +28,20 @@ const TCP_CLOSE_WAIT: u8 = 8;
 
 const BORN: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
+/// What kind of socket a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A stream that does not listen: a connection, as a rule.
+    Stream,
+    /// A stream socket that listens.
+    Listener,
+    /// A datagram socket.
+    Datagram {
+        /// Of IPv6.
+        v6: bool,
+    },
+}
+
 /// How to open a TCP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
@@ -226,6 +240,18 @@ pub fn local_addr(socket: impl AsFd) -> io::Result<LocalAddr> {
         AddressFamily::UNIX => Ok(unix_name(address)),
         _ => Ok(LocalAddr::Unnamed),
     }
+}
+
+/// What kind of socket it is. `ENOTSOCK` for what is none, `EPROTONOSUPPORT` for one of another kind.
+pub fn kind_of(socket: impl AsFd) -> io::Result<SocketKind> {
+    let kind = sockopt::socket_type(&socket)?;
+    if kind == SocketType::DGRAM {
+        return Ok(SocketKind::Datagram { v6: sockopt::socket_domain(&socket)? == AddressFamily::INET6 });
+    }
+    if kind != SocketType::STREAM {
+        return Err(Errno::PROTONOSUPPORT.into());
+    }
+    Ok(if sockopt::socket_acceptconn(&socket)? { SocketKind::Listener } else { SocketKind::Stream })
 }
 
 /// Bytes that wait to be read, at a stream socket or pipe (`FIONREAD`, alias `SIOCINQ`). `EINVAL` for a

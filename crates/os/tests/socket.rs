@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use common::{Folder, eventually, unique, wait_readable};
 use oxherd_os::io_errno;
 use oxherd_os::socket::{
-    ListenOptions, LocalAddr, UnixMode, accept, accept_queue_len, bind_udp, listen, listen_tcp, listen_unix,
-    listen_unix_private, local_addr, peer_credentials, somebody_listens, unread_bytes,
+    ListenOptions, LocalAddr, SocketKind, UnixMode, accept, accept_queue_len, bind_udp, kind_of, listen,
+    listen_tcp, listen_unix, listen_unix_private, local_addr, peer_credentials, somebody_listens,
+    unread_bytes,
 };
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
@@ -153,4 +154,16 @@ fn the_other_end_of_a_unix_socket_is_known() {
     }
     let tcp = listen_tcp(any("127.0.0.1:0"), &ListenOptions::default()).unwrap();
     assert_eq!(io_errno(&peer_credentials(&tcp).unwrap_err()), libc::ENOTCONN);
+}
+
+#[test]
+fn sockets_tell_their_kind() {
+    let kind = |socket: &dyn AsFd| kind_of(socket.as_fd()).map_err(|error| io_errno(&error));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    assert_eq!((kind(&listener), kind(&stream)), (Ok(SocketKind::Listener), Ok(SocketKind::Stream)));
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(kind(&udp), Ok(SocketKind::Datagram { v6: false }));
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert_eq!(kind(&null), Err(88), "ENOTSOCK");
 }

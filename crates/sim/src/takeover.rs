@@ -154,7 +154,7 @@ impl World {
         let text = serde_json::to_string(&desired).expect("what is wanted is JSON");
         let again: Desired = serde_json::from_str(&text).expect("what is wanted reads back");
         let inventory = self.inventory(children);
-        let limits = Limits { max_instances: MAX_INSTANCES };
+        let limits = Limits { max_instances: MAX_INSTANCES, ..Limits::default() };
         self.fleet = Fleet::from_desired(again, limits, &inventory, self.now);
         assert_eq!(self.fleet.desired(), desired, "something else is wanted after the takeover");
     }

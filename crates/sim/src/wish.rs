@@ -1,6 +1,6 @@
 //! Random wishes and configurations. They are drawn, never judged.
 
-use oxherd_core::{AppId, AppSpec, Request, RestartWhen, Sockets, Span};
+use oxherd_core::{AppId, AppSpec, InstanceId, Request, RestartWhen, Slot, Sockets, Span};
 
 use crate::{Mode, Rng};
 
@@ -49,7 +49,9 @@ pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> 
             let spec = rng.chance(40).then(|| Box::new(spec(rng, mode, name)));
             Request::Reload { app, spec }
         }
-        40..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
+        40..45 => Request::Fork { app, slot: Slot(rng.below(6) as u32), env: Vec::new() },
+        45..50 => Request::Retire { instance: InstanceId { starts: 0, number: 1 + rng.below(60) as u32 } },
+        50..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
         60..80 => Request::Restart { app },
         80..93 => Request::Stop { app },
         _ => Request::Delete { app },

@@ -60,7 +60,7 @@ impl World {
             rng: Rng::new(seed),
             fate: Rng::new(!seed),
             now: Moment::from_millis(1000),
-            fleet: Fleet::new(Limits { max_instances: MAX_INSTANCES }, BOOT, 0),
+            fleet: Fleet::new(Limits { max_instances: MAX_INSTANCES, ..Limits::default() }, BOOT, 0),
             os: Os::new(seed, mode),
             starts: 0,
             wishes: 0,
@@ -174,7 +174,9 @@ impl World {
             Request::Start { .. }
             | Request::Register { .. }
             | Request::Reload { .. }
-            | Request::Scale { .. } => {}
+            | Request::Scale { .. }
+            | Request::Fork { .. }
+            | Request::Retire { .. } => {}
         }
     }
 

@@ -10,7 +10,7 @@ use oxherd_core::{
 
 pub(crate) const APP: AppId = AppId(0);
 
-const LIMITS: Limits = Limits { max_instances: 8 };
+const LIMITS: Limits = Limits { max_instances: 8, may_be_empty: false };
 
 pub(crate) struct Script {
     pub(crate) fleet: Fleet,

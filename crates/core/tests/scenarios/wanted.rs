@@ -68,8 +68,12 @@ fn the_end_of_the_fleet_is_no_wish_about_its_apps() {
 fn what_is_wanted_outlives_a_boot_but_ids_of_changes_go_on() {
     let desired = app(2).up().fleet.desired();
     let inventory = Inventory { boot_id: "next boot".into(), starts: 3, ..Inventory::default() };
-    let fleet =
-        Fleet::from_desired(desired.clone(), Limits { max_instances: 1 }, &inventory, Moment::default());
+    let fleet = Fleet::from_desired(
+        desired.clone(),
+        Limits { max_instances: 1, ..Limits::default() },
+        &inventory,
+        Moment::default(),
+    );
     assert_eq!(fleet.last_change(), ChangeId(3_000_000));
     let again = fleet.desired();
     assert_eq!((again.apps[0].instances, &again.apps[0].spec), (1, &desired.apps[0].spec));

@@ -187,8 +187,7 @@ impl Begun {
         let (news, intake) = feed();
         let console = greeting.foreground.then(|| (faces.console)(args.raw));
         let observer = DaemonObserver::new(logs.clone(), news, Arc::clone(&saved), faces.render, console);
-        let settings =
-            Settings { status_interval: None, recall: true, signals: true, stays: !greeting.foreground };
+        let settings = Settings { status_interval: None, stays: !greeting.foreground, ..Settings::default() };
         Ok(Self {
             version: faces.version,
             settings,

@@ -283,6 +283,7 @@ fn worker_view() -> WorkerView {
 
 fn spec() -> AppSpec {
     let mut spec = AppSpec::new("web", "node");
+    spec.memory_warning = Some(100 << 20);
     spec.args = vec!["server.js".into()];
     spec.env = vec![("PATH".into(), "/bin".into())];
     spec.restart_delay = Some(Span::from_secs(1));
@@ -356,7 +357,9 @@ fn notices() -> Vec<Notice> {
         RetireReason::Restart,
         RetireReason::ReloadAborted,
         RetireReason::Errors,
+        RetireReason::Asked,
         RetireReason::Stray,
+        RetireReason::Interrupted,
     ];
     all.extend(reasons.map(|reason| Notice::Retiring { place, reason }));
     let ends = [

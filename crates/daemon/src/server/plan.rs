@@ -63,7 +63,7 @@ fn plan_start(spec: &AppSpec, survey: &Survey, again: bool) -> Result<Step, Fail
         Some(app) if again && is_same(app) => Ok(step(app, Aim::Serving, await_serving(app))),
         Some(_) => Err(Refusal::NameTaken(spec.name.clone()).into()),
         None => {
-            spec.check(Limits::default().max_instances).map_err(Refusal::from)?;
+            spec.check(Limits::default()).map_err(Refusal::from)?;
             Ok(start(spec.clone()))
         }
     }

@@ -67,6 +67,8 @@ fn kind(request: &Request) -> &'static str {
         Request::Stop { .. } => "stop",
         Request::Delete { .. } => "delete",
         Request::Shutdown => "shutdown",
+        Request::Fork { .. } => "fork",
+        Request::Retire { .. } => "retire",
         Request::Kill => "kill",
     }
 }

@@ -92,7 +92,7 @@ impl Control<'_> {
     fn terminate(&mut self, instance: InstanceId, signal: Signal) {
         if let Some(child) = self.children.process(instance) {
             // It may have ended just now; then its exit is on its way.
-            drop(child.signal(signal.0));
+            drop(self.host.signal(child, signal.0));
         }
     }
 

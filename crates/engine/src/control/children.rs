@@ -32,7 +32,17 @@ pub(super) struct ChildState {
     pub(super) stdout: Option<Pump>,
     pub(super) stderr: Option<Pump>,
     has_channel: bool,
+    /// The end of its channel was told.
+    pub(super) disconnected: bool,
+    /// It held more memory than its level when it was looked at last.
+    pub(super) is_above: bool,
     ending: Ending,
+}
+
+impl ChildState {
+    pub(super) fn had_channel(&self) -> bool {
+        self.has_channel
+    }
 }
 
 /// A process with our ends of its output.
@@ -129,9 +139,12 @@ impl Control<'_> {
             stdout: stdout.map(Pump::new),
             stderr: stderr.map(Pump::new),
             has_channel,
+            disconnected: false,
+            is_above: false,
             ending: Ending::Alive,
         };
         self.children.states.insert(place.instance, state);
+        self.arm_memory_watch(place.instance);
     }
 
     pub(super) fn on_child(&mut self, token: u64) {
@@ -169,6 +182,7 @@ impl Control<'_> {
         self.pump_output(instance, Stream::Stdout);
         self.pump_output(instance, Stream::Stderr);
         self.flush_output(instance);
+        self.tell_disconnected(instance);
         let Some(state) = self.children.states.get_mut(&instance) else { return };
         let Ending::Detaching(exit) = state.ending else { return };
         state.ending = Ending::Told;

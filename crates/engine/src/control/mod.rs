@@ -6,8 +6,10 @@ mod actions;
 mod children;
 mod figures;
 mod keeping;
+mod memory;
 mod output;
 mod signals;
+mod singles;
 mod takeover;
 mod wishes;
 
@@ -59,6 +61,11 @@ pub(crate) struct Control<'a> {
     status_interval: Option<Span>,
     next_report: Option<Moment>,
     started: Moment,
+    limits: Limits,
+    /// Whether messages of workers are passed on.
+    taps: bool,
+    /// When the memory of workers is looked at next, if any has a level.
+    memory_due: Option<Moment>,
     /// When the fleet was first seen to have ended.
     ended: Option<Moment>,
     /// When to look for another keeper again, while there is none.
@@ -72,11 +79,13 @@ impl<'a> Control<'a> {
         stash: Box<dyn Stash>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, EngineError> {
+        let taps = observer.wants_messages();
         let os = |what| move |cause| EngineError::Os { what, cause };
         // Signals are blocked before any thread exists, so that all threads inherit the mask.
         let signals = settings.signals.then(SignalSource::open).transpose().map_err(os("watch signals"))?;
         let poller = Poller::new().map_err(os("open an epoll descriptor"))?;
-        let traffic = TrafficHandle::start(settings.recall, stash).map_err(os("start the traffic thread"))?;
+        let traffic =
+            TrafficHandle::start(settings.recall, taps, stash).map_err(os("start the traffic thread"))?;
         let (wishing, wishes) = link().map_err(os("make a queue"))?;
         poller.add(wishes.waker(), WISHES, Interest::READ).map_err(os("watch a queue"))?;
         if let Some(loss) = host.loss() {
@@ -86,13 +95,14 @@ impl<'a> Control<'a> {
         if let Some(signals) = &signals {
             poller.add(signals, SIGNALS, Interest::READ).map_err(os("watch signals"))?;
         }
+        let limits = Limits { may_be_empty: settings.may_be_empty, ..Limits::default() };
         let started = now();
         let interval = settings.status_interval.map(|it| Span::from_millis(it.as_millis() as u64));
         let status_interval = interval.filter(|it| !it.is_zero());
         Ok(Self {
             poller,
             host,
-            fleet: Fleet::new(Limits::default(), clock::boot_id(), 0),
+            fleet: Fleet::new(limits, clock::boot_id(), 0),
             keeping: Keeping::default(),
             children: Children::default(),
             traffic,
@@ -106,6 +116,9 @@ impl<'a> Control<'a> {
             status_interval,
             next_report: status_interval.map(|it| started + it),
             started,
+            limits,
+            taps,
+            memory_due: None,
             ended: None,
             renew_at: None,
         })
@@ -113,7 +126,7 @@ impl<'a> Control<'a> {
 
     /// How other threads reach it.
     pub(crate) fn handle(&self) -> Handle {
-        Handle::new(self.wishing.clone())
+        Handle::new(self.wishing.clone(), self.traffic.orders.clone())
     }
 
     pub(crate) fn verdict(&self) -> Option<oxherd_core::Exit> {
@@ -179,7 +192,8 @@ impl<'a> Control<'a> {
         if self.ended.is_some() {
             return LOOK_AT_DYING_EVERY;
         }
-        let due = [self.fleet.poll_timeout(), self.next_report, self.keeping.due(), self.renew_at];
+        let due =
+            [self.fleet.poll_timeout(), self.next_report, self.keeping.due(), self.renew_at, self.memory_due];
         let next = due.into_iter().flatten().min();
         let left = next.map(|next| Duration::from_millis(next.since(now()).as_millis()));
         left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
@@ -193,6 +207,7 @@ impl<'a> Control<'a> {
             self.carry_out();
         }
         self.renew_if_due(now);
+        self.watch_memory(now);
         if let (Some(due), Some(interval)) = (self.next_report, self.status_interval)
             && due <= now
         {
@@ -204,12 +219,25 @@ impl<'a> Control<'a> {
     fn on_news(&mut self) {
         for news in self.traffic.news.take() {
             match news {
-                News::Fact(fact) => self.take_in(fact),
+                News::Fact(fact) => self.on_fact(fact),
                 News::Alert(alert) => self.observer.alert(&alert),
+                News::Message(parcel) => self.on_message(parcel),
                 News::Detached(instance) => self.on_detached(instance),
                 News::Lost => self.traffic_lost = true,
             }
         }
+    }
+
+    /// The end of a channel is heard of by whoever listens to what comes over it.
+    fn on_fact(&mut self, fact: oxherd_core::Event) {
+        match &fact {
+            oxherd_core::Event::ChannelClosed { instance }
+            | oxherd_core::Event::Misbehaved { instance, .. } => {
+                self.tell_disconnected(*instance);
+            }
+            _ => {}
+        }
+        self.take_in(fact);
     }
 
     /// Takes a fact into the core, and carries out what follows from it.

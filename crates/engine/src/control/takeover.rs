@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use oxherd_core::{
-    AppSpec, Child, Desired, Event, Fleet, InstanceId, Inventory, Label, Limits, Moment, Place, Request,
-    Sockets, Span, Status,
+    AppSpec, Child, Desired, Event, Fleet, InstanceId, Inventory, Label, Moment, Place, Request, Sockets,
+    Span, Status,
 };
 use oxherd_os::{Interest, clock};
 
@@ -97,7 +97,7 @@ impl Control<'_> {
         if let Some(error) = refused {
             self.observer.alert(&Alert::EstateRefused { why: error.to_string() });
         }
-        Fleet::from_desired(desired.unwrap_or_default(), Limits::default(), inventory, now())
+        Fleet::from_desired(desired.unwrap_or_default(), self.limits, inventory, now())
     }
 
     /// Where a process belongs, if it is one of ours.

@@ -193,7 +193,7 @@ fn app(change: impl FnOnce(&mut AppSpec)) -> AppSpec {
 
 /// The fleet with one app whose first worker serves.
 fn serving(spec: AppSpec) -> Fleet {
-    let mut fleet = Fleet::new(Limits::default(), clock::boot_id(), 0);
+    let mut fleet = Fleet::new(oxherd_core::Limits::default(), clock::boot_id(), 0);
     fleet.handle_request(Request::Start { spec: Box::new(spec) }, now()).unwrap();
     fleet.handle_event(Event::Spawned { instance: id(1) }, now());
     fleet.handle_event(Event::Online { instance: id(1) }, now());
@@ -358,7 +358,7 @@ fn the_end_of_a_channel_is_told_again() {
 #[test]
 fn an_end_that_nobody_has_taken_note_of_is_judged_by_the_exit() {
     let mut legacy = Legacy::new();
-    let mut fleet = Fleet::new(Limits::default(), clock::boot_id(), 0);
+    let mut fleet = Fleet::new(oxherd_core::Limits::default(), clock::boot_id(), 0);
     fleet.handle_request(Request::Start { spec: Box::new(app(|_| {})) }, now()).unwrap();
     fleet.handle_event(Event::Spawned { instance: id(1) }, now());
     legacy.estate.image = Some(fleet.image());

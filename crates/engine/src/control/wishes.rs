@@ -19,6 +19,9 @@ impl Control<'_> {
                     self.keep_now();
                     reply(self.host.upgrade(program.as_deref()));
                 }
+                Wish::Fork(app, env, reply) => reply(self.on_fork(app, env)),
+                Wish::Signal(instance, signal, reply) => reply(self.signal_one(instance, signal)),
+                Wish::KillTree(instance, reply) => reply(self.kill_one(instance)),
                 #[cfg(debug_assertions)]
                 Wish::Panic(Culprit::Control) => panic!("planted on the control thread"),
                 #[cfg(debug_assertions)]

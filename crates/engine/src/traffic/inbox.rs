@@ -2,11 +2,12 @@
 //! speak the protocol is condemned; it never harms the primary or another worker.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use oxherd_core::{Event, InstanceId};
 use oxherd_os::fdpass;
 use oxherd_wire::{
-    self as wire, Convention, Decoder, HandleFrame as WireHandle, Inbound, PerConnection, Target, UserMessage,
+    self as wire, Convention, Decoder, HandleFrame as WireHandle, Inbound, PerConnection, UserMessage,
 };
 
 use crate::traffic::Traffic;
@@ -147,19 +148,23 @@ impl Traffic {
             Inbound::SocketCountQuery { key } => self.reply(number, |out| wire::socket_count(out, &key, 0)),
             Inbound::SocketCloseQuery { key } => self.reply(number, |out| wire::socket_all_closed(out, &key)),
             Inbound::OtherInternal => {}
-            Inbound::User(message) => self.on_message(number, message),
+            Inbound::User(message) => self.on_message(number, message, None),
         }
         None
     }
 
-    /// A descriptor of a program's own. Nobody here wants it: it is acknowledged and closed, the message counts.
+    /// A descriptor of a program's own. It is acknowledged, and goes wherever its message goes.
     fn on_handle(&mut self, number: usize, handle: &WireHandle<'_>) -> Option<String> {
         let worker = self.workers.get_mut(number)?;
         let fd = worker.received.pop_front();
         let answer = if fd.is_some() { wire::HANDLE_ACK } else { wire::HANDLE_NACK };
         self.send_to(number, answer);
-        fd.as_ref()?;
+        let fd = fd?;
         match handle.inner() {
+            Ok(Inbound::User(message)) => {
+                self.on_message(number, message, Some(fd));
+                None
+            }
             Ok(inner) => self.handle_frame(number, inner),
             Err(error) => Some(error.to_string()),
         }
@@ -171,8 +176,11 @@ impl Traffic {
             // For a frame of the old primary, or for the fence, whose answer says more.
             return;
         }
-        if let Some(HandleFrame::Socket { seq, .. }) = worker.handles.pop_front() {
-            worker.out.ledger.peer_read(seq);
+        match worker.handles.pop_front() {
+            Some(HandleFrame::Socket { seq, .. } | HandleFrame::Message(seq)) => {
+                worker.out.ledger.peer_read(seq);
+            }
+            Some(HandleFrame::Connection(_)) | None => {}
         }
         self.on_handle_answered(number);
     }
@@ -202,12 +210,17 @@ impl Traffic {
                 worker.out.ledger.peer_read(seq);
                 self.on_socket_refused(number, ack, listener, tries);
             }
+            Some(HandleFrame::Message(name)) => {
+                worker.out.ledger.peer_read(name);
+                worker.dropped_messages += 1;
+                self.tell_dropped(number);
+            }
             None => {}
         }
         self.on_handle_answered(number);
     }
 
-    fn on_message(&mut self, number: usize, message: UserMessage<'_>) {
+    fn on_message(&mut self, number: usize, message: UserMessage<'_>, attachment: Option<OwnedFd>) {
         let Some(instance) = self.workers.get(number).map(|worker| worker.place.instance) else { return };
         let Some(counters) = self.workers.get(number).map(|worker| &*worker.counters) else { return };
         match message.convention() {
@@ -231,35 +244,11 @@ impl Traffic {
                 self.tell_from(number, News::Fact(Event::ErrorReported { instance, error }));
             }
             Convention::Routed { target, has_sender } => {
-                self.route(instance, target, has_sender, message.raw)
+                self.route(instance, target, has_sender, message.raw, attachment.as_ref())
             }
             Convention::Other => {}
         }
-    }
-
-    /// Passes a message on to the worker or workers it names, with its sender filled in.
-    fn route(&mut self, sender: InstanceId, target: Target, has_sender: bool, raw: &[u8]) {
-        let Some(from) = self.workers.by_instance(sender).map(|worker| worker.place) else { return };
-        let whole = if has_sender { raw.to_vec() } else { wire::with_sender(raw, from.instance.worker_id()) };
-        let mut line = Vec::with_capacity(whole.len() + 1);
-        wire::user(&mut line, &whole);
-        let siblings =
-            self.workers.iter().filter(|(_, it)| it.place.app == from.app && it.is_listening_to_us());
-        let receivers: Vec<usize> = match target {
-            Target::All => {
-                siblings.filter(|(_, it)| it.place.instance != sender).map(|(number, _)| number).collect()
-            }
-            Target::Worker(id) => {
-                let siblings: Vec<_> = siblings.collect();
-                let by_id = siblings.iter().find(|(_, it)| it.place.instance.worker_id() == id);
-                // A `fromWorker` that a program fills in itself is often its pid.
-                let by_pid = || siblings.iter().find(|(_, it)| u64::from(it.pid) == id);
-                by_id.or_else(by_pid).map(|(number, _)| *number).into_iter().collect()
-            }
-        };
-        for receiver in receivers {
-            self.send_message(receiver, &line);
-        }
+        self.pass_on(number, message.raw, attachment);
     }
 
     /// A frame that is not one, or a descriptor that does not belong: nothing this worker says counts any more.

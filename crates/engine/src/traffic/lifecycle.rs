@@ -29,6 +29,7 @@ impl Traffic {
                 Order::Withdraw(instance) => self.withdraw(instance),
                 Order::Disconnect(instance, parting) => self.disconnect(instance, parting),
                 Order::Detach(instance) => self.detach(instance),
+                Order::Send(parcel) => self.send_parcel(parcel),
                 Order::CloseDoors(app) => self.close_doors(app),
                 Order::CloseListeners(app) => self.close_listeners(app),
                 Order::RetireSlot(app, slot) => self.retire_slot(app, slot),

@@ -19,6 +19,7 @@ mod recall;
 mod reply;
 mod stall;
 mod takeover;
+mod tap;
 mod timers;
 mod worker;
 
@@ -30,7 +31,7 @@ use oxherd_core::{AppId, InstanceId};
 use oxherd_os::{Alarm, Events, Interest, Poller, Signals, clock};
 
 use crate::host::Stash;
-use crate::link::{Reader, Writer, link};
+use crate::link::{Budget, Reader, Writer, link};
 use crate::traffic::apps::App;
 use crate::traffic::listener::Listeners;
 use crate::traffic::takeover::Leftovers;
@@ -38,7 +39,7 @@ use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
 pub(crate) use keep::{counters_of, listener_of, standing_in, uses_of};
-pub(crate) use orders::{Attachment, Bequest, NewStash, News, Order};
+pub(crate) use orders::{Attachment, Bequest, Delivery, NewStash, News, Order, Parcel};
 
 const SIGPIPE: i32 = 13;
 const WAKER: u64 = 0;
@@ -56,10 +57,12 @@ pub(crate) struct TrafficHandle {
 }
 
 impl TrafficHandle {
-    pub(crate) fn start(recall: bool, stash: Box<dyn Stash>) -> io::Result<Self> {
+    /// With `taps` the messages of workers are passed on as news.
+    pub(crate) fn start(recall: bool, taps: bool, stash: Box<dyn Stash>) -> io::Result<Self> {
         let (orders, order_reader) = link()?;
         let (news_writer, news) = link()?;
-        let traffic = Traffic::new(order_reader, news_writer.clone(), recall, stash)?;
+        let mut traffic = Traffic::new(order_reader, news_writer.clone(), recall, stash)?;
+        traffic.tap = taps.then(Budget::default);
         let work = move || {
             // Spools are sent by a call that cannot leave the signal out; a program may die of it by default.
             drop(Signals::block(&[SIGPIPE]));
@@ -150,6 +153,8 @@ pub(crate) struct Traffic {
     first_seq: u64,
     recall: bool,
     recall_armed: bool,
+    /// What may wait of the messages that are passed on, where somebody wants them.
+    tap: Option<Budget>,
     /// Monotonic milliseconds, read once per turn of the loop.
     now: u64,
     /// The primary has no free descriptors: nothing is accepted until the retry.
@@ -187,6 +192,7 @@ impl Traffic {
             first_seq: 0,
             recall,
             recall_armed: false,
+            tap: None,
             now: clock::monotonic_millis(),
             out_of_fds: false,
             last_shortage: None,

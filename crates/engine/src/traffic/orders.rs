@@ -10,6 +10,7 @@ use oxherd_core::{AppId, AppSpec, Event, InstanceId, Parting, Place, Slot};
 use crate::Alert;
 use crate::counters::Counters;
 use crate::host::{Entry, Stash};
+use crate::link::Budget;
 
 /// From control to traffic.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) enum Order {
     Detach(InstanceId),
     /// Let no new client in. Answered by `DoorsClosed`.
     CloseDoors(AppId),
+    /// Send it a message of the embedder's.
+    Send(Parcel),
     /// Close an app's listeners.
     CloseListeners(AppId),
     /// A slot is gone.
@@ -62,6 +65,30 @@ pub(crate) struct Attachment {
     pub(crate) is_heir: bool,
 }
 
+/// A message to a worker.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) instance: InstanceId,
+    /// One JSON value.
+    pub(crate) message: Vec<u8>,
+    pub(crate) attachment: Option<OwnedFd>,
+    /// What is given back once it is on its way.
+    pub(crate) cost: usize,
+    pub(crate) budget: Budget,
+}
+
+/// A message from a worker.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) place: Place,
+    /// One JSON value.
+    pub(crate) raw: Vec<u8>,
+    pub(crate) attachment: Option<OwnedFd>,
+    /// What is given back once it was taken.
+    pub(crate) cost: usize,
+    pub(crate) budget: Budget,
+}
+
 /// What traffic takes over from the primary before.
 #[derive(Debug)]
 pub(crate) struct Bequest {
@@ -89,6 +116,8 @@ pub(crate) enum News {
     Fact(Event),
     /// A condition of the primary.
     Alert(Alert),
+    /// A program's own message, where somebody wants to hear it.
+    Message(Delivery),
     /// The traffic thread has panicked.
     Lost,
     /// A worker's channel is read to its end and its connections are taken back.

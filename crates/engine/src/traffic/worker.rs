@@ -59,7 +59,10 @@ pub(crate) struct Worker {
     pub(crate) grace_until: u64,
     /// How much news of its own making control was told in the current second.
     pub(crate) talk: Talk,
+    /// Messages to it that it has left no room for.
     pub(crate) dropped_messages: u64,
+    /// Messages from it that control has left no room for.
+    pub(crate) lost_messages: u64,
     pub(crate) counters: Arc<Counters>,
     /// By which others can go on with the counters.
     pub(crate) counters_fd: Option<OwnedFd>,
@@ -72,6 +75,8 @@ pub(crate) enum HandleFrame {
     Connection(u64),
     /// A listening or UDP socket, in reply to a query; how often it was sent.
     Socket { seq: u64, ack: u64, listener: usize, tries: u32 },
+    /// A program's message, by its name in the ledger.
+    Message(u64),
 }
 
 /// A connection that was handed over.
@@ -177,6 +182,7 @@ impl Worker {
             grace_until: 0,
             talk: Talk::default(),
             dropped_messages: 0,
+            lost_messages: 0,
             counters,
             counters_fd,
         }

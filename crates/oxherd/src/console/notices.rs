@@ -4,7 +4,7 @@ use oxherd_engine::core::{Exit, GiveUp, Notice, Place, ReloadFailure, RetireReas
 use oxherd_engine::{Alert, Bulletin, EngineError};
 
 use super::frame::Line;
-use super::words::count;
+use super::words::{count, size};
 
 /// The line for a bulletin. A change that is through has none: other notices have told what it did.
 pub(super) fn bulletin(bulletin: &Bulletin) -> Option<Line> {
@@ -67,6 +67,21 @@ pub(super) fn alert(alert: &Alert) -> Line {
             "{} does not read its channel: {} dropped",
             who(place, None),
             count(*number, "message was", "messages were")
+        )),
+        Alert::MessagesLost { place, count: number } => Line::trouble(format!(
+            "{} sends faster than its messages are taken: {} lost",
+            who(place, None),
+            count(*number, "message was", "messages were")
+        )),
+        Alert::MemoryAbove { place, pid, bytes, limit } => Line::trouble(format!(
+            "{} uses {}, more than {}",
+            who(place, Some(*pid)),
+            size(Some(*bytes)),
+            size(Some(*limit))
+        )),
+        Alert::ThreadAbandoned { place, why } => Line::trouble(format!(
+            "{} does not stop and is left to itself, its slot is filled again: {why}",
+            who(place, None)
         )),
         Alert::Refused { what, why } => Line::trouble(format!("Cannot {what}: {why}")),
         Alert::EstateRefused { why } => Line::trouble(format!("Cannot go on from the kept state: {why}")),
@@ -167,6 +182,7 @@ fn retiring(who: &str, reason: RetireReason) -> Line {
         RetireReason::Restart => "the app restarts",
         RetireReason::ReloadAborted => "the reload was aborted",
         RetireReason::Errors => "it reported too many errors",
+        RetireReason::Asked => "it was asked to leave",
         RetireReason::Stray => "nobody knows it any more",
         RetireReason::Interrupted => "the primary before ended while it started",
     };

@@ -62,7 +62,9 @@ fn of_leaving() -> Vec<Notice> {
         RetireReason::Restart,
         RetireReason::ReloadAborted,
         RetireReason::Errors,
+        RetireReason::Asked,
         RetireReason::Stray,
+        RetireReason::Interrupted,
     ];
     reasons.map(|reason| Notice::Retiring { place: place(1), reason }).into()
 }
@@ -119,6 +121,9 @@ fn alerts() -> Vec<Alert> {
         Alert::FdsFree,
         Alert::CannotListen { app: APP, address: "[::]:80".into(), error: "permission denied".into() },
         Alert::MessagesDropped { place: place(1), count: 12 },
+        Alert::MessagesLost { place: place(1), count: 1 },
+        Alert::MemoryAbove { place: place(1), pid: 4711, bytes: 150 << 20, limit: 100 << 20 },
+        Alert::ThreadAbandoned { place: place(1), why: "it has not stopped 5 s after it was told to".into() },
         Alert::Refused { what: "remove a worker".into(), why: "instances must be at least 1".into() },
     ]
 }

@@ -43,6 +43,13 @@ impl Herd {
         Self::with(false)
     }
 
+    /// One whose embedder hears the messages of workers.
+    pub(super) fn tapped() -> Self {
+        let mut herd = Self::new();
+        herd.traffic.tap = Some(crate::link::Budget::default());
+        herd
+    }
+
     pub(super) fn kernel() -> Self {
         let mut herd = Self::with(true);
         herd.spec.distribution = Distribution::Kernel;

@@ -18,5 +18,6 @@ mod shortage;
 mod spool;
 mod stall;
 mod takeover;
+mod tap;
 mod tokens;
 mod withdraw;

@@ -1,0 +1,130 @@
+//! Programs' own messages: from worker to worker, from a worker to an embedder, and back. What they say is read
+//! elsewhere; descriptors that ride on them go along.
+//!
+//! Messages are at-most-once: what a worker or the embedder does not take in time is dropped, counted and told.
+//! Nothing here may wait for either.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use oxherd_core::InstanceId;
+use oxherd_os::fdpass;
+use oxherd_os::socket::{self, SocketKind};
+use oxherd_wire::worker::{Attached, user_with};
+use oxherd_wire::{self as wire, Target};
+
+use crate::Alert;
+use crate::link::Budget;
+use crate::traffic::Traffic;
+use crate::traffic::orders::{Delivery, News, Parcel};
+use crate::traffic::worker::HandleFrame;
+
+/// How many frames with a descriptor a worker may leave unacknowledged before messages with one are dropped.
+const MAX_HANDLES: usize = 64;
+
+impl Traffic {
+    /// A message of the embedder's for one worker.
+    pub(super) fn send_parcel(&mut self, parcel: Parcel) {
+        let Parcel { instance, message, attachment, cost, budget } = parcel;
+        budget.give_back(cost);
+        if let Some(number) = self.worker_of(instance) {
+            self.send_user(number, &message, attachment.as_ref());
+        }
+    }
+
+    /// Passes a message on to whoever embeds the primary.
+    pub(super) fn pass_on(&mut self, number: usize, raw: &[u8], attachment: Option<OwnedFd>) {
+        let (Some(budget), Some(worker)) = (&self.tap, self.workers.get_mut(number)) else { return };
+        let place = worker.place;
+        let cost = Budget::cost(raw.len(), attachment.is_some());
+        if !budget.take(cost) {
+            worker.lost_messages += 1;
+            return;
+        }
+        let count = std::mem::take(&mut worker.lost_messages);
+        let budget = budget.clone();
+        if count > 0 {
+            self.tell(News::Alert(Alert::MessagesLost { place, count }));
+        }
+        self.tell(News::Message(Delivery { place, raw: raw.to_vec(), attachment, cost, budget }));
+    }
+
+    /// Passes a message on to the worker or workers it names, with its sender filled in.
+    pub(super) fn route(
+        &mut self,
+        sender: InstanceId,
+        target: Target,
+        has_sender: bool,
+        raw: &[u8],
+        attachment: Option<&OwnedFd>,
+    ) {
+        let Some(from) = self.workers.by_instance(sender).map(|worker| worker.place) else { return };
+        let whole = if has_sender { raw.to_vec() } else { wire::with_sender(raw, from.instance.worker_id()) };
+        let siblings =
+            self.workers.iter().filter(|(_, it)| it.place.app == from.app && it.is_listening_to_us());
+        let receivers: Vec<usize> = match target {
+            Target::All => {
+                siblings.filter(|(_, it)| it.place.instance != sender).map(|(number, _)| number).collect()
+            }
+            Target::Worker(id) => {
+                let siblings: Vec<_> = siblings.collect();
+                let by_id = siblings.iter().find(|(_, it)| it.place.instance.worker_id() == id);
+                // A `fromWorker` that a program fills in itself is often its pid.
+                let by_pid = || siblings.iter().find(|(_, it)| u64::from(it.pid) == id);
+                by_id.or_else(by_pid).map(|(number, _)| *number).into_iter().collect()
+            }
+        };
+        for receiver in receivers {
+            self.send_user(receiver, &whole, attachment);
+        }
+    }
+
+    fn send_user(&mut self, number: usize, message: &[u8], attachment: Option<&OwnedFd>) {
+        let mut line = Vec::with_capacity(message.len() + 1);
+        match attachment {
+            None => {
+                wire::user(&mut line, message);
+                self.send_message(number, &line);
+            }
+            Some(fd) => {
+                user_with(&mut line, message, attached(fd));
+                self.send_attached(number, &line, fd);
+            }
+        }
+    }
+
+    /// Such a frame goes in one piece, or not at all: half of one would be the death of its worker.
+    fn send_attached(&mut self, number: usize, line: &[u8], fd: &OwnedFd) {
+        let Some(worker) = self.workers.get_mut(number).filter(|it| it.is_listening_to_us()) else { return };
+        let fits = worker.handles.len() < MAX_HANDLES && line.len() <= fdpass::WHOLE_BYTES_MAX;
+        let name = worker.take_seq();
+        match fits.then(|| worker.out.send_handle(line, fd.as_fd(), name)) {
+            Some(Ok(sent)) => {
+                worker.handles.push_back(HandleFrame::Message(name));
+                self.after_send(number, sent);
+            }
+            Some(Err(_)) | None => {
+                worker.dropped_messages += 1;
+                self.tell_dropped(number);
+            }
+        }
+    }
+
+    /// Tells of what was dropped, unless that is told when the worker has read what waits.
+    pub(super) fn tell_dropped(&mut self, number: usize) {
+        let Some(worker) = self.workers.get_mut(number).filter(|it| it.out.is_flushed()) else { return };
+        let (place, count) = (worker.place, std::mem::take(&mut worker.dropped_messages));
+        if count > 0 {
+            self.tell_from(number, News::Alert(Alert::MessagesDropped { place, count }));
+        }
+    }
+}
+
+/// What a worker is told that the descriptor is.
+fn attached(fd: &OwnedFd) -> Attached {
+    match socket::kind_of(fd) {
+        Ok(SocketKind::Listener) => Attached::Server,
+        Ok(SocketKind::Datagram { v6: false }) => Attached::Udp4,
+        Ok(SocketKind::Datagram { v6: true }) => Attached::Udp6,
+        Ok(SocketKind::Stream) | Err(_) => Attached::Socket,
+    }
+}
