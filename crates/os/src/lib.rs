@@ -18,6 +18,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod detach;
 pub mod doom;
+pub mod environment;
 pub mod exit_watch;
 pub mod fdpass;
 pub mod files;

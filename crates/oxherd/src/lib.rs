@@ -1,7 +1,25 @@
-//! The library of Oxherd.
+//! The library of Oxherd: what `cluster` is to Node programs, for programs in Rust.
 //!
-//! With the feature `client` a program talks to a running daemon as the command does; `api` brings the types
-//! alone. Without features there is nothing here yet: the worker's side comes next.
+//! The default feature `worker` is the side of a program that serves: several of them behind one address, under a
+//! primary of Oxherd or of Node. The same program serves directly when it is run alone:
+//!
+//! ```no_run
+//! # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = oxherd::listen("0.0.0.0:3000").await?;
+//! loop {
+//!     let (stream, _peer) = listener.accept().await?;
+//!     tokio::spawn(async move { drop(stream) });
+//! }
+//! # }
+//! ```
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `worker` (default) | [`worker()`], [`listen`], messages, graceful shutdown |
+//! | `stream` | listeners and messages as streams |
+//! | `tower` | `http::RequestLayer`, which counts requests and reports them |
+//! | `axum` | `http::serve`, and listeners for `axum::serve` |
+//! | `client`, `api` | a client of a running daemon's control API, and its types |
 
 #![warn(missing_docs)]
 
@@ -11,3 +29,13 @@ pub mod api;
 pub mod client;
 #[cfg(feature = "primary")]
 pub mod console;
+#[cfg(feature = "worker")]
+mod worker;
+
+#[cfg(feature = "stream")]
+pub use worker::Incoming;
+#[cfg(feature = "worker")]
+pub use worker::{
+    Attachment, Connection, Drained, Figures, InFlight, ListenError, Listener, Load, Message, MessageError,
+    Messages, SendError, Shutdown, UnixListener, Worker, bind_udp, listen, listen_unix, worker,
+};

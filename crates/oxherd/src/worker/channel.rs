@@ -1,0 +1,294 @@
+//! One worker's channel to its primary: what all handles of the worker share.
+//!
+//! Everything here may be called from any thread, with or without a runtime; the reading and what could not be sent
+//! at once is the task's ([`task`](super::task)). Locks are held for a few steps, never across an `await`; the order is
+//! inbox, then mailbox or outbox, then servers, then a server's queue.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use oxherd_wire::{self as wire, load as layout};
+use tokio::sync::Notify;
+
+use super::inbox::Inbox;
+use super::load::Page;
+use super::messages::Mailbox;
+use super::outbox::{Flushed, Outbox};
+use super::server::{Acknowledged, Pending, Queue};
+use super::{Cause, Identity, SendError};
+
+/// How long a graceful server goes on for clients that keep their connections open.
+const DEFAULT_LINGER: Duration = Duration::from_secs(3);
+
+/// The state of the channel's task.
+pub(super) const TASK_NONE: u8 = 0;
+pub(super) const TASK_RUNS: u8 = 1;
+pub(super) const TASK_OVER: u8 = 2;
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) identity: Identity,
+    pub(super) socket: Arc<OwnedFd>,
+    pub(super) began: Instant,
+    outbox: Mutex<Outbox>,
+    pub(super) inbox: Mutex<Inbox>,
+    pub(super) servers: Mutex<Servers>,
+    pub(super) mailbox: Mutex<Mailbox>,
+    /// A message is there, or none will come any more.
+    pub(super) mailed: Notify,
+    /// The socket took no more: the task must wait for it.
+    pub(super) is_blocked: AtomicBool,
+    /// Makes the task look at `is_blocked`.
+    pub(super) kick: Notify,
+    pub(super) task: AtomicU8,
+    /// The task has ended with its runtime, and another must take over.
+    pub(super) task_lost: Notify,
+    /// Why this worker leaves, once it does.
+    leaving: OnceLock<(Cause, Instant)>,
+    /// What [`Shutdown`](super::Shutdown) and its like wait for has changed.
+    pub(super) changed: Notify,
+    /// Why the channel is of no further use.
+    fault: OnceLock<String>,
+    pub(super) is_watched: AtomicBool,
+    linger: Mutex<Duration>,
+    pub(super) page: Arc<Page>,
+    open: AtomicUsize,
+    /// How many wait for everything to be sent.
+    pub(super) awaited_flushes: AtomicUsize,
+}
+
+/// The sockets that this worker has through its primary.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    /// Queries that the primary has not answered, by their `seq`.
+    pub(super) pending: HashMap<u64, Pending>,
+    /// Said that this worker leaves, likewise.
+    pub(super) departing: HashMap<u64, Acknowledged>,
+    /// By the primary's key, as raw JSON.
+    pub(super) by_key: HashMap<Box<str>, Arc<Queue>>,
+    /// The indexes in use of each address.
+    pub(super) names: HashMap<Box<str>, BTreeSet<u64>>,
+    pub(super) are_closed: bool,
+}
+
+/// A lock that a panic elsewhere does not take away: no state here is ever left half changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Channel {
+    pub(super) fn new(socket: OwnedFd, identity: Identity) -> Arc<Self> {
+        let socket = Arc::new(socket);
+        let page = Arc::new(Page::new());
+        Arc::new(Self {
+            identity,
+            began: Instant::now(),
+            outbox: Mutex::new(Outbox::new(Arc::clone(&socket))),
+            inbox: Mutex::new(Inbox::new()),
+            socket,
+            servers: Mutex::default(),
+            mailbox: Mutex::default(),
+            mailed: Notify::new(),
+            is_blocked: AtomicBool::new(false),
+            kick: Notify::new(),
+            task: AtomicU8::new(TASK_NONE),
+            task_lost: Notify::new(),
+            leaving: OnceLock::new(),
+            changed: Notify::new(),
+            fault: OnceLock::new(),
+            is_watched: AtomicBool::new(false),
+            linger: Mutex::new(DEFAULT_LINGER),
+            page,
+            open: AtomicUsize::new(0),
+            awaited_flushes: AtomicUsize::new(0),
+        })
+    }
+
+    /// Sends frames of the protocol: at once, or as soon as the socket takes them.
+    pub(super) fn tell<T>(&self, write: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = lock(&self.outbox);
+        let told = write(&mut outbox);
+        self.flush_locked(&mut outbox);
+        told
+    }
+
+    /// Leaves frames for the next [`flush`](Self::flush) or [`tell`](Self::tell), to go with what that sends.
+    pub(super) fn owe<T>(&self, write: impl FnOnce(&mut Outbox) -> T) -> T {
+        write(&mut lock(&self.outbox))
+    }
+
+    pub(super) fn flush(&self) {
+        self.flush_locked(&mut lock(&self.outbox));
+    }
+
+    /// As [`flush`](Self::flush), but gives way to whoever holds the lock: that one may be the thread that panics.
+    pub(super) fn try_tell(&self, write: impl FnOnce(&mut Outbox)) -> bool {
+        let mut outbox = match self.outbox.try_lock() {
+            Ok(outbox) => outbox,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return false,
+        };
+        write(&mut outbox);
+        self.flush_locked(&mut outbox);
+        true
+    }
+
+    /// Whether all is sent, and acknowledged where it needs to be.
+    pub(super) fn is_flushed(&self) -> bool {
+        lock(&self.outbox).is_flushed()
+    }
+
+    /// As [`is_flushed`](Self::is_flushed); `false` where another thread holds the lock.
+    pub(super) fn try_is_flushed(&self) -> bool {
+        self.outbox.try_lock().is_ok_and(|outbox| outbox.is_flushed())
+    }
+
+    fn flush_locked(&self, outbox: &mut Outbox) {
+        match outbox.flush() {
+            Flushed::Done => self.is_blocked.store(false, Ordering::Relaxed),
+            Flushed::Blocked => {
+                if !self.is_blocked.swap(true, Ordering::Relaxed) {
+                    self.kick.notify_one();
+                }
+            }
+            Flushed::Broken => {
+                // The reader finds the end of the channel too, after what the primary said last.
+                outbox.close();
+            }
+        }
+        if self.awaited_flushes.load(Ordering::SeqCst) > 0 && outbox.is_flushed() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Queues a message of the program.
+    pub(super) fn send(&self, line: Vec<u8>, fd: Option<OwnedFd>) -> Result<(), SendError> {
+        let mut outbox = lock(&self.outbox);
+        if outbox.is_closed() {
+            return Err(self.gone());
+        }
+        if !outbox.has_room(line.len()) {
+            return Err(SendError::Full);
+        }
+        outbox.queue(line, fd);
+        self.flush_locked(&mut outbox);
+        if outbox.is_closed() { Err(self.gone()) } else { Ok(()) }
+    }
+
+    pub(super) fn gone(&self) -> SendError {
+        SendError::Gone { why: self.why_gone() }
+    }
+
+    pub(super) fn why_gone(&self) -> String {
+        self.fault.get().cloned().unwrap_or_else(|| "its channel has ended".into())
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.fault.get().is_none() && !lock(&self.outbox).is_closed()
+    }
+
+    /// Told to leave, or leaving by itself: every server is closed, once.
+    pub(super) fn leave(&self, cause: Cause) {
+        if self.leaving.set((cause, Instant::now())).is_err() {
+            return;
+        }
+        self.close_servers();
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get().is_some()
+    }
+
+    /// Since when this worker leaves, and why.
+    pub(super) fn leaving(&self) -> Option<(Cause, Instant)> {
+        self.leaving.get().copied()
+    }
+
+    pub(super) fn linger(&self) -> Duration {
+        *lock(&self.linger)
+    }
+
+    pub(super) fn set_linger(&self, linger: Duration) {
+        *lock(&self.linger) = linger;
+        self.changed.notify_waiters();
+    }
+
+    /// The channel is at its end: nothing comes and nothing goes any more.
+    pub(super) fn end(&self, why: &str) {
+        if self.fault.set(why.to_owned()).is_err() {
+            return;
+        }
+        lock(&self.outbox).close();
+        // Should the other end be closed, there is nothing left to shut down.
+        let _nobody_there = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        let forgotten = {
+            let mut servers = lock(&self.servers);
+            (std::mem::take(&mut servers.pending), std::mem::take(&mut servers.departing))
+        };
+        // Whoever waits for a reply is told by this; it takes the lock again.
+        drop(forgotten);
+        self.leave(Cause::PrimaryGone);
+        lock(&self.mailbox).end();
+        self.mailed.notify_waiters();
+        self.changed.notify_waiters();
+    }
+
+    /// Answers a connection that was handed over: taken by the program, or for another worker.
+    pub(super) fn answer(&self, ack: Option<u64>, accepted: bool) {
+        let Some(ack) = ack else { return };
+        self.tell(|outbox| outbox.owe(|out, seq| wire::worker::answer(out, seq, ack, accepted)));
+    }
+
+    /// Refuses what nobody has accepted yet, and says that the servers are closed.
+    fn close_servers(&self) {
+        let closed = {
+            let mut servers = lock(&self.servers);
+            servers.are_closed = true;
+            std::mem::take(&mut servers.by_key)
+        };
+        self.tell(|outbox| {
+            for (key, queue) in &closed {
+                queue.refuse_all(outbox);
+                outbox.owe(|out, seq| wire::worker::close(out, seq, key));
+            }
+        });
+    }
+
+    /// One server is closed by the program.
+    pub(super) fn close_server(&self, key: &str) {
+        let was_open = lock(&self.servers).by_key.remove(key);
+        if let Some(queue) = was_open {
+            self.tell(|outbox| {
+                queue.refuse_all(outbox);
+                outbox.owe(|out, seq| wire::worker::close(out, seq, key));
+            });
+        }
+    }
+
+    /// The descriptor of the page of figures, for a primary that asked for it.
+    pub(super) fn page_fd(&self) -> io::Result<OwnedFd> {
+        self.page.fd()
+    }
+
+    pub(super) fn count_opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.page.add(layout::WORD_OPEN, 1);
+    }
+
+    pub(super) fn count_closed(&self) {
+        self.page.sub(layout::WORD_OPEN, 1);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 && self.is_leaving() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// How many tracked connections are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+}

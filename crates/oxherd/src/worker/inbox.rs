@@ -1,0 +1,184 @@
+//! What the primary says: reading, and one arm per kind of frame.
+//!
+//! Must never block, and never answer a frame twice. What the primary breaks ends the channel, not the program.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use oxherd_os::fdpass;
+use oxherd_wire::worker::{self as frames, FromPrimary, Reply};
+use oxherd_wire::{
+    self as wire, DEFAULT_MAX_MESSAGE_BYTES, Decoder, HANDLE_ACK, HANDLE_NACK, HandleFrame, UserMessage,
+};
+
+use super::channel::{Channel, lock};
+use super::messages::Message;
+use super::server::{Acknowledged, Waiting};
+use super::{Attachment, Cause};
+
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The reading side of the channel.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    chunk: Vec<u8>,
+    decoder: Decoder,
+    fds: VecDeque<OwnedFd>,
+}
+
+/// What one read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Something; there may be more.
+    Some,
+    /// Nothing is there for now.
+    Nothing,
+    /// The channel is at its end, and why.
+    End(String),
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self {
+            chunk: vec![0; CHUNK_BYTES],
+            decoder: Decoder::new(DEFAULT_MAX_MESSAGE_BYTES),
+            fds: VecDeque::new(),
+        }
+    }
+}
+
+impl Channel {
+    /// Reads once and handles every frame that is whole. Answers are owed, not sent: flush after it.
+    pub(super) fn read_once(&self) -> Read {
+        let mut inbox = lock(&self.inbox);
+        let Inbox { chunk, decoder, fds } = &mut *inbox;
+        let received = match fdpass::receive(&*self.socket, chunk, fds) {
+            Ok(received) if received.bytes > 0 => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Read::Some,
+            Ok(_) | Err(_) => return Read::End("its channel has ended".into()),
+        };
+        let mut lines = decoder.feed(chunk.get(..received.bytes).unwrap_or_default());
+        while let Some(line) = lines.next() {
+            let handled = match line {
+                Ok(line) => frames::parse(line).and_then(|frame| self.on_frame(frame, fds)),
+                Err(error) => return Read::End(format!("it broke the protocol: {error}")),
+            };
+            if let Err(error) = handled {
+                return Read::End(format!("it broke the protocol: {error}"));
+            }
+        }
+        Read::Some
+    }
+
+    fn on_frame(&self, frame: FromPrimary<'_>, fds: &mut VecDeque<OwnedFd>) -> Result<(), wire::ParseError> {
+        match frame {
+            FromPrimary::Handle(handle) => return self.on_handle(&handle, fds.pop_front()),
+            FromPrimary::HandleAck => self.tell(|outbox| outbox.on_handle_ack()),
+            FromPrimary::HandleNack => self.tell(|outbox| outbox.on_handle_nack()),
+            other => self.on_plain(other, None),
+        }
+        Ok(())
+    }
+
+    /// A frame that came with a descriptor, or should have.
+    fn on_handle(&self, handle: &HandleFrame<'_>, fd: Option<OwnedFd>) -> Result<(), wire::ParseError> {
+        let Some(fd) = fd else {
+            // Out of descriptors here: the primary gives a connection to another worker.
+            self.owe(|outbox| outbox.owe_plain(HANDLE_NACK));
+            return Ok(());
+        };
+        self.owe(|outbox| outbox.owe_plain(HANDLE_ACK));
+        self.on_plain(frames::inner(handle)?, Some(fd));
+        Ok(())
+    }
+
+    fn on_plain(&self, frame: FromPrimary<'_>, fd: Option<OwnedFd>) {
+        match frame {
+            FromPrimary::NewConn { key, seq } => self.on_connection(key, seq, fd),
+            FromPrimary::Reply(reply) => self.on_reply(&reply, fd),
+            FromPrimary::Disconnect => self.leave(Cause::Disconnect),
+            FromPrimary::Hello { .. } => self.on_hello(),
+            FromPrimary::SocketCountQuery { key } => self.owe(|outbox| {
+                outbox.owe_with(|out| wire::socket_count(out, &key, 0));
+            }),
+            FromPrimary::SocketCloseQuery { key } => self.owe(|outbox| {
+                outbox.owe_with(|out| wire::socket_all_closed(out, &key));
+            }),
+            FromPrimary::User(message) => self.on_message(message, fd),
+            FromPrimary::HandleAck
+            | FromPrimary::HandleNack
+            | FromPrimary::Handle(_)
+            | FromPrimary::OtherInternal => {}
+        }
+    }
+
+    fn on_connection(&self, key: &str, ack: Option<u64>, fd: Option<OwnedFd>) {
+        let Some(fd) = fd else { return };
+        let queue = lock(&self.servers).by_key.get(key).map(Arc::clone);
+        let refused = match queue {
+            Some(queue) => queue.push(Waiting { fd, ack }).err(),
+            None => Some(Waiting { fd, ack }),
+        };
+        if let Some(Waiting { ack: Some(ack), .. }) = refused {
+            self.owe(|outbox| outbox.owe(|out, seq| frames::answer(out, seq, ack, false)));
+        }
+    }
+
+    fn on_reply(&self, reply: &Reply<'_>, fd: Option<OwnedFd>) {
+        let mut servers = lock(&self.servers);
+        let pending = servers.pending.remove(&reply.ack);
+        let departing = servers.departing.remove(&reply.ack);
+        drop(servers);
+        if let Some(pending) = pending {
+            self.on_answered(pending, reply, fd);
+        }
+        if let Some(Acknowledged(tell)) = departing {
+            // Whoever left need not wait for it.
+            let _nobody_waits = tell.send(());
+        }
+    }
+
+    /// The primary is one of Oxherd, perhaps another than before: it gets the page of figures.
+    fn on_hello(&self) {
+        let Ok(fd) = self.page_fd() else { return };
+        self.tell(|outbox| {
+            // What its predecessor did not acknowledge nobody will.
+            outbox.on_handle_ack();
+            let mut line = Vec::new();
+            frames::load(&mut line);
+            outbox.queue(line, Some(fd));
+        });
+    }
+
+    fn on_message(&self, message: UserMessage<'_>, fd: Option<OwnedFd>) {
+        let Ok(raw) = std::str::from_utf8(message.raw) else { return };
+        let attachment = fd.and_then(|fd| Attachment::try_from(fd).ok());
+        let message = Message::new(raw, attachment);
+        if message.asks_to_leave() {
+            self.leave(Cause::Message);
+        }
+        lock(&self.mailbox).push(message);
+        self.mailed.notify_waiters();
+    }
+
+    /// A program that never asks to be told when to leave, leaves as a Node worker would: at once when the primary
+    /// is gone, and after `disconnect` when its connections have ended.
+    pub(super) fn leave_unattended(&self) {
+        if self.identity.is_thread || self.is_watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some((cause, since)) = self.leaving() else { return };
+        let is_time = match cause {
+            Cause::PrimaryGone => true,
+            Cause::Disconnect => self.open() == 0 && since.elapsed() >= self.linger(),
+            Cause::Message | Cause::Signal | Cause::Own => false,
+        };
+        if is_time {
+            std::process::exit(0);
+        }
+    }
+}

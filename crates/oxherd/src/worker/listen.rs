@@ -1,0 +1,277 @@
+//! Listening: through the primary where there is one, else directly.
+//!
+//! The same program serves in both cases. Must never bind by itself what the primary refused.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use oxherd_wire::worker::Ask;
+use tokio::net::{ToSocketAddrs, UdpSocket, lookup_host};
+
+use super::Worker;
+use super::listener::{Listener, UnixListener};
+
+/// What a listener's backlog is unless the primary says otherwise: Node's.
+pub(super) const BACKLOG: i32 = 511;
+const LOWEST_FREE_PORT: u16 = 1024;
+
+/// Why a socket could not be had. `Display` names the address, the cause and the way out.
+#[derive(Debug)]
+pub struct ListenError {
+    /// `listen on 0.0.0.0:80`.
+    what: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Io { error: io::Error, low_port: bool, is_path: bool },
+    Twice,
+    Leaving,
+    Gone(String),
+}
+
+impl ListenError {
+    pub(super) fn io(error: io::Error) -> Self {
+        Self { what: String::new(), why: Why::Io { error, low_port: false, is_path: false } }
+    }
+
+    pub(super) fn twice() -> Self {
+        Self { what: String::new(), why: Why::Twice }
+    }
+
+    pub(super) fn leaving() -> Self {
+        Self { what: String::new(), why: Why::Leaving }
+    }
+
+    pub(super) fn gone(why: String) -> Self {
+        Self { what: String::new(), why: Why::Gone(why) }
+    }
+
+    fn at(mut self, verb: &str, address: SocketAddr) -> Self {
+        self.what = format!("{verb} {address}");
+        if let Why::Io { low_port, .. } = &mut self.why {
+            *low_port = (1..LOWEST_FREE_PORT).contains(&address.port());
+        }
+        self
+    }
+
+    fn at_path(mut self, path: &Path) -> Self {
+        self.what = format!("listen on {}", path.display());
+        if let Why::Io { is_path, .. } = &mut self.why {
+            *is_path = true;
+        }
+        self
+    }
+
+    /// The kind of error, for programs that go on after some of them: `AddrInUse`, `PermissionDenied`,
+    /// `AddrNotAvailable`, …; `NotConnected` when the primary is gone or this worker was told to leave.
+    pub fn kind(&self) -> io::ErrorKind {
+        match &self.why {
+            Why::Io { error, .. } => error.kind(),
+            Why::Twice => io::ErrorKind::AddrInUse,
+            Why::Leaving | Why::Gone(_) => io::ErrorKind::NotConnected,
+        }
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: ", self.what)?;
+        match &self.why {
+            Why::Io { error, low_port: true, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                f.write_str("permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)")
+            }
+            Why::Io { error, is_path: false, .. } if error.kind() == io::ErrorKind::AddrInUse => {
+                f.write_str("address in use (`ss -lntup` shows by whom)")
+            }
+            Why::Io { error, is_path: true, .. } if error.kind() == io::ErrorKind::AddrInUse => {
+                f.write_str("the file exists (remove it if no other program listens there)")
+            }
+            Why::Io { error, .. } => write!(f, "{error}"),
+            Why::Twice => {
+                f.write_str("this worker listens there already (use that listener, or drop it first)")
+            }
+            Why::Leaving => f.write_str("this worker was told to leave"),
+            Why::Gone(why) => write!(f, "the primary is gone ({why})"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.why {
+            Why::Io { error, .. } => Some(error),
+            Why::Twice | Why::Leaving | Why::Gone(_) => None,
+        }
+    }
+}
+
+impl From<ListenError> for io::Error {
+    fn from(error: ListenError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+/// Listens on a TCP address: through the primary, which shares it among its workers, or directly when this program
+/// runs alone.
+///
+/// An address is what tokio takes: `"0.0.0.0:3000"`, `("::", 3000)`, a `SocketAddr`. Of a name that has several
+/// addresses the first that works is used. Port 0 is any free one, the same for all workers.
+///
+/// # Errors
+///
+/// [`ListenError`]: the port is in use or not allowed, the name is unknown, this worker listens there already.
+///
+/// ```no_run
+/// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = oxherd::listen("0.0.0.0:3000").await?;
+/// loop {
+///     let (stream, peer) = listener.accept().await?;
+///     tokio::spawn(async move { drop((stream, peer)) });
+/// }
+/// # }
+/// ```
+pub async fn listen(address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
+    each(address, "listen on", async |address| match crate::worker() {
+        Some(worker) => worker.listen_at(address).await,
+        None => Listener::bind(address).await.map_err(ListenError::io),
+    })
+    .await
+}
+
+/// Listens on a Unix stream socket, as [`listen`] does on TCP. A file that is there already is an error: whether it
+/// is stale is not known here.
+///
+/// ```no_run
+/// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = oxherd::listen_unix("/run/app.sock").await?;
+/// let (stream, _peer) = listener.accept().await?;
+/// # drop(stream); Ok(()) }
+/// ```
+pub async fn listen_unix(path: impl AsRef<Path>) -> Result<UnixListener, ListenError> {
+    let path = path.as_ref();
+    match crate::worker() {
+        Some(worker) => worker.listen_unix(path).await,
+        None => UnixListener::bind(path).map_err(|error| ListenError::io(error).at_path(path)),
+    }
+}
+
+/// Binds a UDP socket: the primary's, of which each worker gets a copy and any of them a datagram, or one's own when
+/// this program runs alone.
+///
+/// ```no_run
+/// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
+/// let socket = oxherd::bind_udp("0.0.0.0:5353").await?;
+/// let mut buffer = [0; 1500];
+/// let (length, from) = socket.recv_from(&mut buffer).await?;
+/// socket.send_to(&buffer[..length], from).await?;
+/// # Ok(()) }
+/// ```
+pub async fn bind_udp(address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
+    each(address, "bind UDP", async |address| match crate::worker() {
+        Some(worker) => worker.bind_udp_at(address).await,
+        None => UdpSocket::bind(address).await.map_err(ListenError::io),
+    })
+    .await
+}
+
+impl Worker {
+    /// As [`listen`](crate::listen), for this worker.
+    ///
+    /// # Errors
+    ///
+    /// As there; also when this worker was told to leave or its primary is gone.
+    pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
+        each(address, "listen on", async |address| self.listen_at(address).await).await
+    }
+
+    /// As [`listen_unix`](crate::listen_unix), for this worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::listen`]; also for a path that is not UTF-8, which the protocol cannot carry.
+    pub async fn listen_unix(&self, path: impl AsRef<Path>) -> Result<UnixListener, ListenError> {
+        let path = path.as_ref();
+        self.ask_unix(path).await.map_err(|error| error.at_path(path))
+    }
+
+    /// As [`bind_udp`](crate::bind_udp), for this worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::listen`].
+    pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
+        each(address, "bind UDP", async |address| self.bind_udp_at(address).await).await
+    }
+
+    async fn listen_at(&self, address: SocketAddr) -> Result<Listener, ListenError> {
+        let ask = |port| Ask::Tcp { address: Some(address.ip()), port, backlog: 0 };
+        let name = format!("tcp {address}");
+        let mut server = self.channel().ask(ask(address.port()), &name, address.port() == 0).await?;
+        let said = server.sockname.unwrap_or(address);
+        let listener = match server.fd.take() {
+            Some(fd) => Listener::shared(fd, server, BACKLOG).map_err(ListenError::io)?,
+            None => Listener::handed(server, said),
+        };
+        listener.say_listening(&ask(listener.address().port()));
+        Ok(listener)
+    }
+
+    async fn ask_unix(&self, path: &Path) -> Result<UnixListener, ListenError> {
+        let absolute = std::path::absolute(path).map_err(ListenError::io)?;
+        let text = absolute.to_str().ok_or_else(|| {
+            ListenError::io(io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))
+        })?;
+        let ask = Ask::Unix { path: text, backlog: 0 };
+        let mut server = self.channel().ask(ask, &format!("unix {text}"), false).await?;
+        let listener = match server.fd.take() {
+            Some(fd) => UnixListener::shared(fd, server, BACKLOG).map_err(ListenError::io)?,
+            None => UnixListener::handed(server, PathBuf::from(text)),
+        };
+        listener.say_listening(&ask);
+        Ok(listener)
+    }
+
+    async fn bind_udp_at(&self, address: SocketAddr) -> Result<UdpSocket, ListenError> {
+        let channel = self.channel();
+        let name = format!("udp {address}");
+        let mut server = channel.ask(Ask::Udp { address }, &name, address.port() == 0).await?;
+        let fd = server
+            .fd
+            .take()
+            .ok_or(io::ErrorKind::InvalidData)
+            .map_err(|kind| ListenError::io(kind.into()))?;
+        let socket = udp(fd).map_err(ListenError::io)?;
+        let bound = socket.local_addr().map_err(ListenError::io)?;
+        server.say_listening(&Ask::Udp { address: SocketAddr::new(address.ip(), bound.port()) });
+        server.detach();
+        Ok(socket)
+    }
+}
+
+fn udp(fd: OwnedFd) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::from(fd);
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+/// Tries each address that is meant, until one works. The last error is told.
+async fn each<T>(
+    address: impl ToSocketAddrs,
+    verb: &str,
+    mut open: impl AsyncFnMut(SocketAddr) -> Result<T, ListenError>,
+) -> Result<T, ListenError> {
+    let named = |error| ListenError { what: format!("{verb} this address"), ..ListenError::io(error) };
+    let mut last = named(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"));
+    for address in lookup_host(address).await.map_err(named)? {
+        match open(address).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => last = error.at(verb, address),
+        }
+    }
+    Err(last)
+}
