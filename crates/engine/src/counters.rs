@@ -3,8 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oxherd_os::SharedWords;
+
+use crate::page::Page;
 
 const HANDED_OVER: usize = 0;
 const REQUESTS: usize = 1;
@@ -14,7 +17,8 @@ const CONNECTIONS: usize = 4;
 const MEMORY: usize = 5;
 const WAS_READY: usize = 6;
 const CONDEMNED: usize = 7;
-const COUNT: usize = 8;
+const TOLD_AT: usize = 8;
+const COUNT: usize = 9;
 
 /// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for
 /// the report; as messages, a worker's figures could fill the queue to control faster than it is read. Two marks
@@ -22,6 +26,8 @@ const COUNT: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     words: Words,
+    /// What the worker counts itself, where it shares that.
+    page: Mutex<Option<Arc<Page>>>,
 }
 
 #[derive(Debug)]
@@ -40,12 +46,12 @@ impl Counters {
     /// Numbers that others can go on with, by way of the descriptor.
     pub(crate) fn shared() -> io::Result<(Self, OwnedFd)> {
         let (words, fd) = SharedWords::new("oxherd counters")?;
-        Ok((Self { words: Words::Shared(words) }, fd))
+        Ok((Self { words: Words::Shared(words), page: Mutex::default() }, fd))
     }
 
     /// The numbers that another primary counted.
     pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
-        Ok(Self { words: Words::Shared(SharedWords::of(fd)?) })
+        Ok(Self { words: Words::Shared(SharedWords::of(fd)?), page: Mutex::default() })
     }
 
     pub(crate) fn count_accepted(&self) {
@@ -55,6 +61,36 @@ impl Counters {
 
     pub(crate) fn handed_over(&self) -> u64 {
         self.word(HANDED_OVER).load(Ordering::Relaxed)
+    }
+
+    /// What the worker counts itself, in place of what was known of that before.
+    pub(crate) fn set_page(&self, page: Arc<Page>) {
+        *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
+    }
+
+    /// What the worker counts itself, if it shares that. Not for the path of a connection: it takes a lock.
+    pub(crate) fn page(&self) -> Option<Arc<Page>> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The requests it has served: by its page, or by its messages where those tell of more. A worker may share a
+    /// page and count in a way of its own.
+    pub(crate) fn all_requests(&self) -> Option<u64> {
+        self.page().map(|page| page.requests()).max(self.requests().get())
+    }
+
+    /// Its failed requests, likewise, and its reports of errors; nothing when it tells of neither.
+    pub(crate) fn all_errors(&self) -> Option<u64> {
+        let counted = self.page().map(|page| page.errors()).max(self.errors().get());
+        match (counted, self.error_reports().get()) {
+            (None, None) => None,
+            (counted, reports) => Some(counted.unwrap_or(0).saturating_add(reports.unwrap_or(0))),
+        }
+    }
+
+    /// Its open connections: by its page, or what it told last.
+    pub(crate) fn open_connections(&self) -> Option<u64> {
+        self.page().map(|page| page.open()).or_else(|| self.connections().get())
     }
 
     /// Since the worker's start, like the other figures.
@@ -74,6 +110,11 @@ impl Counters {
 
     pub(crate) fn connections(&self) -> Figure<'_> {
         Figure(self.word(CONNECTIONS))
+    }
+
+    /// How many connections it had accepted when it told of its connections.
+    pub(crate) fn told_at(&self) -> Figure<'_> {
+        Figure(self.word(TOLD_AT))
     }
 
     /// In bytes.

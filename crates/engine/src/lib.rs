@@ -12,6 +12,7 @@ mod handle;
 pub mod host;
 mod link;
 mod observer;
+mod page;
 mod report;
 mod settings;
 mod traffic;

@@ -32,7 +32,10 @@ pub enum Inbound<'a> {
     /// A frame that owns the next received fd. Answer it with one `HANDLE_ACK`, or `HANDLE_NACK` without an fd.
     Handle(HandleFrame<'a>),
     /// The worker's first frame.
-    Online,
+    Online {
+        /// It speaks Oxherd's extension: it awaits [`HELLO`](crate::HELLO).
+        oxherd: bool,
+    },
     /// The worker wants a socket and waits for a reply.
     Query(Query),
     /// A server or UDP socket is in use. May be missing or come twice.
@@ -99,6 +102,8 @@ pub enum HandleType {
     DgramSocket,
     /// `net.BoundSocket`, bound and not listening.
     NetBoundSocket,
+    /// `oxherd.load`, the worker's page of figures; see [`load`](crate::load).
+    Load,
     /// A name unknown to us, or none.
     Other,
 }
@@ -200,7 +205,10 @@ fn parse_cluster<'a>(fields: &Fields<'a>) -> Result<Inbound<'a>, ParseError> {
     }
     let act = fields.act.and_then(json::string);
     match act.as_deref() {
-        Some(b"online") => Ok(Inbound::Online),
+        Some(b"online") => {
+            let version = fields.oxherd.and_then(json::unsigned);
+            Ok(Inbound::Online { oxherd: version.is_some_and(|version| version > 0) })
+        }
         Some(b"queryServer") => Query::read(fields).map(Inbound::Query),
         Some(b"listening") => Listening::read(fields).map(Inbound::Listening),
         Some(b"close") => Ok(Inbound::Close { key: fields.key()? }),
@@ -245,6 +253,7 @@ fn handle_type(raw: Option<&str>) -> HandleType {
         Some(b"net.Server") => HandleType::NetServer,
         Some(b"dgram.Socket") => HandleType::DgramSocket,
         Some(b"net.BoundSocket") => HandleType::NetBoundSocket,
+        Some(b"oxherd.load") => HandleType::Load,
         _ => HandleType::Other,
     }
 }
@@ -261,7 +270,12 @@ mod tests {
     fn captured_lines_of_a_worker() {
         let close = r#"{"cmd":"NODE_CLUSTER","act":"close","key":"K:null:33629:4:undefined:0","seq":4}"#;
         let cases = [
-            (r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#, Inbound::Online),
+            (r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#, Inbound::Online { oxherd: false }),
+            (r#"{"cmd":"NODE_CLUSTER","act":"online","oxherd":1,"seq":0}"#, Inbound::Online { oxherd: true }),
+            (
+                r#"{"cmd":"NODE_CLUSTER","act":"online","oxherd":"x","seq":0}"#,
+                Inbound::Online { oxherd: false },
+            ),
             (r#"{"cmd":"NODE_HANDLE_ACK"}"#, Inbound::HandleAck),
             (r#"{"cmd":"NODE_HANDLE_NACK"}"#, Inbound::HandleNack),
             (
@@ -325,7 +339,7 @@ mod tests {
         }
         assert_eq!(parse(b" [1 ]\r").unwrap(), Inbound::User(UserMessage { raw: b"[1 ]" }));
         let escaped = br#"{"c\u006dd":"\u004eODE_CLUSTER","act":"online"}"#;
-        assert_eq!(parse(escaped).unwrap(), Inbound::Online);
+        assert_eq!(parse(escaped).unwrap(), Inbound::Online { oxherd: false });
     }
 
     #[test]
@@ -360,6 +374,13 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_figures_is_told_apart() {
+        let line = br#"{"cmd":"NODE_HANDLE","type":"oxherd.load","msg":{"cmd":"NODE_OXHERD_LOAD"}}"#;
+        let Inbound::Handle(frame) = parse(line).unwrap() else { panic!("not a handle") };
+        assert_eq!((frame.kind, frame.inner().unwrap()), (HandleType::Load, Inbound::OtherInternal));
+    }
+
+    #[test]
     fn handles_are_unwrapped() {
         let plain = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"a":"sock"},"key":"6::::5701"}"#;
         let mut line = plain.to_owned();
@@ -375,6 +396,9 @@ mod tests {
 
         let internal = br#"{"cmd":"NODE_HANDLE","type":"x","msg":{"cmd":"NODE_CLUSTER","act":"online"}}"#;
         let Inbound::Handle(frame) = parse(internal).unwrap() else { panic!("not a handle") };
-        assert_eq!((frame.kind, frame.inner().unwrap()), (HandleType::Other, Inbound::Online));
+        assert_eq!(
+            (frame.kind, frame.inner().unwrap()),
+            (HandleType::Other, Inbound::Online { oxherd: false })
+        );
     }
 }

@@ -11,7 +11,7 @@
 //! let mut decoder = Decoder::new(oxherd_wire::DEFAULT_MAX_MESSAGE_BYTES);
 //! let mut lines = decoder.feed(b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":0}\n\"rea");
 //! while let Some(line) = lines.next() {
-//!     assert!(matches!(parse(line?)?, Inbound::Online));
+//!     assert!(matches!(parse(line?)?, Inbound::Online { .. }));
 //! }
 //! drop(lines);
 //! assert!(decoder.is_partial());
@@ -41,7 +41,7 @@ pub use ledger::{FrameKind, Ledger, MAX_RECALL_BYTES, MAX_RECORDS, Recall};
 pub use listen::{AddressType, Listening, Port, Query};
 pub use message::{Convention, MAX_ERROR_TEXT_BYTES, Target, UserMessage, with_sender};
 pub use outbound::{
-    HANDLE_ACK, HANDLE_NACK, HandleKind, NewConn, SHUTDOWN_OBJECT, SHUTDOWN_STRING, ack, disconnect,
+    HANDLE_ACK, HANDLE_NACK, HELLO, HandleKind, NewConn, SHUTDOWN_OBJECT, SHUTDOWN_STRING, ack, disconnect,
     reply_error, reply_round_robin, reply_shared, socket_all_closed, socket_count, user,
 };
 pub use pacing::{Pacing, SAFE_HANDLE_BYTES, SAFE_SPAN_BYTES};

@@ -20,12 +20,14 @@ pub struct UserMessage<'a> {
 pub enum Convention {
     /// `"ready"` or `{type:"ready"}`.
     Ready,
-    /// `{type:"stats", stats:{connections, requests}}`.
+    /// `{type:"stats", stats:{connections, requests, inFlight}}`.
     Stats {
         /// Open connections.
         connections: Option<u64>,
         /// Requests served.
         requests: Option<u64>,
+        /// Requests that are not answered yet.
+        in_flight: Option<u64>,
     },
     /// `{type:"metrics", data:{requests, errors, memory, uptime}}`.
     Metrics {
@@ -148,10 +150,12 @@ impl<'a> Fields<'a> {
     }
 
     fn stats(&self) -> Convention {
-        let [connections, requests] = pick(self.stats, [b"connections", b"requests"]);
+        let [connections, requests, in_flight] =
+            pick(self.stats, [&b"connections"[..], b"requests", b"inFlight"]);
         Convention::Stats {
             connections: connections.and_then(json::count),
             requests: requests.and_then(json::count),
+            in_flight: in_flight.and_then(json::count),
         }
     }
 
@@ -265,14 +269,15 @@ mod tests {
     #[test]
     fn figures() {
         assert_eq!(
-            says(r#"{"type":"stats","stats":{"connections":3,"requests":9.7}}"#),
-            Convention::Stats { connections: Some(3), requests: Some(9) }
+            says(r#"{"type":"stats","stats":{"connections":3,"requests":9.7,"inFlight":2}}"#),
+            Convention::Stats { connections: Some(3), requests: Some(9), in_flight: Some(2) }
         );
         assert_eq!(
             says(r#"{"type":"stats","stats":{"connections":-1,"requests":null}}"#),
-            Convention::Stats { connections: None, requests: None }
+            Convention::Stats { connections: None, requests: None, in_flight: None }
         );
-        assert_eq!(says(r#"{"type":"stats"}"#), Convention::Stats { connections: None, requests: None });
+        let nothing = Convention::Stats { connections: None, requests: None, in_flight: None };
+        assert_eq!(says(r#"{"type":"stats"}"#), nothing);
         let metrics = |memory: &str| {
             says(&format!(
                 r#"{{"type":"metrics","data":{{"requests":1,"errors":2,"memory":{memory},"uptime":3.5}}}}"#

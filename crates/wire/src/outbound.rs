@@ -17,6 +17,10 @@ pub const SHUTDOWN_OBJECT: &[u8] = b"{\"type\":\"shutdown\"}\n";
 /// Asks a program to finish, in PM2's form (`shutdown_with_message`).
 pub const SHUTDOWN_STRING: &[u8] = b"\"shutdown\"\n";
 
+/// Answers the first frame of a worker that speaks Oxherd's extension: it may send what Node's primary would die
+/// of. Node's worker passes over it.
+pub const HELLO: &[u8] = b"{\"cmd\":\"NODE_OXHERD_HELLO\",\"version\":1}\n";
+
 /// What kind of socket a shared reply carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandleKind {

@@ -57,6 +57,7 @@ impl Control<'_> {
                         worker_end,
                         counters,
                         counters_fd,
+                        page_fd: None,
                         is_heir: false,
                     }));
                 }

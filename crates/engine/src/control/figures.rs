@@ -31,8 +31,8 @@ pub(super) struct AllTotals {
 
 impl Totals {
     fn add(&mut self, counters: &Counters) {
-        self.requests = self.requests.saturating_add(counters.requests().get().unwrap_or(0));
-        self.errors = self.errors.saturating_add(all_errors(counters).unwrap_or(0));
+        self.requests = self.requests.saturating_add(counters.all_requests().unwrap_or(0));
+        self.errors = self.errors.saturating_add(counters.all_errors().unwrap_or(0));
         self.handed_over += counters.handed_over();
     }
 }
@@ -105,19 +105,11 @@ fn report_worker(instance: &InstanceStatus, child: &super::children::ChildState)
         slot: instance.place.slot,
         pid,
         status: instance.status,
-        requests: counters.requests().get(),
-        errors: all_errors(counters),
-        connections: counters.connections().get(),
+        requests: counters.all_requests(),
+        errors: counters.all_errors(),
+        connections: counters.open_connections(),
         handed_over: counters.handed_over(),
         uptime: instance.uptime,
         memory: counters.memory().get().or_else(|| proc::resident_of(pid).ok()),
-    }
-}
-
-/// Metrics and reports together; nothing when the worker tells of neither.
-fn all_errors(counters: &Counters) -> Option<u64> {
-    match (counters.errors().get(), counters.error_reports().get()) {
-        (None, None) => None,
-        (counted, reports) => Some(counted.unwrap_or(0).saturating_add(reports.unwrap_or(0))),
     }
 }

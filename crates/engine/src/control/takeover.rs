@@ -15,7 +15,10 @@ use crate::control::children::Process;
 use crate::control::{Control, LOSS, now};
 use crate::counters::Counters;
 use crate::host::{Entry, Estate, Heir, HeirRef};
-use crate::traffic::{Attachment, Bequest, NewStash, Order, counters_of, listener_of, standing_in, uses_of};
+use crate::page::Page;
+use crate::traffic::{
+    Attachment, Bequest, NewStash, Order, counters_of, listener_of, page_of, standing_in, uses_of,
+};
 
 /// When to look for another keeper again.
 const RENEW_EVERY: Span = Span::from_secs(1);
@@ -26,6 +29,7 @@ struct Known {
     heir: Heir,
     counters: Arc<Counters>,
     counters_fd: Option<OwnedFd>,
+    page_fd: Option<OwnedFd>,
     listens: bool,
     leaving: bool,
 }
@@ -63,7 +67,8 @@ impl Control<'_> {
 
     /// The processes that are ours. What somebody else has left in our name is killed.
     fn recognise(&mut self, children: Vec<Heir>, entries: &mut Vec<Entry>) -> Vec<Known> {
-        let mut counters = counters_in(entries);
+        let mut counters = taken_out(entries, counters_of);
+        let mut pages = taken_out(entries, page_of);
         let uses: BTreeMap<&str, (bool, bool)> = entries.iter().filter_map(uses_in).collect();
         let mut known = Vec::new();
         for heir in children {
@@ -77,8 +82,12 @@ impl Control<'_> {
             // Those of one that had ended are in the totals already.
             let open = counters_fd.as_ref().filter(|_| !self.is_counted(place.instance));
             let counters = Arc::new(open.and_then(|fd| Counters::of(fd).ok()).unwrap_or_default());
+            let page_fd = pages.remove(label);
+            if let Some(page) = page_fd.as_ref().filter(|_| open.is_some()).and_then(|fd| Page::of(fd).ok()) {
+                counters.set_page(Arc::new(page));
+            }
             let (listens, leaving) = uses.get(label).copied().unwrap_or_default();
-            known.push(Known { place, heir, counters, counters_fd, listens, leaving });
+            known.push(Known { place, heir, counters, counters_fd, page_fd, listens, leaving });
         }
         known
     }
@@ -108,7 +117,7 @@ impl Control<'_> {
     }
 
     fn adopt(&mut self, known: Known) {
-        let Known { place, heir, counters, counters_fd, .. } = known;
+        let Known { place, heir, counters, counters_fd, page_fd, .. } = known;
         let Heir { child, channel, worker_end, stdout, stderr } = heir;
         let (pid, label, has_ended) = (child.pid, child.label().to_owned(), child.has_ended());
         let is_condemned = counters.was_condemned();
@@ -128,6 +137,7 @@ impl Control<'_> {
                 worker_end,
                 counters,
                 counters_fd,
+                page_fd,
                 is_heir: true,
             }));
         } else if is_cut_off && !has_ended {
@@ -227,13 +237,13 @@ impl Control<'_> {
     }
 }
 
-/// The counters of workers, by their labels.
-fn counters_in(entries: &mut Vec<Entry>) -> BTreeMap<String, OwnedFd> {
-    let (counters, others) =
-        std::mem::take(entries).into_iter().partition(|it: &Entry| counters_of(&it.name).is_some());
+/// The descriptors of workers' entries of one kind, by their labels.
+fn taken_out(entries: &mut Vec<Entry>, label_of: fn(&str) -> Option<&str>) -> BTreeMap<String, OwnedFd> {
+    let (mine, others) =
+        std::mem::take(entries).into_iter().partition(|it: &Entry| label_of(&it.name).is_some());
     *entries = others;
-    let labelled = |it: Entry| Some((counters_of(&it.name)?.to_owned(), it.fd?));
-    Vec::into_iter(counters).filter_map(labelled).collect()
+    let labelled = |it: Entry| Some((label_of(&it.name)?.to_owned(), it.fd?));
+    Vec::into_iter(mine).filter_map(labelled).collect()
 }
 
 /// Of an entry about what a worker uses: whose, whether it listens, whether it leaves.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use oxherd_core::{AppId, AppStatus, DesiredApp, Generation, ImageRef, InstanceStatus, Notice, Slot};
-use oxherd_os::{CgroupChoice, ExitStatus, Host, HostOptions, Output, SpawnSpec, Spawned};
+use oxherd_os::{CgroupChoice, ExitStatus, Host, HostOptions, Output, SharedWords, SpawnSpec, Spawned};
 
 use super::*;
 use crate::host::{HeirRef, NoStash, ProcessHost, Stash};
@@ -134,6 +134,14 @@ impl Legacy {
         let name = format!("counters/{label}");
         self.estate.entries.push(Entry { name, meta: Vec::new(), fd: Some(fd) });
         counters
+    }
+
+    /// The page of a worker of ours, likewise.
+    fn page(&mut self, label: &str) -> SharedWords {
+        let (words, fd) = SharedWords::new("page").unwrap();
+        words.words()[oxherd_wire::load::WORD_MAGIC].store(oxherd_wire::load::MAGIC, Ordering::Relaxed);
+        self.estate.entries.push(Entry { name: format!("load/{label}"), meta: Vec::new(), fd: Some(fd) });
+        words
     }
 
     fn note(&mut self, name: &str, text: &str) {
@@ -311,6 +319,33 @@ fn who_becomes_ready_is_marked_at_once() {
     assert_eq!((heiress.instance(1).status, counters.was_ready()), (Status::Starting, false));
     heiress.control.take_in(Event::Listening { instance: id(1), address: ":80".into() });
     assert_eq!((heiress.instance(1).status, counters.was_ready()), (Status::Online, true));
+}
+
+#[test]
+fn what_a_worker_counted_itself_outlives_it_and_its_primary() {
+    let mut legacy = Legacy::new();
+    legacy.want(app(|spec| spec.restart = oxherd_core::RestartWhen::Never));
+    let label = legacy.worker(0, 1, 1, "exit 3");
+    legacy.counters(&label).error_reports().count_one();
+    let page = legacy.page(&label);
+    let count = |word: usize, value| page.words()[word].store(value, Ordering::Relaxed);
+    count(oxherd_wire::load::WORD_REQUESTS, 70);
+    count(oxherd_wire::load::WORD_ERRORS, 2);
+    let mut poll =
+        [rustix::event::PollFd::new(&legacy.estate.children[0].child, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut poll, None).unwrap();
+    let mut witness = Witness::default();
+    let mut heiress = legacy.taken_over(&mut witness);
+    let figures = |heiress: &Heiress<'_>| {
+        let app = heiress.control.make_report(now()).apps.remove(0);
+        (app.requests, app.errors)
+    };
+    // The first of the three tokens of the first instance: its process has ended.
+    heiress.control.on_child(crate::control::CHILDREN + 3);
+    heiress.control.on_detached(id(1));
+    assert_eq!(figures(&heiress), (70, 3));
+    count(oxherd_wire::load::WORD_REQUESTS, 99);
+    assert_eq!(figures(&heiress), (70, 3), "its end was taken note of, once");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::traffic::listener::{Listener, Returned, Socket};
 use crate::traffic::orders::News;
 use crate::traffic::stall::STALL_MS;
 use crate::traffic::timers::Timer;
-use crate::traffic::worker::{Handed, HandleFrame, Standing};
+use crate::traffic::worker::{Handed, HandleFrame, Standing, Worker};
 use crate::traffic::{Token, Traffic};
 
 /// When to try to accept again after running out of descriptors, in milliseconds.
@@ -118,6 +118,11 @@ impl Traffic {
         let is_unacknowledged = worker.handles.len() > worker.unanswered.len() + MAX_UNACKNOWLEDGED;
         if accepted {
             worker.counters.count_accepted();
+        } else {
+            worker.gauge.came_back();
+        }
+        if settled {
+            worker.gauge.settled();
         }
         let listener = handed.listener;
         if let Some(app) = self.apps.get_mut(&place.app) {
@@ -228,8 +233,10 @@ impl Traffic {
 
     fn choose(&self, listener: usize) -> Option<InstanceId> {
         let app = self.apps.get(&self.listeners.get(listener)?.identity.app)?;
+        let wants_loads = app.balancer.wants_loads();
+        let load = |worker: &Worker| if wants_loads { worker.load(self.now) } else { Load::default() };
         app.balancer.choose(|id| match self.workers.by_instance(id) {
-            Some(worker) if worker.may_take(listener) => Stance::Takes(Load::default()),
+            Some(worker) if worker.may_take(listener) => Stance::Takes(load(worker)),
             Some(worker) if worker.registered.contains(&listener) => Stance::Waits,
             Some(_) | None => Stance::Declines,
         })
@@ -285,6 +292,7 @@ impl Traffic {
             return self.on_shortage();
         };
         worker.handles.push_back(HandleFrame::Connection(seq));
+        worker.gauge.handed();
         let first = worker.unanswered.is_empty();
         worker.unanswered.push_back(Handed { seq, listener, connection, at: self.now, refusals });
         if let Some(app) = self.apps.get_mut(&worker.place.app) {

@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use oxherd_core::{Event, InstanceId};
 use oxherd_os::fdpass;
 use oxherd_wire::{
-    self as wire, Convention, Decoder, HandleFrame as WireHandle, Inbound, PerConnection, UserMessage,
+    self as wire, Convention, Decoder, HandleFrame as WireHandle, HandleType, Inbound, PerConnection,
+    UserMessage,
 };
 
 use crate::traffic::Traffic;
@@ -140,7 +141,7 @@ impl Traffic {
             Inbound::HandleAck => self.on_handle_ack(number),
             Inbound::HandleNack => self.on_handle_nack(number),
             Inbound::Handle(handle) => return self.on_handle(number, &handle),
-            Inbound::Online => self.tell_of(number, |instance| Event::Online { instance }),
+            Inbound::Online { oxherd } => self.on_online(number, oxherd),
             Inbound::Query(query) => self.on_query(number, query),
             Inbound::Listening(listening) => self.on_listening(number, &listening),
             Inbound::Close { key } => self.on_close(number, &key),
@@ -153,13 +154,25 @@ impl Traffic {
         None
     }
 
-    /// A descriptor of a program's own. It is acknowledged, and goes wherever its message goes.
+    fn on_online(&mut self, number: usize, oxherd: bool) {
+        if oxherd {
+            self.greet(number);
+        }
+        self.tell_of(number, |instance| Event::Online { instance });
+    }
+
+    /// A worker's page of figures, or a descriptor of a program's own. It is acknowledged; the program's goes wherever
+    /// its message goes.
     fn on_handle(&mut self, number: usize, handle: &WireHandle<'_>) -> Option<String> {
         let worker = self.workers.get_mut(number)?;
         let fd = worker.received.pop_front();
         let answer = if fd.is_some() { wire::HANDLE_ACK } else { wire::HANDLE_NACK };
         self.send_to(number, answer);
         let fd = fd?;
+        if handle.kind == HandleType::Load {
+            self.on_page(number, fd);
+            return None;
+        }
         match handle.inner() {
             Ok(Inbound::User(message)) => {
                 self.on_message(number, message, Some(fd));
@@ -225,9 +238,9 @@ impl Traffic {
         let Some(counters) = self.workers.get(number).map(|worker| &*worker.counters) else { return };
         match message.convention() {
             Convention::Ready => self.tell_from(number, News::Fact(Event::Ready { instance })),
-            Convention::Stats { connections, requests } => {
-                counters.connections().note(connections);
+            Convention::Stats { connections, requests, in_flight } => {
                 counters.requests().note(requests);
+                self.note_told(number, connections, in_flight);
             }
             Convention::Metrics { requests, errors, memory_rss_bytes, .. } => {
                 counters.requests().note(requests);
@@ -235,8 +248,8 @@ impl Traffic {
                 counters.memory().note(memory_rss_bytes);
             }
             Convention::Request { connections } => {
-                counters.connections().note(connections);
                 counters.requests().count_one();
+                self.note_told(number, connections, None);
             }
             Convention::Error { error, stack } => {
                 counters.error_reports().count_one();

@@ -21,6 +21,7 @@ const MEMBER: &str = "member/";
 const USES: &str = "uses/";
 const COUNTERS: &str = "counters/";
 const SPOOL: &str = "spool/";
+const PAGE: &str = "load/";
 
 /// The record of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,11 @@ pub(crate) fn uses_of(name: &str) -> Option<&str> {
 /// Whose counters this entry holds.
 pub(crate) fn counters_of(name: &str) -> Option<&str> {
     name.strip_prefix(COUNTERS)
+}
+
+/// Whose page of figures this entry holds.
+pub(crate) fn page_of(name: &str) -> Option<&str> {
+    name.strip_prefix(PAGE)
 }
 
 /// Whose unsent rest of a frame this entry holds.
@@ -176,6 +182,14 @@ impl Traffic {
         }
     }
 
+    /// What the worker counts itself can be read, whoever comes after, and after its death.
+    pub(super) fn keep_page(&mut self, worker: usize) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        if let Some(fd) = &worker.page_fd {
+            self.stash.put(&format!("{PAGE}{}", worker.label), b"", Some(fd.as_fd()));
+        }
+    }
+
     /// What is sent to a worker by way of the spool is sent to its end, whoever sends it.
     pub(super) fn keep_spool(&mut self, worker: usize) {
         let Some(worker) = self.workers.get(worker) else { return };
@@ -217,6 +231,7 @@ impl Traffic {
         for number in workers {
             self.keep_uses(number);
             self.keep_counters(number);
+            self.keep_page(number);
             self.keep_spool(number);
             let Some(worker) = self.workers.get(number) else { continue };
             if worker.is_listening_to_us() {

@@ -12,6 +12,7 @@ mod inbox;
 mod keep;
 mod lifecycle;
 mod listener;
+mod load;
 mod orders;
 mod outbox;
 mod query;
@@ -38,7 +39,7 @@ use crate::traffic::takeover::Leftovers;
 use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
-pub(crate) use keep::{counters_of, listener_of, standing_in, uses_of};
+pub(crate) use keep::{counters_of, listener_of, page_of, standing_in, uses_of};
 pub(crate) use orders::{Attachment, Bequest, Delivery, NewStash, News, Order, Parcel};
 
 const SIGPIPE: i32 = 13;

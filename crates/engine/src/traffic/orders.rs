@@ -61,6 +61,8 @@ pub(crate) struct Attachment {
     pub(crate) counters: Arc<Counters>,
     /// By which others can go on with the counters.
     pub(crate) counters_fd: Option<OwnedFd>,
+    /// By which others can read what it counts itself.
+    pub(crate) page_fd: Option<OwnedFd>,
     /// It outlived the primary that started it.
     pub(crate) is_heir: bool,
 }

@@ -150,6 +150,7 @@ impl Traffic {
         let worker = self.workers.get_mut(number)?;
         worker.handles.retain(|frame| *frame != HandleFrame::Connection(seq));
         let at = worker.unanswered.iter().position(|handed| handed.seq == seq)?;
+        worker.gauge.came_back();
         worker.unanswered.remove(at)
     }
 }

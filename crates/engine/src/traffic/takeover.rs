@@ -184,10 +184,13 @@ impl Traffic {
         worker.out.pacing.answered();
         worker.out.ledger.peer_read(seq);
         worker.last_answer = self.now;
+        worker.gauge.settled();
         let (place, standing) = (worker.place, worker.standing);
         // Whoever answers speaks, which a fleet without an image may not know.
         self.tell(News::Fact(Event::Online { instance: place.instance }));
         self.check_stall(number);
+        // Its page is asked for anew; a program that knows none takes no notice.
+        self.greet(number);
         if standing != Standing::Open {
             self.on_all_answered(number);
         }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use oxherd_core::{InstanceId, Place, Terms};
+use oxherd_core::{InstanceId, Load, Place, Terms};
 use oxherd_wire::Decoder;
 
 use crate::counters::Counters;
 use crate::traffic::channel::Outgoing;
+use crate::traffic::load::Gauge;
 use crate::traffic::orders::Attachment;
 
 /// One worker's channel with all its bookkeeping.
@@ -66,6 +67,9 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     /// By which others can go on with the counters.
     pub(crate) counters_fd: Option<OwnedFd>,
+    pub(crate) gauge: Gauge,
+    /// By which others can read the worker's page.
+    pub(crate) page_fd: Option<OwnedFd>,
 }
 
 /// What a frame with an fd was about.
@@ -152,8 +156,9 @@ impl Talk {
 
 impl Worker {
     pub(crate) fn new(attachment: Attachment, first_seq: u64) -> Self {
-        let Attachment { place, label, spec, pid, channel, worker_end, counters, counters_fd, is_heir: _ } =
-            attachment;
+        let Attachment {
+            place, label, spec, pid, channel, worker_end, counters, counters_fd, page_fd, ..
+        } = attachment;
         Self {
             place,
             label,
@@ -183,8 +188,10 @@ impl Worker {
             talk: Talk::default(),
             dropped_messages: 0,
             lost_messages: 0,
+            gauge: Gauge::of(&counters),
             counters,
             counters_fd,
+            page_fd,
         }
     }
 
@@ -201,6 +208,11 @@ impl Worker {
             && self.fence.is_none()
             && self.out.takes_handles()
             && self.registered.contains(&listener)
+    }
+
+    /// How loaded it is now.
+    pub(crate) fn load(&self, now: u64) -> Load {
+        self.gauge.load(self.unanswered.len() as u64, || self.counters.handed_over(), now)
     }
 
     pub(crate) fn is_listening_to_us(&self) -> bool {

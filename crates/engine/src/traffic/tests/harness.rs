@@ -146,6 +146,7 @@ impl Herd {
             worker_end: Some(worker.try_clone().unwrap().into()),
             counters: Arc::clone(&counters),
             counters_fd: None,
+            page_fd: None,
             is_heir: false,
         }));
         Worker {

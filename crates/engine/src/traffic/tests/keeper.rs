@@ -85,6 +85,7 @@ pub(super) fn succeed(old: Herd, stash: &MemoryStash, workers: &[&Worker]) -> He
             worker_end,
             counters,
             counters_fd: None,
+            page_fd: None,
             is_heir: true,
         }));
         herd.order(Order::Admit(place.instance));
