@@ -1,9 +1,14 @@
 //! Cuts a byte stream into lines.
 //!
 //! The decoder must never look inside a line, copy one that lies wholly in the chunk it was fed, scan a byte
-//! twice for the line's end, or hold more than one message's maximum and one chunk.
+//! twice for the line's end, or hold more than one message's maximum and one chunk. Only what is not written as
+//! lines is read and becomes lines here.
+
+use std::ops::Range;
 
 use thiserror::Error;
+
+use crate::advanced::{LENGTH_BYTES, Serialization, Values};
 
 /// The longest message a worker may send unless configured otherwise.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -14,7 +19,8 @@ pub const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
 /// Why a stream cannot be cut into lines. The channel is of no further use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// A line is longer than allowed: close the channel. The rest of the stream is not looked at.
+    /// A line, or a frame or its text, is longer than allowed: close the channel. The rest of the stream is not
+    /// looked at.
     #[error("message longer than {limit} bytes")]
     TooLong {
         /// The limit that was given to [`Decoder::new`].
@@ -23,6 +29,12 @@ pub enum FrameError {
     /// The stream ended inside a line: the worker died while it wrote.
     #[error("channel ended inside a message")]
     Truncated,
+    /// With [`Serialization::Advanced`]: a frame is no value that Node writes. Close the channel.
+    #[error("message is not a value of V8's: {what}")]
+    NotAValue {
+        /// What is wrong with it.
+        what: &'static str,
+    },
 }
 
 /// Cuts what is read from a channel into lines, keeping half a line until the rest of it arrives.
@@ -38,13 +50,23 @@ pub struct Decoder {
 #[derive(Debug)]
 enum State {
     Cutting(Buffer),
-    /// A line was too long. Nothing after it can be trusted to be the start of a line.
-    Failed,
+    Values(Box<Values>),
+    /// Nothing that follows can be trusted to be the start of a line.
+    Failed(FrameError),
+}
+
+/// One message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'d> {
+    /// Its JSON, without a newline.
+    pub line: &'d [u8],
+    /// With [`Serialization::Advanced`] the value that the line was made of, as [`relay`](crate::relay) takes it.
+    pub value: Option<&'d [u8]>,
 }
 
 /// Bytes carried from one chunk to the next. `start <= scanned <= bytes.len()`.
 #[derive(Debug, Default)]
-struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     /// Everything before this was handed out.
     start: usize,
@@ -55,7 +77,33 @@ struct Buffer {
 impl Decoder {
     /// A decoder that refuses lines longer than `max_message` bytes, newline not counted.
     pub fn new(max_message: usize) -> Self {
-        Self { limit: max_message, state: State::Cutting(Buffer::default()) }
+        Self::with(Serialization::Json, max_message)
+    }
+
+    /// A decoder for a channel that is written like this. With [`Serialization::Advanced`] both a frame and the line
+    /// that it becomes may be `max_message` bytes long, which is what the same message could be as JSON.
+    pub fn with(serialization: Serialization, max_message: usize) -> Self {
+        let state = match serialization {
+            Serialization::Json => State::Cutting(Buffer::default()),
+            Serialization::Advanced => State::Values(Box::default()),
+        };
+        Self { limit: max_message, state }
+    }
+
+    /// The next byte may be in the middle of a message, because somebody else has read what was before it. Lines
+    /// show by themselves where the next one begins, and what was left of the one before is no JSON. Other frames
+    /// are looked for until [`settle`](Self::settle) is called, and what is no frame is left out.
+    pub fn resynchronise(&mut self) {
+        if let State::Values(values) = &mut self.state {
+            values.resynchronise();
+        }
+    }
+
+    /// The stream is in step: from now on what is no frame is an error.
+    pub fn settle(&mut self) {
+        if let State::Values(values) = &mut self.state {
+            values.settle();
+        }
     }
 
     /// Takes the next bytes of the stream and lends out the lines that they complete.
@@ -65,26 +113,27 @@ impl Decoder {
     /// never takes the complete lines is told [`FrameError::TooLong`] once the bytes kept exceed the limit.
     pub fn feed<'d>(&'d mut self, chunk: &'d [u8]) -> Lines<'d> {
         let failure = match self.state {
-            State::Cutting(_) => None,
-            State::Failed => Some(FrameError::TooLong { limit: self.limit }),
+            State::Cutting(_) | State::Values(_) => None,
+            State::Failed(error) => Some(error),
         };
         Lines { decoder: self, chunk, failure }
     }
 
-    /// Whether bytes are kept that no newline has ended yet.
+    /// Whether bytes are kept of a message that is not whole yet.
     pub fn is_partial(&self) -> bool {
         match &self.state {
             State::Cutting(buffer) => buffer.pending() > 0,
-            State::Failed => false,
+            State::Values(values) => values.pending() > 0,
+            State::Failed(_) => false,
         }
     }
 
     /// Says whether the stream may end here. Call it at the end of the channel, all lines taken.
     pub fn finish(&self) -> Result<(), FrameError> {
         match &self.state {
-            State::Cutting(buffer) if buffer.pending() > 0 => Err(FrameError::Truncated),
-            State::Cutting(_) => Ok(()),
-            State::Failed => Err(FrameError::TooLong { limit: self.limit }),
+            State::Failed(error) => Err(*error),
+            State::Cutting(_) | State::Values(_) if self.is_partial() => Err(FrameError::Truncated),
+            State::Cutting(_) | State::Values(_) => Ok(()),
         }
     }
 }
@@ -110,37 +159,66 @@ impl Lines<'_> {
     /// Not an `Iterator`, because a line that arrived in pieces lives in the decoder until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Result<&[u8], FrameError>> {
+        Some(self.next_frame()?.map(|frame| frame.line))
+    }
+
+    /// As [`next`](Self::next), with the value that the line was made of.
+    #[inline]
+    pub fn next_frame(&mut self) -> Option<Result<Frame<'_>, FrameError>> {
         if let Some(failure) = self.failure.take() {
             return Some(Err(failure));
         }
         let limit = self.decoder.limit;
-        let State::Cutting(buffer) = &mut self.decoder.state else { return None };
-        match buffer.cut(&mut self.chunk, limit) {
+        let cut = match &mut self.decoder.state {
+            State::Cutting(buffer) => buffer.cut(&mut self.chunk, limit),
+            State::Values(_) => return self.next_value(),
+            State::Failed(_) => return None,
+        };
+        match cut {
             Ok(None) => None,
-            Ok(Some(Cut::Fresh(line))) => Some(Ok(line)),
+            Ok(Some(Cut::Fresh(line))) => Some(Ok(Frame { line, value: None })),
             Ok(Some(Cut::Kept { from, to })) => match &self.decoder.state {
-                State::Cutting(buffer) => buffer.bytes.get(from..to).map(Ok),
-                State::Failed => None,
+                State::Cutting(buffer) => Some(Ok(Frame { line: buffer.get(from..to), value: None })),
+                State::Values(_) | State::Failed(_) => None,
             },
-            Err(error) => {
-                self.decoder.state = State::Failed;
-                self.chunk = &[];
-                Some(Err(error))
-            }
+            Err(error) => self.fail(error),
         }
+    }
+
+    fn next_value(&mut self) -> Option<Result<Frame<'_>, FrameError>> {
+        let limit = self.decoder.limit;
+        let State::Values(values) = &mut self.decoder.state else { return None };
+        match values.cut(&mut self.chunk, limit) {
+            Ok(None) => None,
+            Ok(Some(place)) => match &self.decoder.state {
+                State::Values(values) => Some(Ok(values.frame(place))),
+                State::Cutting(_) | State::Failed(_) => None,
+            },
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&mut self, error: FrameError) -> Option<Result<Frame<'_>, FrameError>> {
+        self.decoder.state = State::Failed(error);
+        self.chunk = &[];
+        Some(Err(error))
     }
 }
 
 impl Drop for Lines<'_> {
     fn drop(&mut self) {
-        let limit = self.decoder.limit;
-        let State::Cutting(buffer) = &mut self.decoder.state else { return };
+        let message = self.decoder.limit;
+        let (buffer, limit) = match &mut self.decoder.state {
+            State::Cutting(buffer) => (buffer, message),
+            State::Values(values) => (values.buffer(), message.saturating_add(LENGTH_BYTES)),
+            State::Failed(_) => return,
+        };
         buffer.forget_handed_out();
         if self.chunk.is_empty() {
             return;
         }
         if buffer.pending() > limit {
-            self.decoder.state = State::Failed;
+            self.decoder.state = State::Failed(FrameError::TooLong { limit: message });
             return;
         }
         buffer.keep(self.chunk, limit);
@@ -148,8 +226,26 @@ impl Drop for Lines<'_> {
 }
 
 impl Buffer {
-    fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.bytes.len() - self.start
+    }
+
+    /// What was not handed out.
+    pub(crate) fn kept(&self) -> &[u8] {
+        self.get(self.start..self.bytes.len())
+    }
+
+    /// What was handed out last.
+    pub(crate) fn get(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Hands out so many bytes, of which it may not have fewer.
+    pub(crate) fn take(&mut self, count: usize) -> Range<usize> {
+        let from = self.start;
+        self.start = (from + count).min(self.bytes.len());
+        self.scanned = self.start;
+        from..self.start
     }
 
     fn cut<'d>(&mut self, chunk: &mut &'d [u8], limit: usize) -> Result<Option<Cut<'d>>, FrameError> {
@@ -211,7 +307,7 @@ impl Buffer {
         Ok(Cut::Kept { from, to })
     }
 
-    fn forget_handed_out(&mut self) {
+    pub(crate) fn forget_handed_out(&mut self) {
         if self.start == 0 || self.pending() > 0 {
             return;
         }
@@ -224,7 +320,7 @@ impl Buffer {
     }
 
     /// Appends, growing by doubling but not past what a message may need.
-    fn keep(&mut self, more: &[u8], limit: usize) {
+    pub(crate) fn keep(&mut self, more: &[u8], limit: usize) {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.scanned -= self.start;
@@ -259,7 +355,7 @@ mod tests {
     fn capacity(decoder: &Decoder) -> usize {
         match &decoder.state {
             State::Cutting(buffer) => buffer.bytes.capacity(),
-            State::Failed => 0,
+            State::Values(_) | State::Failed(_) => 0,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Node's cluster protocol: lines in, lines out. At the root as the primary speaks it, in [`worker`] as a worker does.
+//! Node's cluster protocol: lines in, lines out, whether they are written as `json` or as `advanced` values
+//! ([`Serialization`]). At the root as the primary speaks it, in [`worker`] as a worker does.
 //!
 //! This crate turns bytes into frames and frames into bytes, and keeps the two pieces of arithmetic that
 //! belong to the byte stream itself: how far frames that carry an fd may be pipelined ([`Pacing`]) and which
@@ -20,6 +21,7 @@
 
 #![warn(missing_docs)]
 
+mod advanced;
 mod fields;
 mod frame;
 mod inbound;
@@ -32,7 +34,10 @@ mod outbound;
 mod pacing;
 pub mod worker;
 
-pub use frame::{DEFAULT_MAX_MESSAGE_BYTES, Decoder, FrameError, KEPT_CAPACITY_BYTES, Lines};
+pub use advanced::{
+    FrameOfError, MAX_READ_DEPTH, MAX_WRITTEN_DEPTH, Serialization, frame_of, line_of, relay, split_frames,
+};
+pub use frame::{DEFAULT_MAX_MESSAGE_BYTES, Decoder, Frame, FrameError, KEPT_CAPACITY_BYTES, Lines};
 pub use inbound::{
     HandleFrame, HandleType, Inbound, MAX_HANDLE_WRAPS, ParseError, PerConnection, parse,
     parse_per_connection,

@@ -47,10 +47,11 @@ pub enum Convention {
     },
     /// `{type:"error", error, stack}`, or `reason` for `error`.
     Error {
-        /// A string as it is, any other value as compact JSON; empty where the message gives none. Cut at
+        /// A string as it is; of an object with `name` and `message`, which an `Error` becomes, what `String(error)`
+        /// says; any other value as compact JSON; empty where the message gives none. Cut at
         /// [`MAX_ERROR_TEXT_BYTES`].
         error: String,
-        /// Where it happened. Cut likewise.
+        /// Where it happened, as the message or else the error has it. Cut likewise.
         stack: Option<String>,
     },
     /// `{targetWorker, …}`, whatever its type: to be passed on.
@@ -172,10 +173,14 @@ impl<'a> Fields<'a> {
 
     fn error(&self) -> Convention {
         let error = self.error.or(self.reason);
-        Convention::Error {
-            error: error.map(render).unwrap_or_default(),
-            stack: self.stack.and_then(json::lossy_string).map(|stack| shorten(&stack)),
-        }
+        let [name, message, stack] = pick(error, [b"name", b"message", b"stack"]);
+        let text = |raw: Option<&'a str>| raw.and_then(json::lossy_string);
+        let error = match (text(name), text(message)) {
+            (Some(name), Some(message)) if message.is_empty() => shorten(&name),
+            (Some(name), Some(message)) => shorten(&format!("{name}: {message}")),
+            _ => error.map(render).unwrap_or_default(),
+        };
+        Convention::Error { error, stack: text(self.stack).or_else(|| text(stack)).map(|it| shorten(&it)) }
     }
 }
 
@@ -306,6 +311,11 @@ mod tests {
         assert_eq!(says(r#"{"type":"error"}"#), error("", None));
         let value = r#"{"type":"error","error":{ "a b" : "c \" d" , "e":[ 1 ] },"stack":{}}"#;
         assert_eq!(says(value), error(r#"{"a b":"c \" d","e":[1]}"#, None));
+        let thrown =
+            r#"{"type":"error","error":{"name":"TypeError","message":"no","stack":"TypeError: no\n at x"}}"#;
+        assert_eq!(says(thrown), error("TypeError: no", Some("TypeError: no\n at x")));
+        let plain = r#"{"type":"error","error":{"name":"Error","message":""},"stack":"s"}"#;
+        assert_eq!(says(plain), error("Error", Some("s")));
         let Convention::Error { error: lossy, .. } = says(r#"{"type":"error","error":"a\ud800"}"#) else {
             panic!("not an error")
         };
