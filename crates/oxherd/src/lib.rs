@@ -29,6 +29,8 @@ pub mod api;
 pub mod client;
 #[cfg(feature = "primary")]
 pub mod console;
+#[cfg(feature = "tower")]
+pub mod http;
 #[cfg(feature = "worker")]
 mod worker;
 

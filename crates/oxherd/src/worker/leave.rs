@@ -76,6 +76,12 @@ impl Worker {
         self.channel().is_leaving()
     }
 
+    /// As [`is_shutting_down`](Self::is_shutting_down), asked by what does not end the program.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    pub(crate) fn leaves(&self) -> bool {
+        self.channel().is_leaving()
+    }
+
     /// Fires when this worker should leave and either no tracked connection is open any more or the linger time is
     /// over. The signal for servers that close idle connections when they get it.
     ///

@@ -17,6 +17,8 @@ use super::listener::{Listener, UnixListener};
 /// What a listener's backlog is unless the primary says otherwise: Node's.
 pub(super) const BACKLOG: i32 = 511;
 const LOWEST_FREE_PORT: u16 = 1024;
+const LISTEN: &str = "listen on";
+const BIND_UDP: &str = "bind UDP";
 
 /// Why a socket could not be had. `Display` names the address, the cause and the way out.
 #[derive(Debug)]
@@ -49,6 +51,11 @@ impl ListenError {
 
     pub(super) fn gone(why: String) -> Self {
         Self { what: String::new(), why: Why::Gone(why) }
+    }
+
+    /// Of no address, until one was tried.
+    fn nowhere() -> Self {
+        Self::io(io::ErrorKind::InvalidInput.into())
     }
 
     fn at(mut self, verb: &str, address: SocketAddr) -> Self {
@@ -136,11 +143,17 @@ impl From<ListenError> for io::Error {
 /// # }
 /// ```
 pub async fn listen(address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
-    each(address, "listen on", async |address| match crate::worker() {
-        Some(worker) => worker.listen_at(address).await,
-        None => Listener::bind(address).await.map_err(ListenError::io),
-    })
-    .await
+    if let Some(worker) = crate::worker() {
+        return worker.listen(address).await;
+    }
+    let mut failed = ListenError::nowhere();
+    for address in resolve(address, LISTEN).await? {
+        match Listener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = ListenError::io(error).at(LISTEN, address),
+        }
+    }
+    Err(failed)
 }
 
 /// Listens on a Unix stream socket, as [`listen`] does on TCP. A file that is there already is an error: whether it
@@ -172,11 +185,17 @@ pub async fn listen_unix(path: impl AsRef<Path>) -> Result<UnixListener, ListenE
 /// # Ok(()) }
 /// ```
 pub async fn bind_udp(address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
-    each(address, "bind UDP", async |address| match crate::worker() {
-        Some(worker) => worker.bind_udp_at(address).await,
-        None => UdpSocket::bind(address).await.map_err(ListenError::io),
-    })
-    .await
+    if let Some(worker) = crate::worker() {
+        return worker.bind_udp(address).await;
+    }
+    let mut failed = ListenError::nowhere();
+    for address in resolve(address, BIND_UDP).await? {
+        match UdpSocket::bind(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = ListenError::io(error).at(BIND_UDP, address),
+        }
+    }
+    Err(failed)
 }
 
 impl Worker {
@@ -186,7 +205,14 @@ impl Worker {
     ///
     /// As there; also when this worker was told to leave or its primary is gone.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> Result<Listener, ListenError> {
-        each(address, "listen on", async |address| self.listen_at(address).await).await
+        let mut failed = ListenError::nowhere();
+        for address in resolve(address, LISTEN).await? {
+            match self.listen_at(address).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failed = error.at(LISTEN, address),
+            }
+        }
+        Err(failed)
     }
 
     /// As [`listen_unix`](crate::listen_unix), for this worker.
@@ -205,7 +231,14 @@ impl Worker {
     ///
     /// As [`Worker::listen`].
     pub async fn bind_udp(&self, address: impl ToSocketAddrs) -> Result<UdpSocket, ListenError> {
-        each(address, "bind UDP", async |address| self.bind_udp_at(address).await).await
+        let mut failed = ListenError::nowhere();
+        for address in resolve(address, BIND_UDP).await? {
+            match self.bind_udp_at(address).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failed = error.at(BIND_UDP, address),
+            }
+        }
+        Err(failed)
     }
 
     async fn listen_at(&self, address: SocketAddr) -> Result<Listener, ListenError> {
@@ -259,19 +292,14 @@ fn udp(fd: OwnedFd) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-/// Tries each address that is meant, until one works. The last error is told.
-async fn each<T>(
-    address: impl ToSocketAddrs,
-    verb: &str,
-    mut open: impl AsyncFnMut(SocketAddr) -> Result<T, ListenError>,
-) -> Result<T, ListenError> {
+/// The addresses that are meant. What opens them tries one after the other; the last error is told.
+async fn resolve(address: impl ToSocketAddrs, verb: &str) -> Result<Vec<SocketAddr>, ListenError> {
+    let found = lookup_host(address).await.map(Iterator::collect::<Vec<_>>);
     let named = |error| ListenError { what: format!("{verb} this address"), ..ListenError::io(error) };
-    let mut last = named(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"));
-    for address in lookup_host(address).await.map_err(named)? {
-        match open(address).await {
-            Ok(opened) => return Ok(opened),
-            Err(error) => last = error.at(verb, address),
+    match found {
+        Ok(addresses) if addresses.is_empty() => {
+            Err(named(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")))
         }
+        found => found.map_err(named),
     }
-    Err(last)
 }

@@ -1,1 +1,0 @@
-//! A worker against a primary played by hand at the other end of a socket pair.
