@@ -1,6 +1,6 @@
 //! Replacing workers without loss.
 
-use oxherd_core::Sockets;
+use oxherd_core::{Distribution, Sockets, Strategy};
 
 use crate::script::{app, app_with, ms};
 
@@ -310,4 +310,17 @@ fn a_reload_may_not_change_what_listeners_are_built_on() {
         .up()
         .reload_with(|spec| spec.name = "other".into())
         .refused("a reload cannot change the name of an app: delete it and start it anew");
+}
+
+#[test]
+fn a_reload_with_a_strategy_that_would_be_ignored_is_refused() {
+    app_with(1, |spec| spec.distribution = Distribution::Kernel)
+        .up()
+        .reload_with(|spec| spec.strategy = Strategy::LeastConnections)
+        .refused(
+            "strategy `least-connections` needs distribution `handoff`: with `kernel` the kernel chooses the worker; \
+             choose `handoff`, or leave the strategy out",
+        )
+        .reload_with(|spec| (spec.strategy, spec.weights) = (Strategy::RoundRobin, vec![1]))
+        .refused("weights have no effect with strategy `round-robin`: choose `weighted`, or leave them out");
 }

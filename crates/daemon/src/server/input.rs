@@ -134,6 +134,8 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     }
     let base = serde_json::to_value(AppSpec::new(name, program));
     let Ok(Value::Object(mut whole)) = base else { return Err(Failure::internal("a spec is no object")) };
+    // Not written where there are none.
+    whole.entry("weights").or_insert_with(|| Value::Array(Vec::new()));
     overlay(&mut whole, written).map_err(refuse)?;
     serde_json::from_value(Value::Object(whole)).map_err(|error| refuse(error.to_string()))
 }
@@ -190,6 +192,10 @@ mod tests {
         let mut expected = AppSpec::new("web", "node");
         expected.instances = 4;
         assert_eq!(spec(written).unwrap(), expected);
+        let weighted = serde_json::json!({
+            "name": "web", "program": "node", "strategy": "weighted", "weights": [3, 1]
+        });
+        assert_eq!(spec(weighted).unwrap().weights, [3, 1]);
         let unknown = serde_json::json!({"name": "web", "program": "node", "instance": 4});
         assert!(spec(unknown).unwrap_err().error.contains("unknown key `instance` (known: args,"));
         let all = serde_json::json!({"name": "all", "program": "node"});
