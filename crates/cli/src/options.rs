@@ -4,7 +4,7 @@
 use clap::Args;
 use oxherd_config::values::{self, EnvChoice, Instances, Variable, Weights, Words};
 use oxherd_config::{Origin, Wish};
-use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Signal, Span, Strategy};
+use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Serialization, Signal, Span, Strategy};
 
 const AFTER_HELP: &str = "\
 Times are written 250ms, 1.5s, 30s, 2m or 1h.
@@ -330,6 +330,10 @@ pub(crate) struct AppOptions {
     #[arg(long, value_name = "auto|channel|none", value_parser = values::parse_sockets, default_value = "auto", hide_default_value = true)]
     pub(crate) sockets: values::SocketsChoice,
 
+    /// How messages of workers are written: json, or advanced (structured clone: Map, Date, BigInt, Buffer stay)
+    #[arg(long, value_name = "MODE", default_value = "json")]
+    pub(crate) serialization: Serialization,
+
     /// Number of handed-over connections that a worker may leave unanswered
     #[arg(long, value_name = "N", default_value = "2", value_parser = values::parse_positive)]
     pub(crate) handoff_window: u32,
@@ -404,6 +408,7 @@ impl AppOptions {
             stop_signal: self.stop_signal,
             shutdown_with_message: self.shutdown_with_message,
             parallel: self.parallel,
+            serialization: self.serialization,
             handoff_window: self.handoff_window,
             max_message: self.max_message,
             memory_warning: self.memory_warning.map(|bytes| bytes as u64),

@@ -85,7 +85,7 @@ pub enum JobError {
     /// The script cannot be run.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// The strategy does not go together with the rest.
+    /// What was chosen does not go together.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }
@@ -185,7 +185,7 @@ impl Wish {
         let instances = self.instances.resolve(surroundings.cpus);
         doubts.extend(self.doubt_of_sharing(&program, instances));
         let spec = self.spec(program, cwd, env, instances);
-        spec.check_strategy()?;
+        spec.check_choices()?;
         Ok(Job { spec, doubts })
     }
 

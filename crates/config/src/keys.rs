@@ -31,6 +31,7 @@ pub(crate) enum Key {
     Strategy,
     Weights,
     Sockets,
+    Serialization,
     Parallel,
     HandoffWindow,
     MaxMessage,
@@ -54,7 +55,7 @@ pub(crate) enum Meaning<'a> {
     Unknown,
 }
 
-const KEYS: [(&str, Key); 37] = [
+const KEYS: [(&str, Key); 38] = [
     ("script", Key::Script),
     ("exec", Key::Script),
     ("cmd", Key::Script),
@@ -88,6 +89,7 @@ const KEYS: [(&str, Key); 37] = [
     ("strategy", Key::Strategy),
     ("weights", Key::Weights),
     ("sockets", Key::Sockets),
+    ("serialization", Key::Serialization),
     ("parallel", Key::Parallel),
     ("handoff_window", Key::HandoffWindow),
     ("max_message", Key::MaxMessage),

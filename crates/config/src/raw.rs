@@ -208,6 +208,7 @@ impl Draft<'_> {
                 wish.sockets =
                     it.word_by(name, node, values::parse_sockets).and_then(values::SocketsChoice::get);
             }
+            Key::Serialization => put(&mut rest.serialization, it.word(name, node)),
             Key::Parallel => put(&mut rest.parallel, it.positive(name, node)),
             Key::HandoffWindow => put(&mut rest.handoff_window, it.positive(name, node)),
             Key::MaxMessage => put(&mut rest.max_message, it.size(name, node)),

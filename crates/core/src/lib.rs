@@ -49,7 +49,7 @@ pub use instance::{Phase, Standing};
 pub use notice::{ChangeOutcome, GiveUp, Notice, ReloadFailure, RetireReason};
 pub use request::{Outcome, Refusal, Request};
 pub use signal::Signal;
-pub use spec::{AppSpec, Distribution, RestartWhen, Sockets, SpecError};
+pub use spec::{AppSpec, Distribution, RestartWhen, Serialization, Sockets, SpecError};
 pub use status::{AppStatus, FleetStatus, InstanceStatus, ReloadStatus, SlotStatus, Status};
 pub use strategy::{Strategy, StrategyError};
 pub use time::{Moment, Span};

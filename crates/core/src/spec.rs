@@ -45,6 +45,31 @@ pub enum Sockets {
     None,
 }
 
+/// How the messages of a worker with a channel are written: Node's option of the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Serialization {
+    /// As JSON.
+    #[default]
+    Json,
+    /// As V8's structured clone, which keeps `Map`, `Set`, `Date`, `BigInt`, `Buffer`, `Error` and the like.
+    Advanced,
+}
+
+impl Serialization {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Advanced => "advanced",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// An app's checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppSpec {
@@ -69,6 +94,9 @@ pub struct AppSpec {
     pub weights: Vec<u32>,
     /// How workers come by their sockets.
     pub sockets: Sockets,
+    /// How the messages of workers with a channel are written.
+    #[serde(default, skip_serializing_if = "Serialization::is_default")]
+    pub serialization: Serialization,
     /// When an ended worker is started again.
     pub restart: RestartWhen,
     /// A fixed pause before each respawn, in place of the back-off.
@@ -163,6 +191,12 @@ pub enum SpecError {
          sockets: leave the strategy out, or set sockets to `channel` where the program speaks Node's cluster protocol"
     )]
     NothingToChoose(Strategy),
+    /// Workers that bind their own sockets have no channel.
+    #[error(
+        "serialization `advanced` needs workers that have a channel, and these bind their own sockets: leave it \
+         out, or set sockets to `channel` where the program speaks Node's cluster protocol"
+    )]
+    NothingToSerialize,
 }
 
 impl AppSpec {
@@ -182,6 +216,7 @@ impl AppSpec {
             strategy: Strategy::LeastBusy,
             weights: Vec::new(),
             sockets: Sockets::Channel,
+            serialization: Serialization::Json,
             restart: RestartWhen::Always,
             restart_delay: None,
             restart_window: Span::from_secs(60),
@@ -221,14 +256,22 @@ impl AppSpec {
         if self.weights.len() > limits.max_instances as usize {
             return Err(SpecError::TooManyWeights { given: self.weights.len(), limit: limits.max_instances });
         }
+        self.check_choices()
+    }
+
+    /// Whether what was chosen can be had together.
+    ///
+    /// # Errors
+    /// What would have to be ignored.
+    pub fn check_choices(&self) -> Result<(), SpecError> {
+        if self.sockets == Sockets::None && self.serialization == Serialization::Advanced {
+            return Err(SpecError::NothingToSerialize);
+        }
         self.check_strategy()
     }
 
     /// Whether the strategy can be had with everything else, and its weights are some.
-    ///
-    /// # Errors
-    /// What would have to be ignored.
-    pub fn check_strategy(&self) -> Result<(), SpecError> {
+    fn check_strategy(&self) -> Result<(), SpecError> {
         let strategy = self.strategy;
         if strategy != Strategy::Weighted && !self.weights.is_empty() {
             return Err(SpecError::WeightsUnused(strategy));
@@ -292,6 +335,18 @@ impl FromStr for Distribution {
     }
 }
 
+impl FromStr for Serialization {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "advanced" => Ok(Self::Advanced),
+            other => Err(format!("unknown serialization `{other}` (json or advanced)")),
+        }
+    }
+}
+
 impl FromStr for RestartWhen {
     type Err = String;
 
@@ -313,6 +368,19 @@ mod tests {
         let mut spec = AppSpec::new("web", "node");
         change(&mut spec);
         spec.check(Limits { max_instances: 16, ..Limits::default() }).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_as_values_needs_a_channel() {
+        let advanced =
+            |sockets| refusal(|spec| (spec.serialization, spec.sockets) = (Serialization::Advanced, sockets));
+        assert_eq!(advanced(Sockets::Channel), None);
+        assert!(
+            advanced(Sockets::None).unwrap().starts_with("serialization `advanced` needs workers that have")
+        );
+        for name in [Serialization::Json, Serialization::Advanced] {
+            assert_eq!(name.name().parse(), Ok(name));
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! then.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -69,6 +71,15 @@ pub fn age_millis_of(pid: u32) -> io::Result<u64> {
 /// may not be looked into: another user's, or one that is not dumpable.
 pub fn socket_inodes_of(pid: u32) -> io::Result<BTreeSet<u64>> {
     Ok(sockets_of(pid)?.into_iter().map(|(_, inode)| inode).collect())
+}
+
+/// A variable of the environment that a process was given when its program was started, whatever it has made of it
+/// since (`/proc/PID/environ`). `None` where it had none of that name. Errors as with [`socket_inodes_of`].
+pub fn variable_of(pid: u32, name: &str) -> io::Result<Option<OsString>> {
+    let environment = fs::read(format!("/proc/{pid}/environ"))?;
+    let mut entries = environment.split(|byte| *byte == 0);
+    let value = entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    Ok(value.map(|value| OsStr::from_bytes(value).to_owned()))
 }
 
 /// The descriptors of a process that are sockets, with the sockets' numbers.
@@ -135,6 +146,14 @@ mod tests {
         let stat = "7 (a) b) c) S 1 7 7 0 -1 4194304 1 0 0 0 30 12 0 0 20 0 1 0 5 6 7";
         assert_eq!(start_ticks(stat), Some(5));
         assert_eq!(start_ticks("7 (a) S 1 7"), None);
+    }
+
+    #[test]
+    fn variables_are_those_of_the_start() {
+        let path = std::env::var_os("PATH");
+        assert_eq!(variable_of(std::process::id(), "PATH").unwrap(), path);
+        assert_eq!(variable_of(std::process::id(), "PAT").unwrap(), None);
+        assert!(variable_of(u32::MAX >> 4, "PATH").is_err());
     }
 
     #[test]

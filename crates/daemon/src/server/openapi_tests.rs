@@ -8,8 +8,8 @@ use oxherd::api::{
 };
 use oxherd_core::{
     AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, Notice,
-    Place, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Signal, Slot, Sockets, Span, SpawnFailure,
-    Status, Strategy,
+    Place, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Serialization, Signal, Slot, Sockets,
+    Span, SpawnFailure, Status, Strategy,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -284,6 +284,7 @@ fn worker_view() -> WorkerView {
 fn spec() -> AppSpec {
     let mut spec = AppSpec::new("web", "node");
     spec.memory_warning = Some(100 << 20);
+    spec.serialization = Serialization::Advanced;
     spec.args = vec!["server.js".into()];
     spec.env = vec![("PATH".into(), "/bin".into())];
     spec.restart_delay = Some(Span::from_secs(1));

@@ -15,6 +15,8 @@ use crate::traffic::{Attachment, Order};
 
 /// The channel's descriptor in the worker, as Node's own `fork` has it.
 const CHANNEL_FD: &str = "3";
+/// The variable that says how the channel is written.
+pub(super) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
 impl Control<'_> {
     pub(super) fn act(&mut self, action: Action) {
@@ -122,7 +124,7 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec) -> SpawnSpec {
     let mut own = vec![("NODE_APP_INSTANCE", slot.as_str()), ("OXHERD_SLOT", slot.as_str())];
     if it.channel {
         own.push(("NODE_CHANNEL_FD", CHANNEL_FD));
-        own.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json"));
+        own.push((SERIALIZATION, spec.serialization.name()));
         own.push(("NODE_UNIQUE_ID", worker.as_str()));
     }
     it.env.extend(own.into_iter().map(|(key, value)| (key.into(), value.into())));

@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use oxherd_core::{
-    AppSpec, Child, Desired, Event, Fleet, InstanceId, Inventory, Label, Moment, Place, Request, Sockets,
-    Span, Status,
+    AppSpec, Child, Desired, Event, Fleet, InstanceId, Inventory, Label, Moment, Place, Request,
+    Serialization, Sockets, Span, Status,
 };
-use oxherd_os::{Interest, clock};
+use oxherd_os::{Interest, clock, proc};
 
 use crate::Alert;
+use crate::control::actions::SERIALIZATION;
 use crate::control::children::Process;
 use crate::control::{Control, LOSS, now};
 use crate::counters::Counters;
@@ -125,6 +126,7 @@ impl Control<'_> {
         // One without an app is only there to be killed.
         let spec = self.fleet.spec_of(place.instance).or_else(|| self.fleet.spec(place.app)).cloned();
         let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
+        let spec = as_started(spec, pid);
         let is_cut_off = channel.is_none() && spec.sockets == Sockets::Channel;
         self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), channel.is_some());
         if let Some(channel) = channel {
@@ -234,6 +236,17 @@ impl Control<'_> {
         for app in self.fleet.status(now()).apps.into_iter().filter(|app| app.up) {
             self.ask("reload", Request::Reload { app: app.app, spec: None });
         }
+    }
+}
+
+/// The spec with the serialisation that the worker was started with. Where the image is lost it may be another's.
+fn as_started(spec: Arc<AppSpec>, pid: u32) -> Arc<AppSpec> {
+    let given = proc::variable_of(pid, SERIALIZATION).ok().flatten();
+    match given.and_then(|value| value.to_str()?.parse::<Serialization>().ok()) {
+        Some(serialization) if serialization != spec.serialization => {
+            Arc::new(AppSpec { serialization, ..(*spec).clone() })
+        }
+        Some(_) | None => spec,
     }
 }
 

@@ -1,16 +1,18 @@
 //! The sending side of one channel: frames, at most one fd each, in order, bounded. It knows nothing of what
-//! they mean.
+//! they mean. Whoever sends has lines; here they become what the channel is written in, and from then on only those
+//! bytes count.
 //!
 //! Half a frame would be the death of a worker if the primary died before the other half. So a frame that the
 //! kernel takes in one piece is sent in one, and a longer one is laid into a spool first, which outlives the
 //! primary: whoever comes after sends the rest.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oxherd_os::{Spool, fdpass};
-use oxherd_wire::{FrameKind, Ledger, Pacing};
+use oxherd_wire::{FrameKind, Ledger, Pacing, Serialization, frame_of};
 
 /// The most bytes that wait for a worker to read; beyond that messages of programs are dropped.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
@@ -81,6 +83,7 @@ pub(crate) enum Sent {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     socket: OwnedFd,
+    serialization: Serialization,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     /// What is longer may be cut by the kernel.
@@ -93,8 +96,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: OwnedFd, serialization: Serialization) -> Self {
         Self {
+            serialization,
             whole_bytes: fdpass::whole_bytes(&socket).unwrap_or(fdpass::WHOLE_BYTES_MAX),
             socket,
             queue: VecDeque::new(),
@@ -108,6 +112,22 @@ impl Outgoing {
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    pub(crate) fn serialization(&self) -> Serialization {
+        self.serialization
+    }
+
+    /// Lines as they are sent. Nothing where that cannot be: a program's message may be nested more deeply than the
+    /// worker could read.
+    pub(crate) fn framed<'a>(&self, lines: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        match self.serialization {
+            Serialization::Json => Some(Cow::Borrowed(lines)),
+            Serialization::Advanced => {
+                let mut frames = Vec::with_capacity(lines.len() + FRAME_OVERHEAD_BYTES);
+                frame_of(self.serialization, lines, &mut frames).ok().map(|()| Cow::Owned(frames))
+            }
+        }
     }
 
     /// Goes on with the spool of another primary: what is left in it comes before everything else.
@@ -137,25 +157,54 @@ impl Outgoing {
         self.queue.is_empty() && !self.broken && self.pacing.may_send_handle()
     }
 
-    /// Sends a frame that the protocol needs; it is never dropped while the worker may live.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Sent {
+    /// Sends lines that the protocol needs; they are never dropped while the worker may live.
+    pub(crate) fn send(&mut self, lines: &[u8]) -> Sent {
+        match self.framed(lines) {
+            Some(frames) => self.send_frames(&frames),
+            None => Sent::Dropped,
+        }
+    }
+
+    /// As [`send`](Self::send), for what is framed already.
+    pub(crate) fn send_frames(&mut self, frames: &[u8]) -> Sent {
         if self.queued_bytes > MAX_OWED_BYTES {
             return Sent::Flooded;
         }
-        self.put(bytes)
+        self.put(frames)
     }
 
-    /// Sends a frame of a program; dropped when the worker has left too much unread.
-    pub(crate) fn send_bounded(&mut self, bytes: &[u8]) -> Sent {
-        if self.queued_bytes + bytes.len() > MAX_QUEUED_BYTES && !self.queue.is_empty() {
+    /// Sends a program's message; dropped when the worker has left too much unread.
+    pub(crate) fn send_bounded(&mut self, line: &[u8]) -> Sent {
+        match self.framed(line) {
+            Some(frame) => self.send_frame_bounded(&frame),
+            None => Sent::Dropped,
+        }
+    }
+
+    /// As [`send_bounded`](Self::send_bounded), for what is framed already.
+    pub(crate) fn send_frame_bounded(&mut self, frame: &[u8]) -> Sent {
+        if self.queued_bytes + frame.len() > MAX_QUEUED_BYTES && !self.queue.is_empty() {
             return Sent::Dropped;
         }
-        self.put(bytes)
+        self.put(frame)
     }
 
-    /// Sends a frame with a copy of `fd`. `name` is the frame's in the ledger. On an error nothing was sent and
+    /// Sends a line with a copy of `fd`. `name` is the frame's in the ledger. On an error nothing was sent and
     /// nothing will be.
-    pub(crate) fn send_handle(&mut self, bytes: &[u8], fd: BorrowedFd<'_>, name: u64) -> io::Result<Sent> {
+    pub(crate) fn send_handle(&mut self, line: &[u8], fd: BorrowedFd<'_>, name: u64) -> io::Result<Sent> {
+        match self.framed(line) {
+            Some(frame) => self.send_handle_frame(&frame, fd, name),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// As [`send_handle`](Self::send_handle), for what is framed already.
+    pub(crate) fn send_handle_frame(
+        &mut self,
+        bytes: &[u8],
+        fd: BorrowedFd<'_>,
+        name: u64,
+    ) -> io::Result<Sent> {
         if self.broken {
             return Ok(Sent::Closed);
         }

@@ -7,12 +7,13 @@ use std::os::fd::OwnedFd;
 use oxherd_core::{Event, InstanceId};
 use oxherd_os::fdpass;
 use oxherd_wire::{
-    self as wire, Convention, Decoder, HandleFrame as WireHandle, HandleType, Inbound, PerConnection,
+    self as wire, Convention, Decoder, Frame, HandleFrame as WireHandle, HandleType, Inbound, PerConnection,
     UserMessage,
 };
 
 use crate::traffic::Traffic;
 use crate::traffic::orders::News;
+use crate::traffic::tap::Routed;
 use crate::traffic::worker::{HandleFrame, Standing};
 
 const NOT_CLAIMED: &str = "a file descriptor without a NODE_HANDLE frame";
@@ -69,6 +70,9 @@ impl Traffic {
         let fault = self.handle_lines(number, &mut decoder, chunk);
         let partial = decoder.is_partial();
         let worker = self.workers.get_mut(number).filter(|it| it.is_listening_to_us())?;
+        if !worker.is_resynchronising {
+            decoder.settle();
+        }
         worker.decoder = Some(decoder);
         worker.expects_handle = partial && !worker.received.is_empty();
         if worker.is_resynchronising && !partial {
@@ -84,9 +88,9 @@ impl Traffic {
     /// Handles the frames that `chunk` completes. Says what is wrong with the first that is not one.
     fn handle_lines(&mut self, number: usize, decoder: &mut Decoder, chunk: &[u8]) -> Option<String> {
         let mut lines = decoder.feed(chunk);
-        while let Some(line) = lines.next() {
-            let line = match line {
-                Ok(line) => line,
+        while let Some(cut) = lines.next_frame() {
+            let Frame { line, value } = match cut {
+                Ok(cut) => cut,
                 Err(error) => return Some(error.to_string()),
             };
             if self.handle_per_connection(number, line) {
@@ -98,7 +102,7 @@ impl Traffic {
                 Err(_) if self.is_resynchronising(number) => continue,
                 Err(error) => return Some(error.to_string()),
             };
-            if let Some(fault) = self.handle_frame(number, frame) {
+            if let Some(fault) = self.handle_frame(number, frame, value) {
                 return Some(fault);
             }
             if self.workers.get(number).is_none_or(|it| !it.is_listening_to_us()) {
@@ -126,7 +130,8 @@ impl Traffic {
         self.workers.get(number).is_some_and(|worker| worker.is_resynchronising)
     }
 
-    fn handle_frame(&mut self, number: usize, frame: Inbound<'_>) -> Option<String> {
+    /// `value` is what the frame was on the channel, where that is more than its line says.
+    fn handle_frame(&mut self, number: usize, frame: Inbound<'_>, value: Option<&[u8]>) -> Option<String> {
         if self.workers.get(number).is_some_and(|it| it.expects_handle) {
             let owns = matches!(frame, Inbound::Handle(_));
             if let Some(worker) = self.workers.get_mut(number) {
@@ -149,7 +154,7 @@ impl Traffic {
             Inbound::SocketCountQuery { key } => self.reply(number, |out| wire::socket_count(out, &key, 0)),
             Inbound::SocketCloseQuery { key } => self.reply(number, |out| wire::socket_all_closed(out, &key)),
             Inbound::OtherInternal => {}
-            Inbound::User(message) => self.on_message(number, message, None),
+            Inbound::User(message) => self.on_message(number, message, value, None),
         }
         None
     }
@@ -175,10 +180,10 @@ impl Traffic {
         }
         match handle.inner() {
             Ok(Inbound::User(message)) => {
-                self.on_message(number, message, Some(fd));
+                self.on_message(number, message, None, Some(fd));
                 None
             }
-            Ok(inner) => self.handle_frame(number, inner),
+            Ok(inner) => self.handle_frame(number, inner, None),
             Err(error) => Some(error.to_string()),
         }
     }
@@ -233,7 +238,13 @@ impl Traffic {
         self.on_handle_answered(number);
     }
 
-    fn on_message(&mut self, number: usize, message: UserMessage<'_>, attachment: Option<OwnedFd>) {
+    fn on_message(
+        &mut self,
+        number: usize,
+        message: UserMessage<'_>,
+        value: Option<&[u8]>,
+        attachment: Option<OwnedFd>,
+    ) {
         let Some(instance) = self.workers.get(number).map(|worker| worker.place.instance) else { return };
         let Some(counters) = self.workers.get(number).map(|worker| &*worker.counters) else { return };
         match message.convention() {
@@ -257,7 +268,8 @@ impl Traffic {
                 self.tell_from(number, News::Fact(Event::ErrorReported { instance, error }));
             }
             Convention::Routed { target, has_sender } => {
-                self.route(instance, target, has_sender, message.raw, attachment.as_ref())
+                let routed = Routed { raw: message.raw, value, has_sender };
+                self.route(instance, target, routed, attachment.as_ref())
             }
             Convention::Other => {}
         }

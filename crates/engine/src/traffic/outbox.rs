@@ -17,8 +17,22 @@ impl Traffic {
     pub(super) fn send_message(&mut self, number: usize, line: &[u8]) {
         let Some(worker) = self.workers.get_mut(number) else { return };
         let sent = worker.out.send_bounded(line);
-        if sent == Sent::Dropped {
+        self.after_send_message(number, sent);
+    }
+
+    /// As [`send_message`](Self::send_message), for what is framed already.
+    pub(super) fn send_message_frame(&mut self, number: usize, frame: &[u8]) {
+        let Some(worker) = self.workers.get_mut(number) else { return };
+        let sent = worker.out.send_frame_bounded(frame);
+        self.after_send_message(number, sent);
+    }
+
+    fn after_send_message(&mut self, number: usize, sent: Sent) {
+        if sent == Sent::Dropped
+            && let Some(worker) = self.workers.get_mut(number)
+        {
             worker.dropped_messages += 1;
+            self.tell_dropped(number);
         }
         self.after_send(number, sent);
     }
@@ -27,6 +41,13 @@ impl Traffic {
     pub(super) fn send_to(&mut self, number: usize, line: &[u8]) {
         let Some(worker) = self.workers.get_mut(number) else { return };
         let sent = worker.out.send(line);
+        self.after_send(number, sent);
+    }
+
+    /// As [`send_to`](Self::send_to), for what is framed already.
+    pub(super) fn send_frames_to(&mut self, number: usize, frames: &[u8]) {
+        let Some(worker) = self.workers.get_mut(number) else { return };
+        let sent = worker.out.send_frames(frames);
         self.after_send(number, sent);
     }
 

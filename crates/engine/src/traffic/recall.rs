@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oxherd_os::{fdpass, socket};
+use oxherd_wire::{self as wire, Serialization};
 
 use crate::traffic::timers::Timer;
 use crate::traffic::worker::{Attention, Handed, HandleFrame, Standing};
@@ -121,6 +122,7 @@ impl Traffic {
         let Some(end) = worker.worker_end.as_ref().and_then(|end| end.try_clone().ok()) else {
             return Vec::new();
         };
+        let serialization = worker.out.serialization();
         let Ok(unread) = socket::unread_bytes(&end) else { return Vec::new() };
         let Some(plan) = worker.out.ledger.recall(unread) else { return Vec::new() };
         let is_connection = |seq: &u64| worker.unanswered.iter().any(|handed| handed.seq == *seq);
@@ -130,7 +132,7 @@ impl Traffic {
         let mut taken = Vec::new();
         let mut plain = Vec::new();
         for _ in 0..plan.handles.len() {
-            let Some(read) = read_worker_end(&end) else { break };
+            let Some(read) = read_worker_end(&end, serialization) else { break };
             plain.extend(read.plain);
             let Some(seq) = read.connection.filter(|seq| plan.handles.contains(seq)) else { continue };
             if let Some(worker) = self.workers.get_mut(number) {
@@ -140,7 +142,7 @@ impl Traffic {
             taken.extend(self.forget(number, seq));
         }
         if !plain.is_empty() {
-            self.send_to(number, &plain);
+            self.send_frames_to(number, &plain);
         }
         taken
     }
@@ -157,7 +159,7 @@ impl Traffic {
 
 /// What was read in the worker's place.
 struct Reading {
-    /// Frames without a descriptor, in order.
+    /// Frames without a descriptor, in order, as they were written.
     plain: Vec<u8>,
     /// The `seq` of the connection behind them.
     connection: Option<u64>,
@@ -165,7 +167,7 @@ struct Reading {
 
 /// One read in the worker's place. It ends behind the frame that has a descriptor: by that the frame is known, not
 /// by its words, which another worker may have put into a message.
-fn read_worker_end(end: &OwnedFd) -> Option<Reading> {
+fn read_worker_end(end: &OwnedFd, serialization: Serialization) -> Option<Reading> {
     let mut buffer = vec![0; READ_BYTES];
     // The connection is held here anyway: the descriptor that comes is one too many.
     let mut fds = VecDeque::new();
@@ -174,12 +176,18 @@ fn read_worker_end(end: &OwnedFd) -> Option<Reading> {
     if received.fds == 0 && !received.truncated {
         return Some(Reading { plain: buffer, connection: None });
     }
-    let last = buffer.strip_suffix(b"\n").unwrap_or(&buffer).iter().rposition(|byte| *byte == b'\n');
-    let frame = buffer.split_off(last.map_or(0, |at| at + 1));
-    Some(Reading { plain: buffer, connection: seq_of_connection(&frame) })
+    let last = wire::split_frames(serialization, &buffer).last().map_or(0, <[u8]>::len);
+    let frame = buffer.split_off(buffer.len() - last);
+    let connection = match serialization {
+        Serialization::Json => seq_of_connection(&frame),
+        Serialization::Advanced => {
+            wire::line_of(&frame, READ_BYTES).and_then(|line| seq_of_connection(&line))
+        }
+    };
+    Some(Reading { plain: buffer, connection })
 }
 
-/// The `seq` of a frame that this primary has written with a connection on it.
+/// The `seq` of a line that this primary has written with a connection on it.
 fn seq_of_connection(line: &[u8]) -> Option<u64> {
     const HEAD: &[u8] = b"{\"cmd\":\"NODE_HANDLE\"";
     const SEQ: &[u8] = b"\"seq\":";

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use oxherd_core::{AppId, Event, Slot};
 use oxherd_os::socket::{self, LocalAddr, StreamState};
 use oxherd_os::{Interest, Spool, proc};
-use oxherd_wire::{AddressType, NewConn};
+use oxherd_wire::{self as wire, AddressType, NewConn};
 
 use crate::host::Entry;
 use crate::traffic::group::{Group, Member};
@@ -124,6 +124,7 @@ impl Traffic {
         let listeners = &self.listeners;
         worker.registered = uses.listeners.into_iter().filter(|it| listeners.get(*it).is_some()).collect();
         worker.is_resynchronising = true;
+        worker.decoder.iter_mut().for_each(wire::Decoder::resynchronise);
         let (instance, registered) = (worker.place.instance, worker.registered.clone());
         for listener in registered.iter().filter_map(|it| self.listeners.get(*it)) {
             // A fleet that knows it already takes no notice.

@@ -4,13 +4,14 @@
 //! Messages are at-most-once: what a worker or the embedder does not take in time is dropped, counted and told.
 //! Nothing here may wait for either.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oxherd_core::InstanceId;
 use oxherd_os::fdpass;
 use oxherd_os::socket::{self, SocketKind};
 use oxherd_wire::worker::{Attached, user_with};
-use oxherd_wire::{self as wire, Target};
+use oxherd_wire::{self as wire, Serialization, Target};
 
 use crate::Alert;
 use crate::link::Budget;
@@ -53,12 +54,10 @@ impl Traffic {
         &mut self,
         sender: InstanceId,
         target: Target,
-        has_sender: bool,
-        raw: &[u8],
+        message: Routed<'_>,
         attachment: Option<&OwnedFd>,
     ) {
         let Some(from) = self.workers.by_instance(sender).map(|worker| worker.place) else { return };
-        let whole = if has_sender { raw.to_vec() } else { wire::with_sender(raw, from.instance.worker_id()) };
         let siblings =
             self.workers.iter().filter(|(_, it)| it.place.app == from.app && it.is_listening_to_us());
         let receivers: Vec<usize> = match target {
@@ -73,8 +72,22 @@ impl Traffic {
                 by_id.or_else(by_pid).map(|(number, _)| *number).into_iter().collect()
             }
         };
-        for receiver in receivers {
-            self.send_user(receiver, &whole, attachment);
+        // Between workers that both speak it, a value stays what it is.
+        let is_advanced = |number: &usize| {
+            let receiver = self.workers.get(*number);
+            attachment.is_none()
+                && receiver.is_some_and(|it| it.out.serialization() == Serialization::Advanced)
+        };
+        let (advanced, others): (Vec<usize>, Vec<usize>) = receivers.into_iter().partition(is_advanced);
+        let worker_id = from.instance.worker_id();
+        let frame = message.frame(worker_id).filter(|_| !advanced.is_empty());
+        if frame.is_none() || !others.is_empty() {
+            let whole = message.line(worker_id);
+            let unserved = if frame.is_none() { &advanced[..] } else { &[] };
+            others.iter().chain(unserved).for_each(|number| self.send_user(*number, &whole, attachment));
+        }
+        if let Some(frame) = frame {
+            advanced.into_iter().for_each(|number| self.send_message_frame(number, &frame));
         }
     }
 
@@ -95,9 +108,11 @@ impl Traffic {
     /// Such a frame goes in one piece, or not at all: half of one would be the death of its worker.
     fn send_attached(&mut self, number: usize, line: &[u8], fd: &OwnedFd) {
         let Some(worker) = self.workers.get_mut(number).filter(|it| it.is_listening_to_us()) else { return };
-        let fits = worker.handles.len() < MAX_HANDLES && line.len() <= fdpass::WHOLE_BYTES_MAX;
+        let has_room = worker.handles.len() < MAX_HANDLES;
         let name = worker.take_seq();
-        match fits.then(|| worker.out.send_handle(line, fd.as_fd(), name)) {
+        let frame = worker.out.framed(line);
+        let frame = frame.filter(|frame| has_room && frame.len() <= fdpass::WHOLE_BYTES_MAX);
+        match frame.map(|frame| worker.out.send_handle_frame(&frame, fd.as_fd(), name)) {
             Some(Ok(sent)) => {
                 worker.handles.push_back(HandleFrame::Message(name));
                 self.after_send(number, sent);
@@ -116,6 +131,33 @@ impl Traffic {
         if count > 0 {
             self.tell_from(number, News::Alert(Alert::MessagesDropped { place, count }));
         }
+    }
+}
+
+/// A message that is to be passed on, and how it came.
+pub(super) struct Routed<'a> {
+    /// One JSON value.
+    pub(super) raw: &'a [u8],
+    /// The value that it was on the channel, if it came without a descriptor and not as JSON.
+    pub(super) value: Option<&'a [u8]>,
+    /// It says itself who sent it.
+    pub(super) has_sender: bool,
+}
+
+impl Routed<'_> {
+    /// As JSON, with its sender.
+    fn line(&self, sender: u64) -> Cow<'_, [u8]> {
+        match self.has_sender {
+            true => Cow::Borrowed(self.raw),
+            false => Cow::Owned(wire::with_sender(self.raw, sender)),
+        }
+    }
+
+    /// As the value that it was, with its sender, if it can be passed on like that.
+    fn frame(&self, sender: u64) -> Option<Vec<u8>> {
+        let mut frame = Vec::new();
+        let sender = (!self.has_sender).then_some(sender);
+        wire::relay(self.value?, sender, self.raw.len(), &mut frame).then_some(frame)
     }
 }
 

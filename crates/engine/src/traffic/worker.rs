@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use oxherd_core::{InstanceId, Load, Place, Terms};
-use oxherd_wire::Decoder;
+use oxherd_wire::{Decoder, Serialization};
 
 use crate::counters::Counters;
 use crate::traffic::channel::Outgoing;
@@ -159,17 +159,21 @@ impl Worker {
         let Attachment {
             place, label, spec, pid, channel, worker_end, counters, counters_fd, page_fd, ..
         } = attachment;
+        let serialization = match spec.serialization {
+            oxherd_core::Serialization::Json => Serialization::Json,
+            oxherd_core::Serialization::Advanced => Serialization::Advanced,
+        };
         Self {
             place,
             label,
             pid,
             terms: spec.terms(place.slot),
-            out: Outgoing::new(channel),
+            out: Outgoing::new(channel, serialization),
             is_end_stashed: worker_end.is_some(),
             worker_end,
             fence: None,
             is_resynchronising: false,
-            decoder: Some(Decoder::new(spec.max_message)),
+            decoder: Some(Decoder::with(serialization, spec.max_message)),
             received: VecDeque::new(),
             expects_handle: false,
             next_seq: first_seq,

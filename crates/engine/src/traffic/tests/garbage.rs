@@ -40,7 +40,7 @@ fn an_endless_line() {
 
 #[test]
 fn descriptors_leave_no_trace() {
-    if !in_own_process("garbage::descriptors_leave_no_trace") {
+    if !in_own_process() {
         return;
     }
     let before = open_fds();

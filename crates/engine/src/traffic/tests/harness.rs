@@ -8,8 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oxherd_core::{AppId, AppSpec, Distribution, Event, Generation, InstanceId, Place, Slot};
+use oxherd_core::{AppId, AppSpec, Distribution, Event, Generation, InstanceId, Place, Serialization, Slot};
 use oxherd_os::{Events, fdpass};
+use oxherd_wire as wire;
 
 use super::keeper::MemoryStash;
 use crate::counters::Counters;
@@ -72,13 +73,15 @@ impl Herd {
         };
         let (orders, reader) = link().unwrap();
         let (writer, news) = link().unwrap();
+        let mut spec = AppSpec::new("app", "node");
+        spec.serialization = if is_advanced() { Serialization::Advanced } else { Serialization::Json };
         Self {
             traffic: Traffic::new(reader, writer, recall, stash).unwrap(),
             orders,
             news,
             events: Events::with_capacity(EVENTS_PER_WAIT),
             now: 1_000_000,
-            spec: AppSpec::new("app", "node"),
+            spec,
             told: Vec::new(),
             instances: 0,
         }
@@ -152,6 +155,10 @@ impl Herd {
         Worker {
             place,
             end: Some(worker),
+            serialization: match self.spec.serialization {
+                Serialization::Json => wire::Serialization::Json,
+                Serialization::Advanced => wire::Serialization::Advanced,
+            },
             unread: Vec::new(),
             fds: VecDeque::new(),
             lent: Vec::new(),
@@ -208,6 +215,7 @@ pub(super) fn label_of(place: Place) -> String {
 pub(super) struct Worker {
     pub(super) place: Place,
     pub(super) end: Option<UnixStream>,
+    pub(super) serialization: wire::Serialization,
     unread: Vec<u8>,
     pub(super) fds: VecDeque<OwnedFd>,
     /// Listeners that it was lent.
@@ -240,7 +248,19 @@ pub(super) fn name_of(connection: &TcpStream) -> u64 {
 
 impl Worker {
     pub(super) fn say(&mut self, line: &str) {
-        self.write(format!("{line}\n").as_bytes());
+        let bytes = self.framed(line);
+        self.write(&bytes);
+    }
+
+    /// A line as it is on the channel. What is no JSON becomes a frame that is no value.
+    pub(super) fn framed(&self, line: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if wire::frame_of(self.serialization, format!("{line}\n").as_bytes(), &mut bytes).is_err() {
+            bytes.extend_from_slice(&(line.len() as u32 + 2).to_be_bytes());
+            bytes.extend_from_slice(b"\xff\x0f");
+            bytes.extend_from_slice(line.as_bytes());
+        }
+        bytes
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) {
@@ -255,19 +275,56 @@ impl Worker {
     /// The next line, if one is whole.
     pub(super) fn hear(&mut self) -> Option<String> {
         loop {
-            if let Some(at) = self.unread.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.unread.drain(..=at).collect();
-                return Some(String::from_utf8(line).unwrap().trim_end().to_owned());
+            if let Some(line) = self.next_unread() {
+                return Some(line);
             }
-            let mut buffer = vec![0; 64 << 10];
-            match fdpass::receive(self.end.as_ref()?, &mut buffer, &mut self.fds) {
-                Ok(received) if received.bytes > 0 => {
-                    assert!(received.fds <= 1, "one descriptor per read");
-                    self.unread.extend_from_slice(&buffer[..received.bytes]);
-                }
-                Ok(_) | Err(_) => return None,
+            if !self.read_once() {
+                return None;
             }
         }
+    }
+
+    /// Everything that was not heard, as it came.
+    pub(super) fn hear_raw(&mut self) -> Vec<u8> {
+        while self.read_once() {}
+        std::mem::take(&mut self.unread)
+    }
+
+    fn read_once(&mut self) -> bool {
+        let mut buffer = vec![0; 64 << 10];
+        let Some(end) = self.end.as_ref() else { return false };
+        match fdpass::receive(end, &mut buffer, &mut self.fds) {
+            Ok(received) if received.bytes > 0 => {
+                assert!(received.fds <= 1, "one descriptor per read");
+                self.unread.extend_from_slice(&buffer[..received.bytes]);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    fn next_unread(&mut self) -> Option<String> {
+        let frame = wire::split_frames(self.serialization, &self.unread).next()?.to_vec();
+        let line = match self.serialization {
+            wire::Serialization::Json => frame.strip_suffix(b"\n")?.to_vec(),
+            wire::Serialization::Advanced => {
+                let len = frame.first_chunk().map(|len| u32::from_be_bytes(*len) as usize)?;
+                (frame.len() == len + 4).then_some(())?;
+                wire::line_of(&frame, usize::MAX).expect("a whole frame is a value")
+            }
+        };
+        self.unread.drain(..frame.len());
+        Some(String::from_utf8(line).unwrap().trim_end().to_owned())
+    }
+
+    /// Bytes that were read elsewhere.
+    pub(super) fn take_for_read(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+    }
+
+    /// As [`hear_all`](Self::hear_all), and nothing more is read.
+    pub(super) fn hear_unread(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.next_unread()).collect()
     }
 
     pub(super) fn hear_all(&mut self) -> Vec<String> {
@@ -376,15 +433,27 @@ pub(super) fn open_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Whether this is the process of its own that the test named `name` asked for; else runs it and is done.
-pub(super) fn in_own_process(name: &str) -> bool {
-    const VARIABLE: &str = "OXHERD_ENGINE_TEST";
-    if std::env::var(VARIABLE).is_ok_and(|value| value == name) {
+const OWN_PROCESS: &str = "OXHERD_ENGINE_TEST";
+
+/// The full name of the test that runs.
+fn test_name() -> String {
+    let of_thread = || std::thread::current().name().map(str::to_owned);
+    std::env::var(OWN_PROCESS).ok().or_else(of_thread).unwrap_or_default()
+}
+
+/// Whether channels are written as values, not as JSON: what is in `mod advanced` is tested so.
+pub(super) fn is_advanced() -> bool {
+    test_name().contains("::advanced::")
+}
+
+/// Whether this is the process of its own that this test asked for; else runs it and is done.
+pub(super) fn in_own_process() -> bool {
+    let name = test_name();
+    if std::env::var(OWN_PROCESS).is_ok() {
         return true;
     }
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let full = format!("traffic::tests::{name}");
-    let output = command.args(["--exact", &full, "--nocapture"]).env(VARIABLE, name).output().unwrap();
+    let output = command.args(["--exact", &name, "--nocapture"]).env(OWN_PROCESS, &name).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("1 passed"), "no such test: {said}");

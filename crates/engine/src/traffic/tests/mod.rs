@@ -21,4 +21,24 @@ mod strategies;
 mod takeover;
 mod tap;
 mod tokens;
+mod values;
 mod withdraw;
+
+/// The same on channels that are written as values.
+#[path = "."]
+#[allow(clippy::duplicate_mod, reason = "that is the point")]
+mod advanced {
+    use super::{harness, keeper};
+
+    mod answers;
+    mod channel;
+    mod death;
+    mod kernel;
+    mod recall;
+    mod routing;
+    mod spool;
+    mod stall;
+    mod takeover;
+    mod tap;
+    mod withdraw;
+}

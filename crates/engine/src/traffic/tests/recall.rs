@@ -85,7 +85,7 @@ fn messages_in_front_are_sent_again_in_order() {
     herd.pass(5);
     assert_eq!(idle.take().expect("it is recalled").name(), 8);
     let heard = blocked.hear_all();
-    let wanted = [r#""n":4"#, r#""n":5"#, "NODE_HANDLE"];
+    let wanted = [r#""n":4"#, r#""n":5"#, r#""seq":1"#];
     let found: Vec<_> = heard.iter().filter(|line| *line != PROBE).collect();
     assert_eq!(found.len(), 3, "{heard:?}");
     assert!(found.iter().zip(wanted).all(|(line, wanted)| line.contains(wanted)), "{heard:?}");

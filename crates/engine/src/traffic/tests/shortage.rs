@@ -28,7 +28,7 @@ fn told(herd: &Herd) -> (usize, usize) {
 
 #[test]
 fn clients_wait_until_there_is_room() {
-    if !in_own_process("shortage::clients_wait_until_there_is_room") {
+    if !in_own_process() {
         return;
     }
     let mut herd = Herd::new();
@@ -51,7 +51,7 @@ fn clients_wait_until_there_is_room() {
 
 #[test]
 fn one_that_cannot_even_be_queued_is_offered_again() {
-    if !in_own_process("shortage::one_that_cannot_even_be_queued_is_offered_again") {
+    if !in_own_process() {
         return;
     }
     let mut herd = Herd::without_recall();
@@ -76,7 +76,7 @@ fn one_that_cannot_even_be_queued_is_offered_again() {
 
 #[test]
 fn at_closing_time_nobody_is_turned_away_for_it() {
-    if !in_own_process("shortage::at_closing_time_nobody_is_turned_away_for_it") {
+    if !in_own_process() {
         return;
     }
     let path = std::env::temp_dir().join(format!("oxherd-engine-{}-fds.sock", std::process::id()));

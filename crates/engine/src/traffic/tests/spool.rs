@@ -20,8 +20,9 @@ fn two_workers(herd: &mut Herd) -> (Worker, Worker, std::net::SocketAddr) {
 fn send(herd: &mut Herd, from: &mut Worker, to: &Worker, name: u32, bytes: usize) {
     let id = to.place.instance.worker_id();
     let text = "x".repeat(bytes);
-    let line = format!(r#"{{"targetWorker":{id},"fromWorker":9,"name":{name},"text":"{text}"}}"#) + "\n";
-    for piece in line.as_bytes().chunks(50_000) {
+    let frame =
+        from.framed(&format!(r#"{{"targetWorker":{id},"fromWorker":9,"name":{name},"text":"{text}"}}"#));
+    for piece in frame.chunks(50_000) {
         from.write(piece);
         herd.settle();
     }
@@ -99,11 +100,11 @@ fn a_frame_may_take_several_primaries() {
         }
     }
     assert!(deaths > 5, "{deaths}");
-    let end = first.iter().position(|byte| *byte == b'\n').expect("it is whole");
-    let message: serde_json::Value = serde_json::from_slice(&first[..end]).expect("and as it was sent");
+    deaf.take_for_read(&first);
+    let line = deaf.hear().expect("it is whole");
+    let message: serde_json::Value = serde_json::from_str(&line).expect("and as it was sent");
     assert_eq!(message["text"].as_str().unwrap().len(), 3_000_000);
-    let next = &first[end + 1..];
-    assert!(next.is_empty() || next.starts_with(b"{\"cmd\":"), "another frame follows");
+    assert!(deaf.hear().is_none_or(|line| line.starts_with("{\"cmd\":")), "another frame follows");
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn the_spool_is_kept_once_and_goes_with_the_channel() {
 
 #[test]
 fn without_a_descriptor_for_it_a_long_frame_goes_as_it_is() {
-    if !in_own_process("spool::without_a_descriptor_for_it_a_long_frame_goes_as_it_is") {
+    if !in_own_process() {
         return;
     }
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -167,8 +168,8 @@ fn what_the_old_primary_had_read_of_a_long_frame_is_nobodys_fault() {
     let mut old = Herd::kept(&stash);
     let (deaf, mut chatty, _) = two_workers(&mut old);
     let text = "x".repeat(1 << 20);
-    let line = format!(r#"{{"type":"x","text":"{{\"cmd\":\"NODE_CLUSTER\"}}{text}"}}"#) + "\n";
-    let (begun, rest) = line.as_bytes().split_at(600_000);
+    let frame = chatty.framed(&format!(r#"{{"type":"x","text":"{{\"cmd\":\"NODE_CLUSTER\"}}{text}"}}"#));
+    let (begun, rest) = frame.split_at(600_000);
     for piece in begun.chunks(50_000) {
         chatty.write(piece);
         old.settle();
@@ -192,16 +193,18 @@ fn a_fence_never_comes_with_the_rest_of_a_connection() {
     let mut old = Herd::kept(&stash);
     let (mut deaf, mut chatty, address) = two_workers(&mut old);
     // The worker's first read takes the message and half of the connection behind it.
-    send(&mut old, &mut chatty, &deaf, 0, (64 << 10) - 100);
+    send(&mut old, &mut chatty, &deaf, 0, (64 << 10) - 120);
     let _client = client(address, 7);
     old.settle();
     let mut buffer = vec![0; 64 << 10];
     let first = fdpass::receive(deaf.end.as_ref().unwrap(), &mut buffer, &mut deaf.fds).unwrap();
     assert_eq!((first.bytes, first.fds), (64 << 10, 1));
-    assert!(!buffer.ends_with(b"\n"));
+    deaf.take_for_read(&buffer);
+    assert!(deaf.hear_unread().iter().all(|line| newconn_seq(line).is_none()), "only half of it");
     let mut herd = succeed(old, &stash, &[&deaf, &chatty]);
     let second = fdpass::receive(deaf.end.as_ref().unwrap(), &mut buffer, &mut deaf.fds).unwrap();
-    assert!(buffer[..second.bytes].contains(&b'\n'), "the connection's frame is whole");
+    deaf.take_for_read(&buffer[..second.bytes]);
+    assert!(deaf.hear_unread().iter().any(|line| newconn_seq(line).is_some()), "its frame is whole");
     assert_eq!(second.fds, 0, "no other descriptor has come by then");
     deaf.fds.clear();
     herd.until("the fence", |_| deaf.hear().filter(|line| newconn_seq(line).is_some()));

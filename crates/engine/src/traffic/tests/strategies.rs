@@ -244,7 +244,7 @@ fn figures_that_cannot_be_true_do_no_harm() {
 
 #[test]
 fn what_is_no_page_is_acknowledged_and_closed() {
-    if !in_own_process("strategies::what_is_no_page_is_acknowledged_and_closed") {
+    if !in_own_process() {
         return;
     }
     let mut herd = herd(Strategy::LeastBusy, &[]);

@@ -106,10 +106,12 @@ fn a_frame_whose_beginning_the_old_primary_read_is_skipped() {
     let stash = MemoryStash::default();
     let mut old = Herd::kept(&stash);
     let (mut worker, address) = old.worker(0);
-    worker.write(br#"{"type":"sta"#);
+    let frame = worker.framed(r#"{"type":"stats","stats":{"requests":1}}"#);
+    let (begun, rest) = frame.split_at(13);
+    worker.write(begun);
     old.settle();
     let mut herd = succeed(old, &stash, &[&worker]);
-    worker.write(b"ts\",\"stats\":{\"requests\":1}}\n");
+    worker.write(rest);
     herd.settle();
     assert!(!herd.is_condemned(&worker));
     refuse_fence(&mut herd, &mut worker);
