@@ -9,6 +9,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use oxherd_core::{Image, ImageRef, SpawnFailure};
 use oxherd_os::{CgroupChoice, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned, proc};
 
+use crate::Alert;
+
 /// Starts processes, takes their exits and kills their trees. Called on the control thread.
 pub trait ProcessHost {
     /// The first part of every label: it tells this primary's workers from those of any other.
@@ -48,6 +50,11 @@ pub trait ProcessHost {
     /// It is gone.
     fn resident(&self, child: &Child) -> io::Result<u64> {
         proc::resident_of(child.pid)
+    }
+
+    /// What is to be told of processes since this was asked last.
+    fn alerts(&mut self) -> Vec<Alert> {
+        Vec::new()
     }
 
     /// Kills the process and all its descendants.

@@ -19,6 +19,7 @@
 //! | `stream` | listeners and messages as streams |
 //! | `tower` | `http::RequestLayer`, which counts requests and reports them |
 //! | `axum` | `http::serve`, and listeners for `axum::serve` |
+//! | `primary` | [`Cluster`]: workers as processes or threads, supervised, reloaded without loss |
 //! | `client`, `api` | a client of a running daemon's control API, and its types |
 
 #![warn(missing_docs)]
@@ -31,9 +32,16 @@ pub mod client;
 pub mod console;
 #[cfg(feature = "tower")]
 pub mod http;
+#[cfg(feature = "primary")]
+pub mod primary;
 #[cfg(feature = "worker")]
 mod worker;
 
+#[cfg(feature = "primary")]
+pub use primary::{
+    Builder, Cluster, ClusterError, ClusterStatus, Distribution, Event, Events, Notice, Report, RestartWhen,
+    Runtime, Signal, Strategy, WorkerHandle, Workers,
+};
 #[cfg(feature = "stream")]
 pub use worker::Incoming;
 #[cfg(feature = "worker")]

@@ -161,7 +161,9 @@ impl Control<'_> {
         if state.ending != Ending::Alive {
             return;
         }
-        let exit = match self.host.try_wait(&mut state.process) {
+        let waited = self.host.try_wait(&mut state.process);
+        self.host.alerts().iter().for_each(|alert| self.observer.alert(alert));
+        let exit = match waited {
             Ok(Some(ExitStatus::Code(code))) => Exit::Code(code),
             Ok(Some(ExitStatus::Signal { signal, .. })) => Exit::Signal(Signal(signal)),
             Ok(None) => return,

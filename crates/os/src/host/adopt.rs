@@ -47,6 +47,12 @@ impl Child {
         }
     }
 
+    /// Something in a process's place, such as a thread of this one: `end` becomes readable when it has ended. Never
+    /// a pidfd, so that no signal can be sent by it; `pid` is for display.
+    pub fn stand_in(pid: u32, end: OwnedFd, label: &str) -> Self {
+        Self { pid, pidfd: end, label: label.to_owned(), exit: None, group: None, ours: false }
+    }
+
     /// What [`Host::resume_child`] needs beside the pidfd.
     pub fn to_record(&self) -> ChildRecord {
         ChildRecord {

@@ -212,20 +212,30 @@ impl Lift {
     }
 }
 
-/// A channel with large buffers; the worker's end blocks, as the runtimes that take it expect.
 fn make_channel(lift: Lift) -> io::Result<ChannelEnds> {
-    let (primary, worker) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::io::ioctl_fionbio(&primary, true)?;
-    for end in [&primary, &worker] {
-        // Privileged programs may exceed the system's maximum; the others get what is allowed.
-        if sockopt::set_socket_send_buffer_size_force(end, CHANNEL_BUFFER_BYTES).is_err() {
-            sockopt::set_socket_send_buffer_size(end, CHANNEL_BUFFER_BYTES)?;
-        }
-        if sockopt::set_socket_recv_buffer_size_force(end, CHANNEL_BUFFER_BYTES).is_err() {
-            sockopt::set_socket_recv_buffer_size(end, CHANNEL_BUFFER_BYTES)?;
-        }
-    }
+    let ChannelEnds { primary, worker } = ChannelEnds::new()?;
     Ok(ChannelEnds { primary, worker: lift.own(worker)? })
+}
+
+impl ChannelEnds {
+    /// A channel with large buffers; the worker's end blocks, as the runtimes that take it expect.
+    ///
+    /// `EMFILE`.
+    pub fn new() -> io::Result<Self> {
+        let (primary, worker) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&primary, true)?;
+        for end in [&primary, &worker] {
+            // Privileged programs may exceed the system's maximum; the others get what is allowed.
+            if sockopt::set_socket_send_buffer_size_force(end, CHANNEL_BUFFER_BYTES).is_err() {
+                sockopt::set_socket_send_buffer_size(end, CHANNEL_BUFFER_BYTES)?;
+            }
+            if sockopt::set_socket_recv_buffer_size_force(end, CHANNEL_BUFFER_BYTES).is_err() {
+                sockopt::set_socket_recv_buffer_size(end, CHANNEL_BUFFER_BYTES)?;
+            }
+        }
+        Ok(Self { primary, worker })
+    }
 }
 
 /// Blocks until the process became its program (end of file) or reports why it could not.

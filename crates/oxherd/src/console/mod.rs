@@ -22,7 +22,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use oxherd_engine::core::{AppId, Outcome};
+use oxherd_engine::core::{AppId, Notice, Outcome};
 use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
 
 pub use notices::{abort_reason, ended, give_up, left_as_they_were, shown_address};
@@ -119,6 +119,18 @@ impl Console {
         status
     }
 
+    /// Says how it ended without a word; readers get a moment for the rest.
+    pub fn end_quietly(self, outcome: Outcome) -> Ending {
+        let (ending, _) = self.tally.ending(outcome);
+        self.flush();
+        ending
+    }
+
+    /// Takes a notice in that is not to be printed.
+    pub fn note(&mut self, notice: &Notice) {
+        self.tally.note(notice);
+    }
+
     /// Tells why the engine could not go on.
     pub fn fail(self, error: &EngineError) -> Ending {
         self.close(notices::failure(error));
@@ -137,6 +149,10 @@ impl Console {
 
     fn close(mut self, last: Line) {
         self.say(&[last]);
+        self.flush();
+    }
+
+    fn flush(self) {
         let until = Instant::now() + FLUSH_TIME;
         if let Some(outlets) = self.outlets {
             outlets.stdout.finish(until);

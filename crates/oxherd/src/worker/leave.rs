@@ -192,6 +192,18 @@ impl Worker {
         if channel.is_connected() { Ok(()) } else { Err(channel.gone()) }
     }
 
+    /// Whether it is a thread of its primary's process.
+    #[cfg(feature = "primary")]
+    pub(crate) fn is_thread(&self) -> bool {
+        self.channel().identity.is_thread
+    }
+
+    /// Tells it to leave, as a signal would.
+    #[cfg(feature = "primary")]
+    pub(crate) fn tell_to_leave(&self) {
+        self.channel().leave(Cause::Signal);
+    }
+
     /// This program wants to be told when to leave, so it is not ended.
     fn watch(&self) {
         self.channel().is_watched.store(true, Ordering::Relaxed);

@@ -7,8 +7,8 @@ use std::any::type_name;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use serde::Deserialize;
@@ -44,9 +44,11 @@ const SHOWN_CHARS: usize = 80;
 /// }
 /// # Ok(()) }
 /// ```
+#[derive(Clone)]
 pub struct Message {
-    raw: Box<str>,
-    attachment: Option<Attachment>,
+    raw: Arc<str>,
+    /// Of all copies one gets it.
+    attachment: Option<Arc<Mutex<Option<Attachment>>>>,
 }
 
 /// The members that are looked at here.
@@ -59,8 +61,8 @@ struct Head<'a> {
 }
 
 impl Message {
-    pub(super) fn new(raw: &str, attachment: Option<Attachment>) -> Self {
-        Self { raw: raw.into(), attachment }
+    pub(crate) fn new(raw: &str, attachment: Option<Attachment>) -> Self {
+        Self { raw: raw.into(), attachment: attachment.map(|it| Arc::new(Mutex::new(Some(it)))) }
     }
 
     /// The message as a value of `T`.
@@ -93,9 +95,9 @@ impl Message {
         serde_json::from_str(self.head().from_worker?.get()).ok()
     }
 
-    /// What rode on the message, the first time it is asked for.
+    /// What rode on the message, the first time it is asked for, be it of a clone.
     pub fn take_attachment(&mut self) -> Option<Attachment> {
-        self.attachment.take()
+        lock(self.attachment.as_ref()?).take()
     }
 
     /// `"shutdown"` or `{type:"shutdown"}`.

@@ -42,6 +42,8 @@ pub use listener::{Listener, UnixListener};
 pub use load::{Figures, InFlight, Load};
 pub use messages::{Message, MessageError, Messages};
 pub use sending::SendError;
+#[cfg(feature = "primary")]
+pub(crate) use sending::json_of;
 
 use channel::Channel;
 

@@ -153,7 +153,7 @@ fn line_of<T: Serialize + ?Sized>(message: &T) -> Result<Vec<u8>, SendError> {
     Ok(line)
 }
 
-fn json_of<T: Serialize + ?Sized>(message: &T) -> Result<Vec<u8>, SendError> {
+pub(crate) fn json_of<T: Serialize + ?Sized>(message: &T) -> Result<Vec<u8>, SendError> {
     let raw = serde_json::to_vec(message).map_err(SendError::Encode)?;
     let may_be_internal = raw.windows(5).any(|bytes| bytes == b"NODE_");
     if may_be_internal && wire::worker::is_internal(&raw) { Err(SendError::Reserved) } else { Ok(raw) }

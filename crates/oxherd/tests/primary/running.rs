@@ -1,0 +1,140 @@
+//! `run`, and what it exits with.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use oxherd::primary::Sockets;
+use oxherd::{Cluster, ClusterError, Event, RestartWhen, Runtime, Strategy, Worker, Workers};
+
+use crate::stage::{builder, scenarios};
+
+scenarios! {
+    workers_that_are_done_end_it => 0, ["Every worker has ended and none is to be restarted"];
+    an_error_is_reported_and_given_up => 3, [
+        "reports an error: it is cold: the heating is broken",
+        "Error: it is cold: the heating is broken",
+        "Gave up on 1 slot",
+        "heard of it",
+    ];
+    a_panic_is_reported => 3, ["reports an error: thread 'main' panicked at", "ended with code 101"];
+    a_wrong_option_is_named => 2, ["oxherd: cannot start the cluster: max_restarts must be at least 1"];
+    a_strategy_that_cannot_be_is_named => 2, ["oxherd: cannot start the cluster: "];
+    a_program_that_is_not_there_is_named => 2, ["no-such-program"];
+    signals_end_it => 0, ["Stopped: 2 workers ended"];
+    reports_are_called_for => 0, ["a report with 1 worker"];
+    a_runtime_of_several_threads => 0, ["on 2 threads"];
+    a_worker_cannot_have_workers => 0, ["cannot start a cluster: this is a worker of one already"];
+    another_program_is_run_as_it_is => 0, ["slot 0 | hello from a shell"];
+}
+
+type Done = Result<(), std::io::Error>;
+
+async fn done(_: Worker) -> Done {
+    Ok(())
+}
+
+fn workers_that_are_done_end_it() -> ExitCode {
+    Cluster::builder().workers(Workers::Count(2)).restart(RestartWhen::OnFailure).run(done)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is cold")]
+struct Cold(#[source] std::io::Error);
+
+async fn cold(_: Worker) -> Result<(), Cold> {
+    Err(Cold(std::io::Error::other("the heating is broken")))
+}
+
+fn an_error_is_reported_and_given_up() -> ExitCode {
+    let cluster = Cluster::builder().workers(Workers::Count(1)).max_errors(2).restart_delay(Duration::ZERO);
+    cluster
+        .on_event(|_, event| {
+            if let Event::Error { error, .. } = event {
+                println!("heard of it: {error}");
+            }
+        })
+        .run(cold)
+}
+
+async fn panics(_: Worker) -> Done {
+    panic!("planted");
+}
+
+fn a_panic_is_reported() -> ExitCode {
+    Cluster::builder().workers(Workers::Count(1)).max_restarts(1).run(panics)
+}
+
+fn a_wrong_option_is_named() -> ExitCode {
+    builder().max_restarts(0).run(done)
+}
+
+fn a_strategy_that_cannot_be_is_named() -> ExitCode {
+    builder().strategy(Strategy::Weighted).weights([0, 0]).run(done)
+}
+
+fn a_program_that_is_not_there_is_named() -> ExitCode {
+    Cluster::builder().workers(Workers::Count(1)).program("/tmp/no-such-program").run(done)
+}
+
+async fn waits(worker: Worker) -> Done {
+    worker.ready().map_err(std::io::Error::other)?;
+    worker.shutdown().await;
+    Ok(())
+}
+
+fn signals_end_it() -> ExitCode {
+    let terminate = |_: &Cluster, event| {
+        if let Event::Serving { .. } = event {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
+        }
+    };
+    let cluster = Cluster::builder().workers(Workers::Count(2)).wait_ready(true).signals(true);
+    cluster.on_event(terminate).run(waits)
+}
+
+fn reports_are_called_for() -> ExitCode {
+    let cluster = Cluster::builder().workers(Workers::Count(1)).restart(RestartWhen::Never);
+    let (told, heard) = std::sync::mpsc::channel();
+    let cluster = cluster.status_interval(Duration::from_millis(20)).on_report(move |report| {
+        let workers = report.apps[0].workers.len();
+        println!("a report with {workers} worker");
+        told.send(()).unwrap();
+    });
+    cluster
+        .on_event(move |cluster, event| {
+            if let Event::Serving { .. } = event {
+                heard.recv().unwrap();
+                cluster.workers()[0].terminate().unwrap();
+            }
+        })
+        .wait_ready(true)
+        .run(waits)
+}
+
+async fn counts_threads(_: Worker) -> Done {
+    println!("on {} threads", tokio::runtime::Handle::current().metrics().num_workers());
+    Ok(())
+}
+
+fn a_runtime_of_several_threads() -> ExitCode {
+    let cluster = builder().workers(Workers::Count(1)).restart(RestartWhen::Never);
+    cluster.runtime(Runtime::MultiThread(2)).run(counts_threads)
+}
+
+async fn wants_workers(_: Worker) -> Result<(), ClusterError> {
+    match Cluster::builder().primary() {
+        Err(error @ ClusterError::IsWorker) => println!("{error}"),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+fn a_worker_cannot_have_workers() -> ExitCode {
+    builder().workers(Workers::Count(1)).restart(RestartWhen::Never).run(wants_workers)
+}
+
+fn another_program_is_run_as_it_is() -> ExitCode {
+    let cluster = Cluster::builder().workers(Workers::Count(1)).restart(RestartWhen::Never);
+    cluster.program("/bin/sh").args(["-c", "echo hello from a shell"]).sockets(Sockets::None).run(done)
+}
