@@ -40,7 +40,7 @@ mod worker;
 #[cfg(feature = "primary")]
 pub use primary::{
     Builder, Cluster, ClusterError, ClusterStatus, Distribution, Event, Events, Notice, Report, RestartWhen,
-    Runtime, Signal, Strategy, WorkerHandle, Workers,
+    Runtime, Serialization, Signal, Sockets, Status, Strategy, WorkerHandle, Workers,
 };
 #[cfg(feature = "stream")]
 pub use worker::Incoming;
@@ -49,3 +49,7 @@ pub use worker::{
     Attachment, Connection, Drained, Figures, InFlight, ListenError, Listener, Load, Message, MessageError,
     Messages, SendError, Shutdown, UnixListener, Worker, bind_udp, listen, listen_unix, worker,
 };
+
+/// Any error: what a worker's function may fail with, and what `?` turns others into.
+#[cfg(feature = "worker")]
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

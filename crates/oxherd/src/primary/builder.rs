@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oxherd_engine::core::{
-    AppSpec, Distribution, Limits, RestartWhen, Signal, Sockets, Span, SpecError, Strategy,
+    AppSpec, Distribution, Limits, RestartWhen, Serialization, Signal, Sockets, Span, SpecError, Strategy,
 };
 use oxherd_engine::{Report, Settings};
 
@@ -163,6 +163,9 @@ impl Builder {
         strategy: Strategy => |it, strategy| it.spec.strategy = strategy;
         /// Each slot's share under [`Strategy::Weighted`]; a slot beyond the list has 1.
         weights: impl Into<Vec<u32>> => |it, weights| it.spec.weights = weights.into();
+        /// How messages are written on the channels of Node workers: as JSON unless set. Workers built with this library
+        /// speak either.
+        serialization: Serialization => |it, serialization| it.spec.serialization = serialization;
         /// How workers come by their sockets: over the channel unless set.
         sockets: Sockets => |it, sockets| it.spec.sockets = sockets;
         /// Which exits are followed by a respawn: all that nobody asked for, unless set.
@@ -286,7 +289,7 @@ impl Builder {
     /// Threads have listeners of their own, unless somebody is to choose among them.
     fn chosen_distribution(&self, are_threads: bool) -> Distribution {
         let of_threads = AppSpec { distribution: Distribution::Kernel, ..self.spec.clone() };
-        let usual = match are_threads && of_threads.check_strategy().is_ok() {
+        let usual = match are_threads && of_threads.check_choices().is_ok() {
             true => Distribution::Kernel,
             false => Distribution::default(),
         };

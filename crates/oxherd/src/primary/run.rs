@@ -22,7 +22,7 @@ use super::hooks::Hooks;
 use super::shared::Shared;
 use super::threads::ThreadHost;
 use super::{Builder, Cluster, ClusterError, Runtime};
-use crate::Worker;
+use crate::{BoxError, Worker};
 use crate::console::Ending;
 use crate::worker::set_thread_worker;
 
@@ -31,7 +31,6 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What a worker exits with that returned an error.
 const FAILED: u8 = 1;
 
-type BoxError = Box<dyn Error + Send + Sync>;
 type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>>>>;
 
 /// A worker's function with the runtime that it runs in.
