@@ -11,18 +11,21 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use oxherd_wire::{self as wire, load as layout};
+use oxherd_wire::{self as wire, Serialization, load as layout};
 use tokio::sync::Notify;
 
 use super::inbox::Inbox;
 use super::load::Page;
 use super::messages::Mailbox;
 use super::outbox::{Flushed, Outbox};
-use super::server::{Acknowledged, Pending, Queue};
+use super::server::{Pending, Queue};
 use super::{Cause, Identity, SendError};
 
 /// How long a graceful server goes on for clients that keep their connections open.
 const DEFAULT_LINGER: Duration = Duration::from_secs(3);
+
+/// The end of the channel after this worker has said that it leaves.
+pub(super) const DEPARTED: &str = "this worker has disconnected";
 
 /// The state of the channel's task.
 pub(super) const TASK_NONE: u8 = 0;
@@ -49,6 +52,10 @@ pub(super) struct Channel {
     pub(super) task_lost: Notify,
     /// Why this worker leaves, once it does.
     leaving: OnceLock<(Cause, Instant)>,
+    /// The primary said `disconnect`: it hands nothing over any more.
+    is_dismissed: AtomicBool,
+    /// This worker says that it leaves, and the primary has not acknowledged it.
+    is_departing: AtomicBool,
     /// What [`Shutdown`](super::Shutdown) and its like wait for has changed.
     pub(super) changed: Notify,
     /// Why the channel is of no further use.
@@ -66,8 +73,8 @@ pub(super) struct Channel {
 pub(super) struct Servers {
     /// Queries that the primary has not answered, by their `seq`.
     pub(super) pending: HashMap<u64, Pending>,
-    /// Said that this worker leaves, likewise.
-    pub(super) departing: HashMap<u64, Acknowledged>,
+    /// The `seq` with which this worker said that it leaves by itself.
+    pub(super) departing: Option<u64>,
     /// By the primary's key, as raw JSON.
     pub(super) by_key: HashMap<Box<str>, Arc<Queue>>,
     /// The indexes in use of each address.
@@ -81,14 +88,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Channel {
-    pub(super) fn new(socket: OwnedFd, identity: Identity) -> Arc<Self> {
+    pub(super) fn new(socket: OwnedFd, identity: Identity, serialization: Serialization) -> Arc<Self> {
         let socket = Arc::new(socket);
         let page = Arc::new(Page::new());
         Arc::new(Self {
             identity,
             began: Instant::now(),
-            outbox: Mutex::new(Outbox::new(Arc::clone(&socket))),
-            inbox: Mutex::new(Inbox::new()),
+            outbox: Mutex::new(Outbox::new(Arc::clone(&socket), serialization)),
+            inbox: Mutex::new(Inbox::new(serialization)),
             socket,
             servers: Mutex::default(),
             mailbox: Mutex::default(),
@@ -98,6 +105,8 @@ impl Channel {
             task: AtomicU8::new(TASK_NONE),
             task_lost: Notify::new(),
             leaving: OnceLock::new(),
+            is_dismissed: AtomicBool::new(false),
+            is_departing: AtomicBool::new(false),
             changed: Notify::new(),
             fault: OnceLock::new(),
             is_watched: AtomicBool::new(false),
@@ -174,7 +183,8 @@ impl Channel {
         if !outbox.has_room(line.len()) {
             return Err(SendError::Full);
         }
-        outbox.queue(line, fd);
+        let queued = outbox.queue(line, fd);
+        queued.map_err(|error| SendError::Unsendable { why: error.to_string() })?;
         self.flush_locked(&mut outbox);
         if outbox.is_closed() { Err(self.gone()) } else { Ok(()) }
     }
@@ -193,6 +203,9 @@ impl Channel {
 
     /// Told to leave, or leaving by itself: every server is closed, once.
     pub(super) fn leave(&self, cause: Cause) {
+        if cause == Cause::Disconnect && !self.is_dismissed.swap(true, Ordering::Relaxed) {
+            self.changed.notify_waiters();
+        }
         if self.leaving.set((cause, Instant::now())).is_err() {
             return;
         }
@@ -202,6 +215,47 @@ impl Channel {
 
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.get().is_some()
+    }
+
+    /// Whether the program should end. While a farewell is not acknowledged it must not: a Node primary that writes
+    /// to a worker which is gone dies of it.
+    pub(super) fn is_told_to_leave(&self) -> bool {
+        self.is_leaving() && (self.fault.get().is_some() || !self.is_departing.load(Ordering::Relaxed))
+    }
+
+    /// Whether connections may still be on their way to this worker, which leaves.
+    pub(super) fn may_be_handed_more(&self) -> bool {
+        self.fault.get().is_none() && !self.is_dismissed.load(Ordering::Relaxed)
+    }
+
+    /// Says that this worker leaves by itself, behind all that it said before.
+    pub(super) fn depart(&self) {
+        self.leave(Cause::Own);
+        if self.is_departing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.tell(|outbox| {
+            outbox.queue_frame(|out, seq| {
+                wire::worker::exited_after_disconnect(out, seq);
+                // Before it is sent, so that the answer finds it.
+                lock(&self.servers).departing = Some(seq);
+            })
+        });
+    }
+
+    /// Whether this worker says, or has said, that it leaves by itself.
+    pub(super) fn is_departing(&self) -> bool {
+        self.is_departing.load(Ordering::Relaxed)
+    }
+
+    /// Whether the channel has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.fault.get().is_some()
+    }
+
+    /// Whether the primary has acknowledged that this worker leaves.
+    pub(super) fn has_departed(&self) -> bool {
+        self.fault.get().is_some_and(|why| why == DEPARTED)
     }
 
     /// Since when this worker leaves, and why.
@@ -226,10 +280,7 @@ impl Channel {
         lock(&self.outbox).close();
         // Should the other end be closed, there is nothing left to shut down.
         let _nobody_there = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
-        let forgotten = {
-            let mut servers = lock(&self.servers);
-            (std::mem::take(&mut servers.pending), std::mem::take(&mut servers.departing))
-        };
+        let forgotten = std::mem::take(&mut lock(&self.servers).pending);
         // Whoever waits for a reply is told by this; it takes the lock again.
         drop(forgotten);
         self.leave(Cause::PrimaryGone);

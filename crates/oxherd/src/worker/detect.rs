@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use oxherd_os::{environment, reexec};
+use oxherd_wire::Serialization;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::{Identity, Worker};
@@ -53,6 +54,7 @@ pub(crate) fn set_thread_worker(worker: Option<Worker>) {
 fn of_process() -> Option<Worker> {
     let unique_id = env::var(UNIQUE_ID).ok().filter(|id| !id.is_empty())?;
     let number = env::var(CHANNEL).ok()?.parse().ok()?;
+    let serialization = Serialization::named(&env::var(MODE).unwrap_or_default())?;
     let channel = take_channel(number).ok()?;
     let identity = Identity {
         id: unique_id.parse().unwrap_or(0),
@@ -60,7 +62,7 @@ fn of_process() -> Option<Worker> {
         generation: generation(),
         is_thread: false,
     };
-    let worker = Worker::on_channel(channel, identity).ok()?;
+    let worker = Worker::on_channel_with(channel, identity, serialization).ok()?;
     environment::remove_if_alone(&[CHANNEL, MODE, UNIQUE_ID]);
     Some(worker)
 }

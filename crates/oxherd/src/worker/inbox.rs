@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering;
 use oxherd_os::fdpass;
 use oxherd_wire::worker::{self as frames, FromPrimary, Reply};
 use oxherd_wire::{
-    self as wire, DEFAULT_MAX_MESSAGE_BYTES, Decoder, HANDLE_ACK, HANDLE_NACK, HandleFrame, UserMessage,
+    self as wire, DEFAULT_MAX_MESSAGE_BYTES, Decoder, HANDLE_ACK, HANDLE_NACK, HandleFrame, Serialization,
+    UserMessage,
 };
 
-use super::channel::{Channel, lock};
+use super::channel::{Channel, DEPARTED, lock};
 use super::messages::Message;
-use super::server::{Acknowledged, Waiting};
+use super::server::Waiting;
 use super::{Attachment, Cause};
 
 const CHUNK_BYTES: usize = 64 << 10;
@@ -41,10 +42,10 @@ pub(super) enum Read {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(serialization: Serialization) -> Self {
         Self {
             chunk: vec![0; CHUNK_BYTES],
-            decoder: Decoder::new(DEFAULT_MAX_MESSAGE_BYTES),
+            decoder: Decoder::with(serialization, DEFAULT_MAX_MESSAGE_BYTES),
             fds: VecDeque::new(),
         }
     }
@@ -131,14 +132,13 @@ impl Channel {
     fn on_reply(&self, reply: &Reply<'_>, fd: Option<OwnedFd>) {
         let mut servers = lock(&self.servers);
         let pending = servers.pending.remove(&reply.ack);
-        let departing = servers.departing.remove(&reply.ack);
+        let has_departed = servers.departing == Some(reply.ack);
         drop(servers);
         if let Some(pending) = pending {
             self.on_answered(pending, reply, fd);
         }
-        if let Some(Acknowledged(tell)) = departing {
-            // Whoever left need not wait for it.
-            let _nobody_waits = tell.send(());
+        if has_departed {
+            self.end(DEPARTED);
         }
     }
 
@@ -150,7 +150,8 @@ impl Channel {
             outbox.on_handle_ack();
             let mut line = Vec::new();
             frames::load(&mut line);
-            outbox.queue(line, Some(fd));
+            let queued = outbox.queue(line, Some(fd));
+            debug_assert!(queued.is_ok(), "a frame of the protocol can be written");
         });
     }
 

@@ -9,16 +9,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use oxherd_wire::worker as frames;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
-use super::channel::{Channel, lock};
-use super::server::Acknowledged;
+use super::channel::Channel;
 use super::{Cause, SendError, Worker};
+
+/// How long connections may be on their way that the primary handed over before it knew that this worker leaves.
+const GRACE: Duration = Duration::from_millis(50);
 
 type Inner = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -67,13 +67,13 @@ impl Worker {
     pub fn shutdown(&self) -> Shutdown {
         self.watch();
         let channel = Arc::clone(self.channel());
-        Shutdown(Box::pin(async move { channel.drive(channel.left()).await }))
+        Shutdown(Box::pin(async move { channel.drive(channel.told()).await }))
     }
 
     /// Whether [`shutdown`](Self::shutdown) has fired.
     pub fn is_shutting_down(&self) -> bool {
         self.watch();
-        self.channel().is_leaving()
+        self.channel().is_told_to_leave()
     }
 
     /// As [`is_shutting_down`](Self::is_shutting_down), asked by what does not end the program.
@@ -159,29 +159,13 @@ impl Worker {
         if !channel.is_connected() {
             return Err(channel.gone());
         }
-        channel.leave(Cause::Own);
-        self.flush().await?;
-        let (tell, told) = oneshot::channel();
-        let mut tell = Some(tell);
-        channel.tell(|outbox| {
-            outbox.owe(|out, seq| {
-                frames::exited_after_disconnect(out, seq);
-                if let Some(tell) = tell.take() {
-                    lock(&channel.servers).departing.insert(seq, Acknowledged(tell));
-                }
-            })
-        });
-        match channel.drive(told).await {
-            Ok(()) => {
-                channel.end("this worker has disconnected");
-                Ok(())
-            }
-            Err(_) => Err(channel.gone()),
-        }
+        channel.depart();
+        channel.drive(channel.until(|| channel.has_ended())).await;
+        if channel.has_departed() { Ok(()) } else { Err(channel.gone()) }
     }
 
     /// Waits until everything that was sent is out of this process, and attachments are acknowledged: before a
-    /// process ends that has just sent something.
+    /// process ends that has just sent something. A [`disconnect`](Self::disconnect) under way is waited for too.
     ///
     /// # Errors
     ///
@@ -216,34 +200,42 @@ impl Channel {
         self.until(|| self.is_leaving()).await;
     }
 
+    /// Waits until the program should end.
+    async fn told(&self) {
+        self.until(|| self.is_told_to_leave()).await;
+    }
+
     async fn flushed(&self) {
         self.awaited_flushes.fetch_add(1, Ordering::SeqCst);
-        self.until(|| self.is_flushed()).await;
+        self.until(|| self.is_flushed() && (self.has_ended() || !self.is_departing())).await;
         self.awaited_flushes.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Waits until this worker leaves and its connections have ended or had their time.
     async fn emptied(&self) {
-        self.left().await;
+        self.told().await;
+        let since = self.leaving().map_or_else(Instant::now, |(_, since)| since);
+        self.until_or(since + GRACE, || !self.may_be_handed_more()).await;
         loop {
-            let Some((_, since)) = self.leaving() else { return };
             let linger = self.linger();
-            let rest = linger.saturating_sub(since.elapsed());
-            if rest.is_zero() {
-                return;
-            }
-            let mut over = pin!(sleep(rest));
-            let mut done = pin!(self.until(|| self.open() == 0 || self.linger() != linger));
-            let is_empty = poll_fn(|context| {
-                if done.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(self.open() == 0);
-                }
-                over.as_mut().poll(context).map(|()| true)
-            });
-            if is_empty.await {
+            self.until_or(since + linger, || self.open() == 0 || self.linger() != linger).await;
+            if self.linger() == linger {
                 return;
             }
         }
+    }
+
+    /// Waits until something holds that `changed` tells of, or until then.
+    async fn until_or(&self, deadline: Instant, holds: impl Fn() -> bool) {
+        let mut over = pin!(sleep_until(deadline.into()));
+        let mut done = pin!(self.until(holds));
+        poll_fn(|context| {
+            if done.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            over.as_mut().poll(context)
+        })
+        .await;
     }
 
     /// Waits until something holds that `changed` tells of.

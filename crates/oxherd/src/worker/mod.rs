@@ -46,6 +46,7 @@ pub use sending::SendError;
 pub(crate) use sending::json_of;
 
 use channel::Channel;
+use oxherd_wire::Serialization;
 
 /// Which worker one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +93,19 @@ pub struct Worker {
 
 impl Worker {
     /// Makes a worker of the worker's end of a channel, and says that it is online.
+    #[cfg_attr(not(feature = "primary"), allow(dead_code))]
     pub(crate) fn on_channel(channel: OwnedFd, identity: Identity) -> io::Result<Self> {
+        Self::on_channel_with(channel, identity, Serialization::Json)
+    }
+
+    /// As [`on_channel`](Self::on_channel), for a channel that is written like this.
+    pub(crate) fn on_channel_with(
+        channel: OwnedFd,
+        identity: Identity,
+        serialization: Serialization,
+    ) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&channel, true)?;
-        let worker = Self { channel: Channel::new(channel, identity) };
+        let worker = Self { channel: Channel::new(channel, identity, serialization) };
         worker.channel.tell(|outbox| outbox.owe(oxherd_wire::worker::online));
         worker.channel.ensure_task();
         Ok(worker)

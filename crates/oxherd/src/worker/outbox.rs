@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use oxherd_os::fdpass;
+use oxherd_wire::{FrameOfError, Serialization, frame_of};
 
 /// The most bytes of the program's messages that wait to be read by the primary.
 pub(super) const MAX_QUEUED_BYTES: usize = 16 << 20;
@@ -33,6 +34,7 @@ pub(super) enum Flushed {
 #[derive(Debug)]
 pub(super) struct Outbox {
     socket: Arc<OwnedFd>,
+    serialization: Serialization,
     seq: u64,
     /// Whole frames of the protocol, one behind the other.
     urgent: Vec<u8>,
@@ -59,9 +61,10 @@ impl Outgoing {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: Arc<OwnedFd>) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, serialization: Serialization) -> Self {
         Self {
             socket,
+            serialization,
             seq: 0,
             urgent: Vec::new(),
             urgent_sent: 0,
@@ -76,9 +79,7 @@ impl Outbox {
     pub(super) fn owe(&mut self, write: impl FnOnce(&mut Vec<u8>, u64)) -> u64 {
         let seq = self.seq;
         self.seq += 1;
-        if !self.is_closed {
-            write(&mut self.urgent, seq);
-        }
+        self.owe_with(|out| write(out, seq));
         seq
     }
 
@@ -89,8 +90,18 @@ impl Outbox {
 
     /// As [`owe_plain`](Self::owe_plain), for frames that are made here.
     pub(super) fn owe_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !self.is_closed {
-            write(&mut self.urgent);
+        if self.is_closed {
+            return;
+        }
+        match self.serialization {
+            Serialization::Json => write(&mut self.urgent),
+            Serialization::Advanced => {
+                let mut line = Vec::new();
+                write(&mut line);
+                // What is made here is flat and short.
+                let framed = frame_of(self.serialization, &line, &mut self.urgent);
+                debug_assert!(framed.is_ok(), "frames of the protocol can be written");
+            }
         }
     }
 
@@ -99,14 +110,34 @@ impl Outbox {
         self.messages.is_empty() || self.queued_bytes + bytes + MESSAGE_COST_BYTES <= MAX_QUEUED_BYTES
     }
 
-    /// Queues a whole line behind the others.
-    pub(super) fn queue(&mut self, line: Vec<u8>, fd: Option<OwnedFd>) {
+    /// Queues a whole line behind the others. An error means that it cannot be written as this channel needs it.
+    pub(super) fn queue(&mut self, line: Vec<u8>, fd: Option<OwnedFd>) -> Result<(), FrameOfError> {
         if self.is_closed {
-            return;
+            return Ok(());
         }
+        let line = match self.serialization {
+            Serialization::Json => line,
+            Serialization::Advanced => {
+                let mut frame = Vec::with_capacity(line.len());
+                frame_of(self.serialization, &line, &mut frame)?;
+                frame
+            }
+        };
         let message = Outgoing { line, sent: 0, fd, resends: 0 };
         self.queued_bytes += message.cost();
         self.messages.push_back(message);
+        Ok(())
+    }
+
+    /// Puts a frame of the protocol behind the messages that wait. Returns the `seq` it got.
+    pub(super) fn queue_frame(&mut self, write: impl FnOnce(&mut Vec<u8>, u64)) -> u64 {
+        let seq = self.seq;
+        self.seq += 1;
+        let mut line = Vec::new();
+        write(&mut line, seq);
+        let queued = self.queue(line, None);
+        debug_assert!(queued.is_ok(), "frames of the protocol can be written");
+        seq
     }
 
     /// Whether nothing is left to be written or acknowledged.

@@ -79,7 +79,8 @@ impl Worker {
         loop {
             let told = self.channel().try_tell(|outbox| {
                 if let Some(line) = line.take() {
-                    outbox.queue(line, None);
+                    // Text on one level is never too deep.
+                    let _queued = outbox.queue(line, None);
                 }
             });
             let is_out = told && self.channel().try_is_flushed();

@@ -24,6 +24,12 @@ pub enum SendError {
     /// The value is nothing that JSON can say.
     #[error("cannot send: the message cannot be written as JSON")]
     Encode(#[source] serde_json::Error),
+    /// The channel is Node's with `serialization: 'advanced'`, and Node would die of the message.
+    #[error("cannot send: {why}")]
+    Unsendable {
+        /// What is wrong with it.
+        why: String,
+    },
     /// An object whose member `cmd` begins with `NODE_` is a frame of the protocol: the other side would never see
     /// it. Name the member otherwise.
     #[error(

@@ -67,10 +67,6 @@ impl Queue {
     }
 }
 
-/// Whom to tell that the primary has acknowledged that this worker leaves.
-#[derive(Debug)]
-pub(super) struct Acknowledged(pub(super) oneshot::Sender<()>);
-
 /// A query that waits for its reply.
 #[derive(Debug)]
 pub(super) struct Pending {
