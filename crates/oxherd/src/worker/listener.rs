@@ -80,46 +80,85 @@ impl<D: Door> Source<D> {
         }
     }
 
-    async fn accept(&self) -> io::Result<(D::Stream, D::Address)> {
-        match self {
-            Self::Own(door) => poll_fn(|context| door.poll_accept(context)).await,
-            Self::Shared(door, server) => accept_shared(door, server).await,
-            Self::Handed(server) => accept_handed::<D>(server).await,
-        }
-    }
-}
-
-async fn accept_shared<D: Door>(door: &D, server: &Server) -> io::Result<(D::Stream, D::Address)> {
-    let channel = server.channel();
-    let accept = async {
-        let mut left = pin!(channel.left());
-        poll_fn(|context| match left.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => door.poll_accept(context).map(Some),
-        })
-        .await
-    };
-    match channel.drive(accept).await {
-        Some(accepted) => accepted,
-        None => pending().await,
-    }
-}
-
-async fn accept_handed<D: Door>(server: &Server) -> io::Result<(D::Stream, D::Address)> {
-    loop {
-        while let Some(fd) = server.take() {
-            match D::adopt(fd) {
-                Ok(accepted) => return Ok(accepted),
-                // Its client is gone already.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => count_closed(server),
-                Err(error) => {
-                    count_closed(server);
-                    return Err(error);
+    async fn accept(&self) -> io::Result<Accepted<'_, D>> {
+        let (door, server) = match self {
+            Self::Own(door) => {
+                let (stream, address) = poll_fn(|context| door.poll_accept(context)).await?;
+                return Ok(Accepted { stream, address, handed_by: None });
+            }
+            Self::Shared(door, server) => (Some(door), server),
+            Self::Handed(server) => (None, server),
+        };
+        loop {
+            match server.channel().drive(next(door, server)).await {
+                Some(Next::Own(accepted)) => {
+                    let (stream, address) = accepted?;
+                    return Ok(Accepted { stream, address, handed_by: None });
                 }
+                Some(Next::Handed(fd)) => match D::adopt(fd) {
+                    Ok((stream, address)) => {
+                        return Ok(Accepted { stream, address, handed_by: Some(server) });
+                    }
+                    // Its client is gone already.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => count_closed(server),
+                    Err(error) => {
+                        count_closed(server);
+                        return Err(error);
+                    }
+                },
+                None => return pending().await,
             }
         }
-        server.channel().drive(server.queue.came.notified()).await;
     }
+}
+
+/// A connection for the program.
+struct Accepted<'a, D: Door> {
+    stream: D::Stream,
+    address: D::Address,
+    /// The server by way of which the primary handed it over.
+    handed_by: Option<&'a Server>,
+}
+
+impl<D: Door> Accepted<'_, D> {
+    /// For a program that does not tell when it closes the connection.
+    fn untracked(self) -> (D::Stream, D::Address) {
+        if let Some(server) = self.handed_by {
+            count_closed(server);
+        }
+        (self.stream, self.address)
+    }
+}
+
+enum Next<D: Door> {
+    Own(io::Result<(D::Stream, D::Address)>),
+    Handed(OwnedFd),
+}
+
+/// Waits for what comes first; `None` once this worker leaves. A primary hands connections over also to a worker
+/// that accepts by itself: those that had come to the socket of one that left.
+async fn next<D: Door>(door: Option<&D>, server: &Server) -> Option<Next<D>> {
+    let mut left = pin!(server.channel().left());
+    let mut came = pin!(server.queue.came.notified());
+    poll_fn(|context| {
+        if left.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(fd) = server.take() {
+                return Poll::Ready(Some(Next::Handed(fd)));
+            }
+            if came.as_mut().poll(context).is_pending() {
+                break;
+            }
+            came.set(server.queue.came.notified());
+        }
+        match door {
+            Some(door) => door.poll_accept(context).map(|accepted| Some(Next::Own(accepted))),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// A connection that was handed over is out of sight.
@@ -183,11 +222,7 @@ impl Listener {
     ///
     /// Those of `accept(2)`; out of descriptors (`EMFILE`) is the one to expect. Going on is right.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let accepted = self.source.accept().await?;
-        if let Source::Handed(server) = &self.source {
-            count_closed(server);
-        }
-        Ok(accepted)
+        Ok(self.source.accept().await?.untracked())
     }
 
     /// As [`accept`](Self::accept), for a connection that tells when it is closed. Such connections are counted
@@ -197,10 +232,9 @@ impl Listener {
     ///
     /// As [`accept`](Self::accept).
     pub async fn accept_tracked(&self) -> io::Result<(Connection, SocketAddr)> {
-        let (stream, peer) = self.source.accept().await?;
-        let was_handed = matches!(self.source, Source::Handed(_));
+        let Accepted { stream, address, handed_by } = self.source.accept().await?;
         let channel = self.source.server().map(Server::channel);
-        Ok((Connection::new(stream, channel, was_handed), peer))
+        Ok((Connection::new(stream, channel, handed_by.is_some()), address))
     }
 
     /// What clients connect to: with a primary, its address.
@@ -259,11 +293,7 @@ impl UnixListener {
     ///
     /// Those of `accept(2)`.
     pub async fn accept(&self) -> io::Result<(UnixStream, unix::SocketAddr)> {
-        let accepted = self.source.accept().await?;
-        if let Source::Handed(server) = &self.source {
-            count_closed(server);
-        }
-        Ok(accepted)
+        Ok(self.source.accept().await?.untracked())
     }
 
     /// The path of the socket's file.

@@ -68,7 +68,7 @@ impl Worker {
         let name = thread.name().unwrap_or("<unnamed>");
         let place = panic.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
         let trace = Backtrace::force_capture();
-        let stack = format!("thread '{name}' panicked at {place}:\n{said}\n{trace}");
+        let stack = format!("thread '{name}' panicked at {place}: {said}\n{trace}");
         self.send_now(error_line(said, Some(&stack)));
     }
 

@@ -153,6 +153,16 @@ async fn a_shared_listener_is_accepted_from_directly() {
     drop(accepted);
     assert!(!primary.hears(), "the primary has no part in it");
 
+    // What had come to the socket of another that left is handed over.
+    let (_client, server) = connection();
+    let mut accepting = pin!(listener.accept_tracked());
+    tokio::select! { biased; _ = &mut accepting => panic!("nothing came"), () = settle() => {} }
+    primary.newconn("k", 8, &server).await;
+    accepting.await.unwrap();
+    assert_eq!((primary.line().await, answer(&primary.line().await)), (ACK.into(), (8, true)));
+    let words = [layout::WORD_SEEN, layout::WORD_CLOSED].map(|word| worker.channel().page.get(word));
+    assert_eq!(words, [1, 1]);
+
     // Once the worker leaves, it takes no more from there: others do.
     primary.say(r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":3}"#).await;
     assert!(primary.line().await.contains(r#""act":"close","key":"k""#));
