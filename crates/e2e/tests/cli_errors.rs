@@ -37,7 +37,7 @@ fn furnished() -> Folder {
 #[test]
 fn wrong_values_are_named() {
     let folder = furnished();
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 14] = [
         (
             &["-i", "0"],
             "invalid value '0' for '--instances <N|max|io|-1>': give a number from 1, max (one per CPU), io (two) or -1 (all CPUs but one)",
@@ -47,38 +47,6 @@ fn wrong_values_are_named() {
             "invalid value 'x' for '--instances <N|max|io|-1>': give a number from 1, max (one per CPU), io (two) or -1 (all CPUs but one)",
         ),
         (&["-i", "99999"], "99999 instances are more than the limit of 1024"),
-        (
-            &["--strategy", "best"],
-            "invalid value 'best' for '--strategy <S>': unknown strategy `best` (available: least-busy, round-robin, least-connections, weighted, random)",
-        ),
-        (
-            &["--strategy", "sticky"],
-            "invalid value 'sticky' for '--strategy <S>': strategy `sticky` is not built yet (available: least-busy, round-robin, least-connections, weighted, random)",
-        ),
-        (
-            &["--weights", "3,-1"],
-            "invalid value '3,-1' for '--weights <N,N>': a weight is a whole number from 0 to 1000000, not -1",
-        ),
-        (
-            &["--weights", "3,1"],
-            "weights have no effect with strategy `least-busy`: choose `weighted`, or leave them out",
-        ),
-        (
-            &["--strategy", "weighted", "--weights", "0,0"],
-            "all weights are 0: at least one must be 1 or more",
-        ),
-        (
-            &["--strategy", "weighted", "--distribution", "kernel"],
-            "strategy `weighted` needs distribution `handoff`: with `kernel` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
-        ),
-        (
-            &["--strategy", "least-connections", "--distribution", "shared"],
-            "strategy `least-connections` needs distribution `handoff`: with `shared` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
-        ),
-        (
-            &["--strategy", "random", "--sockets", "none"],
-            "strategy `random` needs workers that get their connections over the channel, and these bind their own sockets: leave the strategy out, or set sockets to `channel` where the program speaks Node's cluster protocol",
-        ),
         (
             &["--distribution", "magic"],
             "invalid value 'magic' for '--distribution <D>': unknown distribution `magic` (handoff, kernel or shared)",
@@ -112,11 +80,56 @@ fn wrong_values_are_named() {
         (&["--cwd", "missing"], "cannot use --cwd missing: it does not exist; name an existing folder"),
         (&["--cwd", "notes.txt"], "cannot use --cwd notes.txt: it is not a folder; name an existing folder"),
     ];
-    for (args, wanted) in cases {
-        let args: Vec<&str> = ["run"].iter().chain(args).chain(&["app.js"]).copied().collect();
-        assert_eq!(refused(folder.path(), &args), wanted);
-    }
+    assert_refused(&folder, &cases);
     assert!(!folder.path().join("started").exists(), "nothing was started");
+}
+
+#[test]
+fn strategies_that_cannot_be_had_are_named() {
+    let folder = furnished();
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &["--strategy", "best"],
+            "invalid value 'best' for '--strategy <S>': unknown strategy `best` (available: least-busy, round-robin, least-connections, weighted, random)",
+        ),
+        (
+            &["--strategy", "sticky"],
+            "invalid value 'sticky' for '--strategy <S>': strategy `sticky` is not built yet (available: least-busy, round-robin, least-connections, weighted, random)",
+        ),
+        (
+            &["--weights", "3,-1"],
+            "invalid value '3,-1' for '--weights <N,N>': a weight is a whole number from 0 to 1000000, not -1",
+        ),
+        (
+            &["--weights", "3,1"],
+            "weights have no effect with strategy `least-busy`: choose `weighted`, or leave them out",
+        ),
+        (
+            &["--strategy", "weighted", "--weights", "0,0"],
+            "all weights are 0: at least one must be 1 or more",
+        ),
+        (
+            &["--strategy", "weighted", "--distribution", "kernel"],
+            "strategy `weighted` needs distribution `handoff`: with `kernel` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
+        ),
+        (
+            &["--strategy", "least-connections", "--distribution", "shared"],
+            "strategy `least-connections` needs distribution `handoff`: with `shared` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
+        ),
+        (
+            &["--strategy", "random", "--sockets", "none"],
+            "strategy `random` needs workers that get their connections over the channel, and these bind their own sockets: leave the strategy out, or set sockets to `channel` where the program speaks Node's cluster protocol",
+        ),
+    ];
+    assert_refused(&folder, &cases);
+    assert!(!folder.path().join("started").exists(), "nothing was started");
+}
+
+fn assert_refused(folder: &Folder, cases: &[(&[&str], &str)]) {
+    for (args, wanted) in cases {
+        let args: Vec<&str> = ["run"].iter().chain(*args).chain(&["app.js"]).copied().collect();
+        assert_eq!(refused(folder.path(), &args), *wanted);
+    }
 }
 
 #[test]
