@@ -23,13 +23,22 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(serialization: &str) -> Self {
         let home = Home::new();
         let gate = home.folder().path().join("gate");
         let home = home.with("GATE", gate);
         let script = places::fixture("frames.js");
         let count = WORKERS.to_string();
-        home.ok(&["start", script.to_str().expect("a plain path"), "--name", "web", "-i", &count]);
+        home.ok(&[
+            "start",
+            script.to_str().expect("a plain path"),
+            "--name",
+            "web",
+            "-i",
+            &count,
+            "--serialization",
+            serialization,
+        ]);
         let (address, roll) = (home.address("web"), Roll::settled(&home, "web", WORKERS));
         let mut workers = BTreeMap::new();
         eventually("a connection to each worker", || {
@@ -108,8 +117,17 @@ fn half_sent(daemon: u32) -> Option<(u64, u64)> {
 
 #[test]
 fn half_a_message_to_a_worker_is_sent_to_its_end() {
+    sends_to_the_end("json");
+}
+
+#[test]
+fn half_a_value_to_a_worker_is_sent_to_its_end() {
+    sends_to_the_end("advanced");
+}
+
+fn sends_to_the_end(serialization: &str) {
     let _turn = turn::alone();
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(serialization);
     let mut chance = Chance::seeded();
     let mut halves = 0;
     for round in 0..6 {
@@ -148,8 +166,17 @@ fn half_a_message_to_a_worker_is_sent_to_its_end() {
 
 #[test]
 fn half_a_message_from_a_worker_is_skipped() {
+    skips_the_rest("json");
+}
+
+#[test]
+fn half_a_value_from_a_worker_is_skipped() {
+    skips_the_rest("advanced");
+}
+
+fn skips_the_rest(serialization: &str) {
     let _turn = turn::alone();
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(serialization);
     let mut chance = Chance::seeded();
     let worker = *scene.workers.keys().next().expect("there are workers");
     scene.get(worker, "/shout");

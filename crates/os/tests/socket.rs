@@ -160,7 +160,7 @@ fn the_other_end_of_a_unix_socket_is_known() {
 fn sockets_tell_their_kind() {
     let kind = |socket: &dyn AsFd| kind_of(socket.as_fd()).map_err(|error| io_errno(&error));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     assert_eq!((kind(&listener), kind(&stream)), (Ok(SocketKind::Listener), Ok(SocketKind::Stream)));
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     assert_eq!(kind(&udp), Ok(SocketKind::Datagram { v6: false }));
