@@ -30,14 +30,22 @@ const TAIL_LINES: usize = 60;
 /// What is to be run.
 #[derive(Debug)]
 pub struct Builder {
-    verb: &'static str,
-    script: OsString,
+    what: What,
     args: Vec<OsString>,
     script_args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     node: Option<PathBuf>,
     cwd: Option<PathBuf>,
     under: Vec<OsString>,
+}
+
+/// Which program is the primary.
+#[derive(Debug)]
+enum What {
+    /// `oxherd` with a verb, for a script.
+    Oxherd { verb: &'static str, script: OsString },
+    /// A program that is a primary by itself.
+    Program(PathBuf),
 }
 
 /// A running primary.
@@ -53,6 +61,18 @@ pub struct Herd {
 }
 
 impl Builder {
+    fn of(what: What) -> Self {
+        Self {
+            what,
+            args: Vec::new(),
+            script_args: Vec::new(),
+            env: Vec::new(),
+            node: None,
+            cwd: None,
+            under: Vec::new(),
+        }
+    }
+
     /// The number of workers.
     #[must_use]
     pub fn workers(self, count: u32) -> Self {
@@ -66,7 +86,7 @@ impl Builder {
         self
     }
 
-    /// Arguments of the script.
+    /// Arguments of the script, or of a program of its own.
     #[must_use]
     pub fn script_args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.script_args.extend(args.into_iter().map(|it| it.as_ref().to_owned()));
@@ -150,13 +170,21 @@ impl Builder {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let tag = format!("{}-{number}", std::process::id());
         let mut command = dying_with_us();
-        command.args(&self.under).arg(places::oxherd()).arg(self.verb).args(&self.args);
-        if let Some(node) = &self.node {
-            command.arg("--interpreter").arg(node);
-        }
-        command.arg(&self.script);
-        if !self.script_args.is_empty() {
-            command.arg("--").args(&self.script_args);
+        command.args(&self.under);
+        match &self.what {
+            What::Oxherd { verb, script } => {
+                command.arg(places::oxherd()).arg(verb).args(&self.args);
+                if let Some(node) = &self.node {
+                    command.arg("--interpreter").arg(node);
+                }
+                command.arg(script);
+                if !self.script_args.is_empty() {
+                    command.arg("--").args(&self.script_args);
+                }
+            }
+            What::Program(program) => {
+                command.arg(program).args(&self.script_args);
+            }
         }
         command.env("NODE_PATH", places::node_modules()).env(TAG, &tag).envs(self.env);
         if let Some(cwd) = &self.cwd {
@@ -191,17 +219,12 @@ impl Herd {
 
     /// `oxherd run ARGS SCRIPT` as it is written here: nothing is looked up and no interpreter is chosen.
     pub fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>, script: impl Into<OsString>) -> Builder {
-        let builder = Builder {
-            verb: "run",
-            script: script.into(),
-            args: Vec::new(),
-            script_args: Vec::new(),
-            env: Vec::new(),
-            node: None,
-            cwd: None,
-            under: Vec::new(),
-        };
-        builder.args(args)
+        Builder::of(What::Oxherd { verb: "run", script: script.into() }).args(args)
+    }
+
+    /// A program that is primary and worker in one, such as an example.
+    pub fn program(path: impl Into<PathBuf>) -> Builder {
+        Builder::of(What::Program(path.into()))
     }
 
     /// `oxherd runtime ARGS FILE`, with the home in `home`: the keeper is what the herd knows as its primary.
@@ -210,7 +233,8 @@ impl Herd {
         args: impl IntoIterator<Item = impl AsRef<OsStr>>,
         file: impl Into<OsString>,
     ) -> Builder {
-        Builder { verb: "runtime", ..Self::run(args, file).env("OXHERD_HOME", home) }
+        let what = What::Oxherd { verb: "runtime", script: file.into() };
+        Builder::of(what).args(args).env("OXHERD_HOME", home)
     }
 
     /// The primary's process.

@@ -1,4 +1,5 @@
-//! Clients that ask in a loop and keep count of every kind of failure. They expect JSON with a `pid` in it.
+//! Clients that ask in a loop and keep count of every kind of failure. They expect JSON that tells
+//! the process, as `pid` or `workerId`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -160,7 +161,11 @@ impl fmt::Display for Tally {
 fn pid_of(response: &Response) -> Result<u32, Failure> {
     let wrong = || Failure::Wrong(format!("{} {}", response.status, response.text()));
     let value: Value = serde_json::from_slice(&response.body).map_err(|_| wrong())?;
-    let pid = value["pid"].as_u64().filter(|_| response.status == 200).ok_or_else(wrong)?;
+    let pid = value["pid"]
+        .as_u64()
+        .or(value["workerId"].as_u64())
+        .filter(|_| response.status == 200)
+        .ok_or_else(wrong)?;
     Ok(pid as u32)
 }
 

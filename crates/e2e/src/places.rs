@@ -26,6 +26,14 @@ pub fn other_oxherd() -> PathBuf {
     path
 }
 
+/// One of the example programs, by its name: in `OXHERD_EXAMPLES`, or where cargo put it beside this test's folder.
+pub fn example(name: &str) -> PathBuf {
+    let folder = std::env::var_os("OXHERD_EXAMPLES").map_or_else(|| target().join("examples"), PathBuf::from);
+    let path = folder.join(name);
+    assert!(path.is_file(), "there is no example at {}: {HOW}", path.display());
+    path
+}
+
 /// One Node, by its release line.
 pub fn node(line: &str) -> PathBuf {
     let path = tools().join(format!("node-{line}/bin/node"));

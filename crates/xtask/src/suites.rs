@@ -2,8 +2,9 @@
 //!
 //! Tests learn where things are from the environment at run time, never from paths baked in at compile
 //! time, so that the same test program runs in the work tree and from a `Stage`:
-//! `OXHERD_BIN` (the program), `OXHERD_BIN_OTHER` (another build of it, for upgrades), `OXHERD_TOOLS` (the tools folder), `CARGO_MANIFEST_DIR` (the package's
-//! folder with its fixtures) and `CARGO_BIN_EXE_<name>` (helper programs of the package).
+//! `OXHERD_BIN` (the program), `OXHERD_BIN_OTHER` (another build of it, for upgrades), `OXHERD_EXAMPLES` (the folder
+//! of the example programs), `OXHERD_TOOLS` (the tools folder), `CARGO_MANIFEST_DIR` (the package's folder with its
+//! fixtures) and `CARGO_BIN_EXE_<name>` (helper programs of the package).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::{Outcome, tools};
 pub(crate) const E2E: &str = "oxherd-e2e";
 const OS: &str = "oxherd-os";
 const CLI: &str = "oxherd-cli";
+const EXAMPLES: &str = "oxherd-examples";
 const SOAK_SEEDS: &str = "200000";
 
 /// A program that cargo built.
@@ -36,6 +38,7 @@ pub(crate) fn e2e(session: &mut Session) -> Outcome {
     command.args(["test", "--package", E2E, "--no-fail-fast", "--"]).args(&session.extra);
     let (bin, other) = oxherd_bins(session)?;
     command.env("OXHERD_BIN", bin).env("OXHERD_BIN_OTHER", other).env("OXHERD_TOOLS", tools);
+    build_examples()?;
     run_counted(&mut command, &mut session.tally)
 }
 
@@ -50,7 +53,16 @@ pub(crate) fn e2e_unprivileged(session: &mut Session) -> Outcome {
     let bin = stage.add(&bin, "bin/oxherd")?;
     let other = stage.add(&other, "bin/oxherd-other")?;
     let tools = stage.add(&tools, "tools")?;
-    let env = [("OXHERD_BIN", bin), ("OXHERD_BIN_OTHER", other), ("OXHERD_TOOLS", tools)];
+    for example in build_examples()? {
+        stage.add(&example.path, Path::new("examples").join(&example.name))?;
+    }
+    let examples = stage.path("examples");
+    let env = [
+        ("OXHERD_BIN", bin),
+        ("OXHERD_BIN_OTHER", other),
+        ("OXHERD_EXAMPLES", examples),
+        ("OXHERD_TOOLS", tools),
+    ];
     run_staged(session, &stage, E2E, &env)
 }
 
@@ -182,6 +194,14 @@ fn build_oxherd(build: Option<&str>) -> Outcome<PathBuf> {
     let built = programs_in(&capture(&mut command)?);
     let program = built.into_iter().find(|built| built.name == "oxherd");
     program.map(|built| built.path).ok_or_else(|| "cargo built no oxherd".to_owned())
+}
+
+/// The example programs, built where the tests look for them.
+fn build_examples() -> Outcome<Vec<Built>> {
+    let mut command = cargo();
+    command.args(["build", "--package", EXAMPLES, "--examples", "--message-format=json-render-diagnostics"]);
+    let built = programs_in(&capture(&mut command)?);
+    if built.is_empty() { Err("cargo built no examples".to_owned()) } else { Ok(built) }
 }
 
 fn build_tests(package: &str) -> Outcome<Vec<Built>> {

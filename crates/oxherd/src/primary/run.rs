@@ -22,9 +22,9 @@ use super::hooks::Hooks;
 use super::shared::Shared;
 use super::threads::ThreadHost;
 use super::{Builder, Cluster, ClusterError, Runtime};
-use crate::{BoxError, Worker};
 use crate::console::Ending;
 use crate::worker::set_thread_worker;
+use crate::{BoxError, Worker};
 
 /// How long a worker that ends waits for its last words to be out.
 const LAST_WORDS: Duration = Duration::from_millis(500);
