@@ -12,12 +12,15 @@ use oxherd_engine::core::{
     AppSpec, Distribution, Limits, RestartWhen, Serialization, Signal, Sockets, Span, SpecError, Strategy,
 };
 use oxherd_engine::{Report, Settings};
+use tokio::sync::broadcast::Sender;
 
 use super::program::started_from;
-use super::{Cluster, ClusterError, Event, Workers};
+use super::{Cluster, ClusterError, Event, Events, Workers};
 
 /// Events that wait for a listener that is slow.
 const EVENT_CAPACITY: usize = 1024;
+/// Room is made for all of them at the start.
+const EVENT_CAPACITY_MAX: usize = 1 << 20;
 /// What another primary has set for this process, as its worker, is nothing to those of this one.
 const NOT_INHERITED: [&str; 4] =
     ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID", "NODE_APP_INSTANCE"];
@@ -75,6 +78,7 @@ pub struct Builder {
     console: bool,
     runtime: Runtime,
     capacity: usize,
+    events: Option<Sender<Event>>,
     on_event: Option<OnEvent>,
     on_report: Option<OnReport>,
 }
@@ -85,7 +89,7 @@ pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) are_threads: bool,
     pub(super) console: bool,
-    pub(super) capacity: usize,
+    pub(super) events: Sender<Event>,
     pub(super) on_event: Option<OnEvent>,
     pub(super) on_report: Option<OnReport>,
 }
@@ -130,6 +134,7 @@ impl Builder {
             console: true,
             runtime: Runtime::default(),
             capacity: EVENT_CAPACITY,
+            events: None,
             on_event: None,
             on_report: None,
         };
@@ -221,7 +226,7 @@ impl Builder {
         stays: bool => |it, stays| it.stays = Some(stays);
         /// In which runtime the workers' function runs; in one of a single thread unless set.
         runtime: Runtime => |it, runtime| it.runtime = runtime;
-        /// How many events wait for a listener that is slow, at least 1; 1,024 unless set.
+        /// How many events wait for a listener that is slow, from 1 to 1,048,576; 1,024 unless set.
         event_capacity: usize => |it, events| it.capacity = events;
     }
 
@@ -244,6 +249,28 @@ impl Builder {
     pub fn on_report(mut self, call: impl FnMut(&Report) + Send + 'static) -> Self {
         self.on_report = Some(Box::new(call));
         self
+    }
+
+    /// What happens from the very first moment on; [`Cluster::events`] begins when it is asked for. As many events
+    /// wait as were [allowed](Self::event_capacity) until now.
+    ///
+    /// ```no_run
+    /// # use oxherd::{Cluster, Event, Worker};
+    /// # async fn serve(_: Worker) -> Result<(), std::io::Error> { Ok(()) }
+    /// # fn main_() -> Result<(), oxherd::ClusterError> {
+    /// let mut builder = Cluster::builder();
+    /// let mut events = builder.events();
+    /// let cluster = builder.start(serve)?;
+    /// while let Some(event) = events.blocking_recv() {
+    ///     if let Event::Serving { workers, addresses } = event {
+    ///         println!("{workers} workers on {addresses:?}");
+    ///     }
+    /// }
+    /// # drop(cluster); Ok(()) }
+    /// ```
+    pub fn events(&mut self) -> Events {
+        let capacity = self.capacity;
+        Events::new(self.events.get_or_insert_with(|| sender(capacity)).subscribe())
     }
 
     pub(super) fn worker_runtime(&self) -> Runtime {
@@ -280,7 +307,7 @@ impl Builder {
             settings,
             are_threads,
             console: self.console,
-            capacity: self.capacity,
+            events: self.events.unwrap_or_else(|| sender(self.capacity)),
             on_event: self.on_event,
             on_report: self.on_report,
         })
@@ -327,6 +354,10 @@ impl fmt::Debug for Builder {
             .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
+}
+
+fn sender(capacity: usize) -> Sender<Event> {
+    Sender::new(capacity.clamp(1, EVENT_CAPACITY_MAX))
 }
 
 fn check(spec: &AppSpec, settings: &Settings) -> Result<(), SpecError> {

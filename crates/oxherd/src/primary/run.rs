@@ -145,7 +145,7 @@ fn spawn(plan: Plan, job: Option<Job>) -> Result<Cluster, ClusterError> {
 
 /// The cluster, from its first to its last moment. `tell` is called once it is there.
 fn serve(plan: Plan, job: Option<Job>, tell: impl FnOnce(Cluster)) -> Result<Ending, ClusterError> {
-    let shared = Shared::new(plan.capacity, plan.spec.stop_signal, plan.are_threads);
+    let shared = Shared::new(plan.events.clone(), plan.spec.stop_signal, plan.are_threads);
     let cluster = Cluster { shared: Arc::clone(&shared) };
     // However it ends: a panic is an end, too.
     let obituary = Obituary(Arc::clone(&shared));
@@ -164,7 +164,9 @@ fn live(
     hooks: &mut Hooks,
     tell: impl FnOnce(Cluster),
 ) -> Result<Ending, ClusterError> {
-    let Plan { spec, settings, are_threads, console, on_event, on_report, .. } = plan;
+    let Plan { spec, settings, are_threads, console, events, on_event, on_report } = plan;
+    // The cluster has it.
+    drop(events);
     let os = |what| move |cause| EngineError::Os { what, cause };
     if settings.signals {
         // Before any thread is there, so that all hold them back.

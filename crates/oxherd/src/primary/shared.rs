@@ -101,12 +101,12 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn new(capacity: usize, stop_signal: Signal, are_threads: bool) -> Arc<Self> {
+    pub(super) fn new(events: broadcast::Sender<Event>, stop_signal: Signal, are_threads: bool) -> Arc<Self> {
         Arc::new(Self {
             handle: OnceLock::new(),
             stop_signal,
             are_threads,
-            events: Mutex::new(Some(broadcast::Sender::new(capacity.max(1)))),
+            events: Mutex::new(Some(events)),
             state: Mutex::default(),
             end: Mutex::default(),
             over: Condvar::new(),

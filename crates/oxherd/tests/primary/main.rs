@@ -4,8 +4,11 @@
 //! `scenario NAME` runs one; without it, all are run one after the other, and after each nobody may be left.
 #![allow(clippy::unwrap_used)]
 
+mod events;
+mod processes;
 mod running;
 mod stage;
+mod threads;
 
 use std::process::{Command, ExitCode, Output};
 
@@ -16,7 +19,7 @@ const MARK: &str = "CLUSTER_TEST";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let all = running::SCENARIOS.to_vec();
+    let all = [events::SCENARIOS, processes::SCENARIOS, running::SCENARIOS, threads::SCENARIOS].concat();
     if let [first, name, ..] = args.as_slice()
         && first == "scenario"
     {
