@@ -4,7 +4,7 @@
 
 use oxherd_wire::{
     Convention, Decoder, FrameError, FrameKind, Inbound, Ledger, NewConn, Pacing, Target, UserMessage, parse,
-    with_sender,
+    with_sender, worker,
 };
 
 const SEEDS: u64 = 300;
@@ -29,6 +29,18 @@ const FRAMES: &[&str] = &[
     r#"{"targetWorker":"all","type":"t","data":{}}"#,
     r#""ready""#,
     "null",
+];
+
+const FRAMES_OF_PRIMARIES: &[&str] = &[
+    r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"null:4567:4:undefined:0","ack":1,"data":null,"sockname":{"address":"::","family":"IPv6","port":4567},"seq":0}"#,
+    r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"null:5601:4:undefined:0","ack":1,"data":null,"seq":0}"#,
+    r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"k","ack":1,"data":null,"seq":0}}"#,
+    r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":2}}"#,
+    r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":3}"#,
+    r#"{"cmd":"NODE_CLUSTER","ack":4,"seq":1}"#,
+    r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"6::::5701"}"#,
+    r#"{"cmd":"NODE_OXHERD_HELLO","version":1}"#,
+    r#"{"type":"shutdown"}"#,
 ];
 
 /// xorshift64*: small, and the same everywhere.
@@ -124,6 +136,14 @@ fn digest(line: &[u8]) -> String {
     }
 }
 
+/// As [`digest`], in the worker's direction.
+fn digest_as_worker(line: &[u8]) {
+    if let Ok(worker::FromPrimary::Handle(frame)) = worker::parse(line) {
+        drop(worker::inner(&frame));
+    }
+    worker::is_internal(line);
+}
+
 #[test]
 fn a_stream_split_at_every_byte_gives_the_same_lines() {
     let bytes: Vec<u8> = FRAMES.iter().flat_map(|frame| [frame.as_bytes(), b"\n"].concat()).collect();
@@ -197,6 +217,9 @@ fn no_bytes_make_the_parser_panic() {
             let mut frame = random.pick(FRAMES).as_bytes().to_vec();
             mutate(random, &mut frame);
             digest(&frame);
+            let mut frame = random.pick(FRAMES_OF_PRIMARIES).as_bytes().to_vec();
+            mutate(random, &mut frame);
+            digest_as_worker(&frame);
         }
     });
 }
@@ -293,6 +316,7 @@ fn deep_messages_cost_no_stack() {
             open.repeat(depth),
         ] {
             digest(line.as_bytes());
+            digest_as_worker(line.as_bytes());
         }
         let data = format!(r#"{{"x":{deep}}}"#);
         assert!(matches!(parse(data.as_bytes()), Ok(Inbound::User(_))));

@@ -79,7 +79,8 @@ impl Reporter {
         if !self.is_running.swap(true, Ordering::Relaxed) {
             let running = Running(Arc::clone(&self.is_running));
             let (worker, load, period) = (worker.clone(), load.clone(), self.period);
-            drop(runtime.spawn(async move { report(&running, &worker, &load, period).await }));
+            let before = load.figures();
+            drop(runtime.spawn(async move { report(&running, &worker, &load, before, period).await }));
         }
     }
 }
@@ -93,8 +94,7 @@ impl Drop for Running {
     }
 }
 
-async fn report(_running: &Running, worker: &Worker, load: &Load, period: Duration) {
-    let mut before = load.figures();
+async fn report(_running: &Running, worker: &Worker, load: &Load, mut before: Figures, period: Duration) {
     while worker.is_connected() {
         sleep(period).await;
         let now = load.figures();

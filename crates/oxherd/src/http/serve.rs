@@ -112,12 +112,83 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::ConnectInfo;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::worker::set_thread_worker;
+    use crate::worker::tests::{Primary, connection, start};
 
     #[tokio::test]
     async fn serving_can_be_spawned() {
         fn is_send<T: Send>(_: T) {}
         let listener = crate::listen("127.0.0.1:0").await.unwrap();
         is_send(serve(listener, Router::new()));
+    }
+
+    /// A client whose connection the primary has handed over.
+    async fn client(primary: &mut Primary, seq: u64) -> TcpStream {
+        let (client, server) = connection();
+        primary.newconn("k", seq, &server).await;
+        client.set_nonblocking(true).unwrap();
+        TcpStream::from_std(client).unwrap()
+    }
+
+    async fn ask(client: &mut TcpStream) -> String {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = client.read(&mut answer).await.unwrap();
+        answer.truncate(length);
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_worker_told_to_leave_sends_its_clients_away() {
+        let (worker, mut primary) = start().await;
+        set_thread_worker(Some(worker.clone()));
+        let (listener, ()) = tokio::join!(crate::listen("127.0.0.1:4000"), primary.grant("k", 4000));
+        let handler = |ConnectInfo(PeerAddr(peer)): ConnectInfo<PeerAddr>| async move { peer.to_string() };
+        let serving = tokio::spawn(serve(listener.unwrap(), Router::new().route("/", get(handler))));
+        let mut busy = client(&mut primary, 1).await;
+        let mut idle = client(&mut primary, 2).await;
+        let answer = ask(&mut busy).await;
+        assert!(answer.ends_with(&busy.local_addr().unwrap().to_string()), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+        ask(&mut idle).await;
+        assert_eq!((worker.load().figures().requests, worker.load().figures().connections), (2, 2));
+
+        worker.set_linger(Duration::from_millis(100));
+        primary.say(r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":3}"#).await;
+        worker.shutdown().await;
+        let answer = ask(&mut busy).await;
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert_eq!(busy.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "what is idle is closed after the linger time");
+        serving.await.unwrap().unwrap();
+        set_thread_worker(None);
+    }
+
+    #[tokio::test]
+    async fn the_figures_are_reported() {
+        let (worker, mut primary) = start().await;
+        set_thread_worker(Some(worker));
+        let (listener, ()) = tokio::join!(crate::listen("127.0.0.1:4000"), primary.grant("k", 4000));
+        let layer = RequestLayer::new().report_every(Duration::from_millis(20));
+        let router = Router::new().layer(layer);
+        tokio::spawn(async move { axum::serve(listener.unwrap(), router).await });
+        let mut client = client(&mut primary, 1).await;
+        assert!(ask(&mut client).await.starts_with("HTTP/1.1 404"));
+        let mut line = String::new();
+        while !line.contains("stats") {
+            line = primary.line().await;
+        }
+        let stats: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&stats["stats"]["requests"], &stats["stats"]["errors"]), (&1.into(), &1.into()));
+        assert!(stats["stats"]["latencyMs"]["mean"].as_f64().unwrap() > 0.0, "{line}");
+        let metrics: serde_json::Value = serde_json::from_str(&primary.line().await).unwrap();
+        assert!(metrics["data"]["memory"].as_u64().unwrap() > 1 << 20, "{metrics}");
+        set_thread_worker(None);
     }
 }

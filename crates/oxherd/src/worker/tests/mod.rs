@@ -20,7 +20,7 @@ use super::{Identity, Worker};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The primary's end.
-struct Primary {
+pub(crate) struct Primary {
     socket: UnixStream,
     bytes: Vec<u8>,
     fds: VecDeque<OwnedFd>,
@@ -38,7 +38,7 @@ fn worker_on(channel: OwnedFd) -> Worker {
 }
 
 /// A worker that is online.
-async fn start() -> (Worker, Primary) {
+pub(crate) async fn start() -> (Worker, Primary) {
     let (here, there) = pair();
     let worker = worker_on(there);
     let mut primary = Primary::on(here);
@@ -53,15 +53,15 @@ impl Primary {
         Self { socket: UnixStream::from_std(socket).unwrap(), bytes: Vec::new(), fds: VecDeque::new() }
     }
 
-    async fn say(&mut self, line: &str) {
+    pub(crate) async fn say(&mut self, line: &str) {
         self.send(line, None).await;
     }
 
-    async fn hand(&mut self, line: &str, fd: impl AsFd) {
+    pub(crate) async fn hand(&mut self, line: &str, fd: impl AsFd) {
         self.send(line, Some(fd.as_fd().try_clone_to_owned().unwrap())).await;
     }
 
-    async fn send(&mut self, line: &str, mut fd: Option<OwnedFd>) {
+    pub(crate) async fn send(&mut self, line: &str, mut fd: Option<OwnedFd>) {
         let line = format!("{line}\n");
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
@@ -78,12 +78,12 @@ impl Primary {
     }
 
     /// The next line, whatever it says.
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         self.next().await.expect("the channel is open")
     }
 
     /// The next line; `None` at the end.
-    async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
                 let rest = self.bytes.split_off(end + 1);
@@ -97,7 +97,7 @@ impl Primary {
         }
     }
 
-    async fn read(&mut self) -> usize {
+    pub(crate) async fn read(&mut self) -> usize {
         let mut chunk = vec![0; 64 << 10];
         let fds = &mut self.fds;
         let receive =
@@ -126,7 +126,7 @@ impl Primary {
     }
 
     /// Answers a query as Node's round-robin does. Returns the line of `listening`.
-    async fn grant(&mut self, key: &str, port: u16) {
+    pub(crate) async fn grant(&mut self, key: &str, port: u16) {
         let query = self.line().await;
         let ack = number(&query, "seq");
         self.say(&format!(
@@ -136,7 +136,7 @@ impl Primary {
     }
 
     /// Hands a connection over.
-    async fn newconn(&mut self, key: &str, seq: u64, fd: impl AsFd) {
+    pub(crate) async fn newconn(&mut self, key: &str, seq: u64, fd: impl AsFd) {
         let line = format!(
             r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{{"cmd":"NODE_CLUSTER","act":"newconn","key":"{key}","seq":{seq}}}}}"#
         );
@@ -144,18 +144,18 @@ impl Primary {
     }
 
     /// Waits for something else while the channel stays open.
-    async fn meanwhile<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) async fn meanwhile<F: Future>(&self, future: F) -> F::Output {
         timeout(PATIENCE, future).await.expect("it happens")
     }
 }
 
-fn number(line: &str, member: &str) -> u64 {
+pub(crate) fn number(line: &str, member: &str) -> u64 {
     let value: serde_json::Value = serde_json::from_str(line).unwrap();
     value[member].as_u64().unwrap_or_else(|| panic!("no {member} in {line}"))
 }
 
 /// A TCP connection: the client's end and the one to be handed over.
-fn connection() -> (std::net::TcpStream, std::net::TcpStream) {
+pub(crate) fn connection() -> (std::net::TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (client, listener.accept().unwrap().0)
