@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use oxherd_core::{AppId, AppSpec, FleetStatus};
+use oxherd_core::{AppId, AppSpec, FleetStatus, Serialization};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -134,8 +134,15 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     }
     let base = serde_json::to_value(AppSpec::new(name, program));
     let Ok(Value::Object(mut whole)) = base else { return Err(Failure::internal("a spec is no object")) };
-    // Not written where there are none.
-    whole.entry("weights").or_insert_with(|| Value::Array(Vec::new()));
+    // Not written where they are the default.
+    let unwritten = [
+        ("memory_warning", Value::Null),
+        ("serialization", Serialization::default().name().into()),
+        ("weights", Value::Array(Vec::new())),
+    ];
+    for (key, default) in unwritten {
+        whole.entry(key).or_insert(default);
+    }
     overlay(&mut whole, written).map_err(refuse)?;
     serde_json::from_value(Value::Object(whole)).map_err(|error| refuse(error.to_string()))
 }
@@ -196,6 +203,9 @@ mod tests {
             "name": "web", "program": "node", "strategy": "weighted", "weights": [3, 1]
         });
         assert_eq!(spec(weighted).unwrap().weights, [3, 1]);
+        let mut other = AppSpec::new("web", "node");
+        (other.serialization, other.memory_warning) = (Serialization::Advanced, Some(1));
+        assert_eq!(spec(serde_json::to_value(&other).unwrap()).unwrap(), other);
         let unknown = serde_json::json!({"name": "web", "program": "node", "instance": 4});
         assert!(spec(unknown).unwrap_err().error.contains("unknown key `instance` (known: args,"));
         let all = serde_json::json!({"name": "all", "program": "node"});

@@ -2,11 +2,39 @@
 
 /// The content of a string whose characters are a byte each.
 pub(super) fn push_latin1(out: &mut Vec<u8>, bytes: &[u8]) {
-    let is_plain = |byte: &u8| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\');
-    if bytes.iter().all(is_plain) {
-        return out.extend_from_slice(bytes);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (plain, others) = rest.split_at(plain_len(rest));
+        out.extend_from_slice(plain);
+        let Some((first, others)) = others.split_first() else { return };
+        push_char(out, char::from(*first));
+        rest = others;
     }
-    bytes.iter().for_each(|byte| push_char(out, char::from(*byte)));
+}
+
+/// How many bytes from the first on are written as they are.
+fn plain_len(bytes: &[u8]) -> usize {
+    let words = bytes.chunks_exact(8);
+    let tail = words.remainder();
+    let is_plain = |word: &[u8]| word.try_into().is_ok_and(|word| is_plain(u64::from_le_bytes(word)));
+    let len = words.clone().take_while(|word| is_plain(word)).count() * 8;
+    let rest =
+        if len + tail.len() == bytes.len() { tail } else { bytes.get(len..len + 8).unwrap_or_default() };
+    len + rest.iter().take_while(|byte| is_plain_byte(**byte)).count()
+}
+
+fn is_plain_byte(byte: u8) -> bool {
+    (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// Whether [`is_plain_byte`] holds for each of 8 bytes.
+fn is_plain(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    let all = |byte: u8| ONES * u64::from(byte);
+    // Where no byte has its highest bit, a byte less than the one subtracted from it gets that bit.
+    let equals = |byte: u8| (word ^ all(byte)).wrapping_sub(ONES);
+    (word | word.wrapping_sub(all(0x20)) | equals(b'"') | equals(b'\\')) & HIGH == 0
 }
 
 /// The content of a string of UTF-16 units, lone surrogates as escapes.
@@ -230,6 +258,27 @@ mod tests {
         let mut long = vec![0; MAX_DECIMAL_BYTES];
         long.push(9);
         assert_eq!(text(|out| push_bigint(out, true, &long)), format!("\"-0x9{}\"", "00".repeat(512)));
+    }
+
+    #[test]
+    fn plain_bytes_are_told_by_eight() {
+        for byte in 0..=255 {
+            for at in 0..8 {
+                let mut bytes = *b"abcdefgh";
+                bytes[at] = byte;
+                assert_eq!(is_plain(u64::from_le_bytes(bytes)), is_plain_byte(byte), "{byte} at {at}");
+            }
+        }
+        for len in 0..40 {
+            for at in 0..len {
+                let mut bytes = vec![b'x'; len];
+                assert_eq!(plain_len(&bytes), len);
+                bytes[at] = b'"';
+                assert_eq!(plain_len(&bytes), at);
+                let expected = "x".repeat(at) + "\\\"" + &"x".repeat(len - at - 1);
+                assert_eq!(text(|out| push_latin1(out, &bytes)), expected);
+            }
+        }
     }
 
     #[test]
