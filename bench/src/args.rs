@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::contestant::Contestant;
 use crate::daemon::HerdOptions;
+use crate::strategies::{StrategyOptions, WorkerOptions};
 
 pub(crate) const USAGE: &str = "\
 usage: oxherd-bench [accept] [options]
@@ -32,6 +33,18 @@ usage: oxherd-bench herd [options]       (the large herd only)
   --pm2 PATH      PM2's program (target/tools/bench, see `cargo xtask tools --bench`)
   --node, --oxherd, --json, --check as above
 
+usage: oxherd-bench strategies [options]  (what each strategy does to latency, simulated and live)
+
+  --seeds N       simulated runs (20)
+  --requests N    requests in each of them (100000)
+  --rounds N      live rounds, or 0 for none (3)
+  --seconds N     measured seconds of each (20)
+  --workers N     workers that do one request at a time (4)
+  --window N      unanswered connections per worker (2)
+  --load N        how busy they are, in percent (85)
+  --oxherd as above
+
+usage: oxherd-bench worker [--threads N]  (a worker of the live runs; with threads, their ideal; on $PORT)
 usage: oxherd-bench floor [--node PATH] [--window N]     (server on $PORT, until SIGTERM)
 
 Exit codes: 0 measured, 1 a contestant failed or the run was interrupted, 2 usage, 3 see --check";
@@ -46,11 +59,20 @@ const LOOKS_MAX: u64 = 1000;
 /// More processes than this are more than most machines allow a user.
 const WORKERS_MAX: u64 = 10_000;
 
+/// What a few hundred megabytes of memory hold.
+const REQUESTS_MAX: u64 = 10_000_000;
+/// Of each a thread or a process.
+const SERVERS_MAX: u64 = 256;
+/// At 100 no queue ever ends.
+const LOAD_PERCENT_MAX: u64 = 99;
+
 pub(crate) enum Command {
     Help,
     Accept(AcceptOptions),
     Daemon(DaemonOptions),
     Floor(FloorOptions),
+    Strategies(StrategyOptions),
+    Worker(WorkerOptions),
 }
 
 pub(crate) struct AcceptOptions {
@@ -94,6 +116,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         Some("daemon") => parse_daemon(arguments, 5),
         Some("herd") => parse_daemon(arguments, 0),
         Some("floor") => parse_floor(arguments),
+        Some("strategies") => parse_strategies(arguments),
+        Some("worker") => parse_worker(arguments),
         Some("help") => Ok(Command::Help),
         Some(other) => Err(format!("unknown subcommand {other}")),
     }
@@ -177,6 +201,48 @@ fn parse_floor(mut arguments: impl Iterator<Item = String>) -> Result<Command, S
         }
     }
     Ok(Command::Floor(options))
+}
+
+fn parse_strategies(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut options = StrategyOptions {
+        seeds: 20,
+        requests: 100_000,
+        rounds: 3,
+        measured: Duration::from_secs(20),
+        workers: 4,
+        window: WINDOW as u32,
+        load_percent: 85,
+        oxherd: oxherd_beside_this_program()?,
+    };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--seeds" => options.seeds = number(&flag, &value()?, ROUNDS_MAX)?,
+            "--requests" => options.requests = number(&flag, &value()?, REQUESTS_MAX)? as usize,
+            "--rounds" => options.rounds = number_from(0, &flag, &value()?, ROUNDS_MAX)?,
+            "--seconds" => options.measured = Duration::from_secs(number(&flag, &value()?, SECONDS_MAX)?),
+            "--workers" => options.workers = number(&flag, &value()?, SERVERS_MAX)? as u32,
+            "--window" => options.window = window(&flag, &value()?)? as u32,
+            "--load" => options.load_percent = number(&flag, &value()?, LOAD_PERCENT_MAX)? as u32,
+            "--oxherd" => options.oxherd = PathBuf::from(value()?),
+            "--help" | "-h" => return Ok(Command::Help),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(Command::Strategies(options))
+}
+
+fn parse_worker(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut options = WorkerOptions { threads: 0 };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--threads" => options.threads = number(&flag, &value()?, SERVERS_MAX)? as usize,
+            "--help" | "-h" => return Ok(Command::Help),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(Command::Worker(options))
 }
 
 fn number(flag: &str, text: &str, max: u64) -> Result<u64, String> {

@@ -1,5 +1,5 @@
 //! Measures the first budgets side by side: the same two-worker Node server behind Node's cluster primary, a bare
-//! hand-over loop, each oxherd distribution, and no manager at all; and oxherd's daemon beside PM2's. Must never change what it measures: the load
+//! hand-over loop, each oxherd distribution, and no manager at all; oxherd's daemon beside PM2's; and what each strategy does to latency. Must never change what it measures: the load
 //! generator and the contestants share the machine, so everything here is kept cheap.
 #![allow(unsafe_code)] // raw sockets, epoll and CPU clocks of other processes; the bench must not lean on `os`, which it measures
 
@@ -18,6 +18,7 @@ mod machine;
 mod measure;
 mod report;
 mod stats;
+mod strategies;
 mod sys;
 mod tally;
 
@@ -31,8 +32,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Command::Worker(options) = &command {
+        return finish(strategies::work(options));
+    }
     sys::catch_stop_signals();
     match command {
+        Command::Strategies(options) => strategies::run(&options),
+        Command::Worker(options) => finish(strategies::work(&options)),
         Command::Help => {
             println!("{}", args::USAGE);
             ExitCode::SUCCESS

@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("oxherd-sim", &["oxherd-core", "oxherd-wire"]),
     ("oxherd-e2e", &["oxherd"]),
     ("oxherd-examples", &["oxherd"]),
-    ("oxherd-bench", &[]),
+    ("oxherd-bench", &["oxherd-core", "oxherd"]),
     ("xtask", &[]),
 ];
 /// Packages that stay free of any async runtime.
