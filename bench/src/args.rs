@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::contestant::Contestant;
 use crate::daemon::HerdOptions;
+use crate::sdk::{Kind, MessageOptions};
 use crate::strategies::{StrategyOptions, WorkerOptions};
 
 pub(crate) const USAGE: &str = "\
@@ -45,6 +46,13 @@ usage: oxherd-bench strategies [options]  (what each strategy does to latency, s
   --oxherd as above
 
 usage: oxherd-bench worker [--threads N]  (a worker of the live runs; with threads, their ideal; on $PORT)
+
+usage: oxherd-bench sdk [options]        (the library: servers and messages; needs a release build)
+
+  --rounds N      rounds (5)
+  --clients N     clients (64)
+  --seconds, --warm-up, --node, --json, --check as above
+
 usage: oxherd-bench floor [--node PATH] [--window N]     (server on $PORT, until SIGTERM)
 
 Exit codes: 0 measured, 1 a contestant failed or the run was interrupted, 2 usage, 3 see --check";
@@ -73,6 +81,10 @@ pub(crate) enum Command {
     Floor(FloorOptions),
     Strategies(StrategyOptions),
     Worker(WorkerOptions),
+    Sdk(SdkOptions),
+    /// Not for people: `sdk` starts this program again.
+    SdkServer(Kind),
+    SdkMessages(MessageOptions),
 }
 
 pub(crate) struct AcceptOptions {
@@ -100,6 +112,16 @@ pub(crate) struct DaemonOptions {
     pub(crate) check: bool,
 }
 
+pub(crate) struct SdkOptions {
+    pub(crate) rounds: usize,
+    pub(crate) measured: Duration,
+    pub(crate) warm_up: Duration,
+    pub(crate) clients: usize,
+    pub(crate) node: PathBuf,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) check: bool,
+}
+
 pub(crate) struct FloorOptions {
     pub(crate) node: PathBuf,
     pub(crate) window: usize,
@@ -118,6 +140,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         Some("floor") => parse_floor(arguments),
         Some("strategies") => parse_strategies(arguments),
         Some("worker") => parse_worker(arguments),
+        Some("sdk") => parse_sdk(arguments),
+        Some("sdk-server") => parse_sdk_server(arguments),
+        Some("sdk-messages") => parse_sdk_messages(arguments),
         Some("help") => Ok(Command::Help),
         Some(other) => Err(format!("unknown subcommand {other}")),
     }
@@ -187,6 +212,45 @@ fn parse_daemon(mut arguments: impl Iterator<Item = String>, rounds: usize) -> R
         }
     }
     Ok(Command::Daemon(options))
+}
+
+fn parse_sdk(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut options = SdkOptions {
+        rounds: 5,
+        measured: Duration::from_secs(3),
+        warm_up: Duration::from_secs(1),
+        clients: 64,
+        node: PathBuf::from("node"),
+        json: None,
+        check: false,
+    };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--rounds" => options.rounds = number(&flag, &value()?, ROUNDS_MAX)? as usize,
+            "--seconds" => options.measured = Duration::from_secs(number(&flag, &value()?, SECONDS_MAX)?),
+            "--warm-up" => options.warm_up = Duration::from_secs(number(&flag, &value()?, SECONDS_MAX)?),
+            "--clients" => options.clients = number(&flag, &value()?, CLIENTS_MAX)? as usize,
+            "--node" => options.node = PathBuf::from(value()?),
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--check" => options.check = true,
+            "--help" | "-h" => return Ok(Command::Help),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(Command::Sdk(options))
+}
+
+fn parse_sdk_server(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let kind = arguments.next().and_then(|word| Kind::from_word(&word));
+    kind.map(Command::SdkServer).ok_or_else(|| "sdk-server needs a kind".to_owned())
+}
+
+fn parse_sdk_messages(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let window = arguments.next().and_then(|word| word.parse().ok());
+    let seconds = arguments.next().and_then(|word| word.parse().ok());
+    let options = window.zip(seconds).map(|(window, seconds)| MessageOptions { window, seconds });
+    options.map(Command::SdkMessages).ok_or_else(|| "sdk-messages needs a window and seconds".to_owned())
 }
 
 fn parse_floor(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {

@@ -1,6 +1,7 @@
 //! Measures the first budgets side by side: the same two-worker Node server behind Node's cluster primary, a bare
-//! hand-over loop, each oxherd distribution, and no manager at all; oxherd's daemon beside PM2's; and what each strategy does to latency. Must never change what it measures: the load
-//! generator and the contestants share the machine, so everything here is kept cheap.
+//! hand-over loop, each oxherd distribution, and no manager at all; oxherd's daemon beside PM2's; what each strategy
+//! does to latency; and the library. Must never change what it measures: the load generator and the contestants share
+//! the machine, so everything here is kept cheap.
 #![allow(unsafe_code)] // raw sockets, epoll and CPU clocks of other processes; the bench must not lean on `os`, which it measures
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ mod load;
 mod machine;
 mod measure;
 mod report;
+mod sdk;
 mod stats;
 mod strategies;
 mod sys;
@@ -32,10 +34,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Command::Worker(options) = &command {
-        return finish(strategies::work(options));
+    // The library takes care of its workers' signals.
+    if !matches!(command, Command::Worker(_) | Command::SdkServer(_) | Command::SdkMessages(_)) {
+        sys::catch_stop_signals();
     }
-    sys::catch_stop_signals();
     match command {
         Command::Strategies(options) => strategies::run(&options),
         Command::Worker(options) => finish(strategies::work(&options)),
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
         Command::Accept(options) => accept::run(&options),
         Command::Daemon(options) => daemon::run(&options),
         Command::Floor(options) => finish(floor::run(&options)),
+        Command::Sdk(options) => sdk::run(&options),
+        Command::SdkServer(kind) => sdk::serve(kind),
+        Command::SdkMessages(options) => sdk::play_worker(options),
     }
 }
 
