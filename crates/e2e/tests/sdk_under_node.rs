@@ -56,13 +56,20 @@ fn works_beside_a_worker_of_node(node: &str) {
     assert_eq!(told.last(), Some(&json!({"done": true})), "node {node}: {told:?}");
 }
 
+/// A worker that never asks to be told leaves all the same.
+fn leaves_unattended(node: &str) {
+    let told = told(node, "lazy", &[("LAZY", "1")]);
+    assert_eq!(told[3..], [left(1), left(2), json!({"done": true})], "node {node}: {told:?}");
+}
+
 /// A primary that is killed takes its workers with it, by their own decision.
-fn ends_with_its_primary(node: &str) {
+fn ends_with_its_primary(node: &str, env: &[(&str, &str)]) {
     let mut primary = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(places::node(node))
         .arg(places::fixture("sdk-primary.js"))
         .args([&worker(), "hold"])
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -94,7 +101,9 @@ fn works_with(node: &str) {
     works_under(node, "none", "json");
     works_under(node, "rr", "advanced");
     works_beside_a_worker_of_node(node);
-    ends_with_its_primary(node);
+    leaves_unattended(node);
+    ends_with_its_primary(node, &[]);
+    ends_with_its_primary(node, &[("LAZY", "1")]);
 }
 
 #[test]

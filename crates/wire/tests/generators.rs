@@ -142,6 +142,11 @@ fn digest_as_worker(line: &[u8]) {
         drop(worker::inner(&frame));
     }
     worker::is_internal(line);
+    if let Some((key, seq)) = worker::parse_newconn(line) {
+        let Ok(worker::FromPrimary::Handle(frame)) = worker::parse(line) else { panic!("no handle") };
+        let inner = worker::inner(&frame).expect("it is whole");
+        assert_eq!(inner, worker::FromPrimary::NewConn { key, seq: Some(seq) });
+    }
 }
 
 #[test]

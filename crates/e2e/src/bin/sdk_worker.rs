@@ -2,7 +2,8 @@
 //! kinds.
 //!
 //! It answers every request with who it is, echoes messages and what rides on them, and leaves when told to. It
-//! checks nothing: the test does. `PORT` is where it listens (0 unless set).
+//! checks nothing: the test does. `PORT` is where it listens (0 unless set); with `LAZY` it never asks to be told
+//! when to leave.
 
 #![allow(clippy::unwrap_used, reason = "a test program that cannot go on should say where")]
 
@@ -37,6 +38,10 @@ async fn run(worker: Option<Worker>) {
     let serving = tokio::spawn(accept(listener));
     let Some(worker) = worker else { return serving.await.unwrap() };
     worker.report_panics();
+    if is_lazy() {
+        worker.set_linger(Duration::from_millis(100));
+        return serving.await.unwrap();
+    }
     worker.set_linger(Duration::from_secs(1));
     worker.send(&json!({"type": "hello", "slot": worker.slot(), "generation": worker.generation()})).unwrap();
     tokio::spawn(hear(worker.clone()));
@@ -45,6 +50,11 @@ async fn run(worker: Option<Worker>) {
     // What is idle after the linger time is closed by the end of the process.
     drop(tokio::time::timeout(Duration::from_secs(2), open).await);
     drop(worker.flush().await);
+}
+
+/// Whether the program never asks when to leave.
+fn is_lazy() -> bool {
+    std::env::var_os("LAZY").is_some()
 }
 
 /// Waits until no request is in hand.
@@ -81,7 +91,7 @@ async fn serve(connection: Connection, _peer: SocketAddr) -> io::Result<()> {
         if path == "/panic" {
             tokio::spawn(async { panic!("asked to") });
         }
-        let leaves = oxherd::worker().is_some_and(|worker| worker.is_shutting_down());
+        let leaves = !is_lazy() && oxherd::worker().is_some_and(|worker| worker.is_shutting_down());
         let closes = leaves || head.to_ascii_lowercase().contains("connection: close");
         let body = json!({
             "pid": std::process::id(),

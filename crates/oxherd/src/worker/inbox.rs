@@ -52,6 +52,11 @@ impl Inbox {
 }
 
 impl Channel {
+    /// Forgets what came with frames that were never whole.
+    pub(super) fn close_inbox(&self) {
+        lock(&self.inbox).fds.clear();
+    }
+
     /// Reads once and handles every frame that is whole. Answers are owed, not sent: flush after it.
     pub(super) fn read_once(&self) -> Read {
         let mut inbox = lock(&self.inbox);
@@ -65,7 +70,7 @@ impl Channel {
         let mut lines = decoder.feed(chunk.get(..received.bytes).unwrap_or_default());
         while let Some(line) = lines.next() {
             let handled = match line {
-                Ok(line) => frames::parse(line).and_then(|frame| self.on_frame(frame, fds)),
+                Ok(line) => self.on_line(line, fds),
                 Err(error) => return Read::End(format!("it broke the protocol: {error}")),
             };
             if let Err(error) = handled {
@@ -73,6 +78,17 @@ impl Channel {
             }
         }
         Read::Some
+    }
+
+    fn on_line(&self, line: &[u8], fds: &mut VecDeque<OwnedFd>) -> Result<(), wire::ParseError> {
+        match (frames::parse_newconn(line), fds.is_empty()) {
+            (Some((key, seq)), false) => {
+                self.owe(|outbox| outbox.owe_plain(HANDLE_ACK));
+                self.on_connection(key, Some(seq), fds.pop_front());
+                Ok(())
+            }
+            _ => self.on_frame(frames::parse(line)?, fds),
+        }
     }
 
     fn on_frame(&self, frame: FromPrimary<'_>, fds: &mut VecDeque<OwnedFd>) -> Result<(), wire::ParseError> {

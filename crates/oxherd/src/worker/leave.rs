@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep_until;
 
@@ -70,7 +72,7 @@ impl Worker {
         Shutdown(Box::pin(async move { channel.drive(channel.told()).await }))
     }
 
-    /// Whether [`shutdown`](Self::shutdown) has fired.
+    /// Whether [`shutdown`](Self::shutdown) has fired. Asking counts as wanting to be told, as there.
     pub fn is_shutting_down(&self) -> bool {
         self.watch();
         self.channel().is_told_to_leave()
@@ -113,7 +115,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of `sigaction(2)`, and none to expect.
+    /// `Other` without a runtime; else those of `sigaction(2)`, and none to expect.
     ///
     /// ```no_run
     /// # async fn main_() -> std::io::Result<()> {
@@ -122,18 +124,19 @@ impl Worker {
     /// worker.shutdown().await;
     /// # Ok(()) }
     /// ```
-    pub fn handle_signals(&self) -> std::io::Result<()> {
+    pub fn handle_signals(&self) -> io::Result<()> {
         if self.channel().identity.is_thread {
             return Ok(());
         }
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
         let told = told_by_signal()?;
         let channel = Arc::downgrade(self.channel());
-        tokio::spawn(async move {
+        drop(runtime.spawn(async move {
             told.await;
             if let Some(channel) = channel.upgrade() {
                 channel.leave(Cause::Signal);
             }
-        });
+        }));
         Ok(())
     }
 
@@ -253,7 +256,7 @@ impl Channel {
 }
 
 /// Resolves when SIGTERM or SIGINT comes. From now on neither ends the process.
-pub(crate) fn told_by_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) fn told_by_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

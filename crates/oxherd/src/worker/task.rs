@@ -67,6 +67,11 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Another try would end the same way.
+            self.channel.end("its task has panicked: build the runtime with `enable_all`");
+            self.is_over = true;
+        }
         let state = if self.is_over { TASK_OVER } else { TASK_NONE };
         self.channel.task.store(state, Ordering::Release);
         self.channel.task_lost.notify_waiters();
@@ -87,6 +92,7 @@ impl Running {
             Err(error) => format!("its channel cannot be watched: {error}"),
         };
         self.channel.end(&why);
+        self.channel.close_inbox();
         self.is_over = true;
         self.channel.leave_unattended();
     }

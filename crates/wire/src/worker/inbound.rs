@@ -82,6 +82,23 @@ pub fn parse(line: &[u8]) -> Result<FromPrimary<'_>, ParseError> {
     }
 }
 
+/// Recognises the frame that hands a connection over, in the exact form that primaries write: its key, as raw JSON,
+/// and its `seq`. Of any other line it says nothing: [`parse`] reads all of them, this one included, at more cost.
+#[inline]
+pub fn parse_newconn(line: &[u8]) -> Option<(&str, u64)> {
+    const HEAD: &[u8] =
+        br#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"#;
+    let rest = line.strip_prefix(HEAD)?.strip_suffix(b"}}")?;
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, seq) = rest.split_at(rest.len() - digits);
+    let key = rest.strip_suffix(br#","seq":"#)?;
+    let inside = key.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let is_plain = !inside.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    let seq =
+        std::str::from_utf8(seq).ok().filter(|seq| *seq == "0" || !seq.starts_with('0'))?.parse().ok()?;
+    is_plain.then(|| std::str::from_utf8(key).ok())?.map(|key| (key, seq))
+}
+
 /// The message inside an fd frame, read as if it had come alone. It is never a [`FromPrimary::Handle`] again.
 pub fn inner<'a>(frame: &HandleFrame<'a>) -> Result<FromPrimary<'a>, ParseError> {
     match parse(frame.message)? {
@@ -222,6 +239,40 @@ mod tests {
         for (line, expected) in cases {
             assert_eq!(parse(line.as_bytes()).unwrap(), expected, "{line}");
             assert_eq!(parse(format!(" {line}\r").as_bytes()).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_agrees_with_the_full_one() {
+        let full = |line: &[u8]| match parse(line) {
+            Ok(FromPrimary::Handle(frame)) => match inner(&frame) {
+                Ok(FromPrimary::NewConn { key, seq: Some(seq) }) => Some((key.to_owned(), seq)),
+                _ => None,
+            },
+            _ => None,
+        };
+        for (key, seq) in [("k:1", 0), ("é", 17), ("a", u64::MAX), ("", 5)] {
+            let mut line = Vec::new();
+            NewConn::new(key).render(seq, &mut line);
+            let line = line.trim_ascii_end();
+            let (found, number) = parse_newconn(line).unwrap();
+            assert_eq!(Some((found.to_owned(), number)), full(line));
+        }
+        let odd = |tail: &str| {
+            format!(
+                r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{{"cmd":"NODE_CLUSTER","act":"newconn","key":{tail}}}}}"#
+            )
+        };
+        for tail in [
+            r#""a\"b","seq":1"#,
+            r#""a","x":"","seq":1"#,
+            r#""a","seq":01"#,
+            r#""a","seq":"#,
+            r#"7,"seq":1"#,
+            r#"","seq":1"#,
+            r#""a","seq":18446744073709551616"#,
+        ] {
+            assert_eq!(parse_newconn(odd(tail).as_bytes()), None, "{tail}");
         }
     }
 

@@ -6,7 +6,7 @@
 mod inbound;
 mod outbound;
 
-pub use inbound::{FromPrimary, Reply, inner, is_internal, parse};
+pub use inbound::{FromPrimary, Reply, inner, is_internal, parse, parse_newconn};
 pub use outbound::{
     Ask, Attached, answer, close, exited_after_disconnect, listening, load, online, query, user_with,
 };

@@ -179,3 +179,14 @@ async fn nothing_of_it_is_left_when_its_handles_are_dropped() {
     primary.line().await;
     assert_eq!(primary.next().await, None);
 }
+
+#[test]
+fn a_runtime_without_timers_is_told_of_once() {
+    let (_here, there) = pair();
+    let worker = worker_on(there);
+    assert!(tokio::runtime::Handle::try_current().is_err());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    assert!(runtime.block_on(async { worker.messages().recv().await }).is_none());
+    let error = worker.send(&1).unwrap_err().to_string();
+    assert!(error.contains("enable_all"), "{error}");
+}
