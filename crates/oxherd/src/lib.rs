@@ -47,7 +47,7 @@ pub use worker::Incoming;
 #[cfg(feature = "worker")]
 pub use worker::{
     Attachment, Connection, Drained, Figures, InFlight, ListenError, Listener, Load, Message, MessageError,
-    Messages, SendError, Shutdown, UnixListener, Worker, bind_udp, listen, listen_unix, worker,
+    Messages, SendError, Shutdown, Tracked, UnixListener, Worker, bind_udp, listen, listen_unix, worker,
 };
 
 /// Any error: what a worker's function may fail with, and what `?` turns others into.

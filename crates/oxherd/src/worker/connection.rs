@@ -29,8 +29,13 @@ use super::channel::Channel;
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    _counted: Option<Counted>,
+    tracked: Tracked,
 }
+
+/// Keeps a connection counted until it is dropped; from [`Connection::into_parts`].
+#[derive(Debug)]
+#[must_use = "the connection counts as closed when this is dropped"]
+pub struct Tracked(#[allow(dead_code, reason = "it is held to be dropped")] Option<Counted>);
 
 #[derive(Debug)]
 struct Counted {
@@ -44,12 +49,28 @@ impl Connection {
             channel.count_opened();
             Counted { channel: Arc::clone(channel), was_handed }
         });
-        Self { stream, _counted: counted }
+        Self { stream, tracked: Tracked(counted) }
     }
 
     /// The stream, to ask it or to set its options.
     pub fn get_ref(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The plain stream, for servers that take nothing else, and what keeps it counted meanwhile.
+    ///
+    /// ```no_run
+    /// # async fn serve(stream: tokio::net::TcpStream) {}
+    /// # async fn main_(connection: oxherd::Connection) {
+    /// let (stream, tracked) = connection.into_parts();
+    /// tokio::spawn(async move {
+    ///     serve(stream).await;
+    ///     drop(tracked);
+    /// });
+    /// # }
+    /// ```
+    pub fn into_parts(self) -> (TcpStream, Tracked) {
+        (self.stream, self.tracked)
     }
 
     /// The plain stream. From now on the connection counts as closed.

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use attachment::Attachment;
-pub use connection::Connection;
+pub use connection::{Connection, Tracked};
 #[cfg_attr(not(feature = "primary"), allow(unused_imports))]
 pub(crate) use detect::set_thread_worker;
 pub use detect::worker;
