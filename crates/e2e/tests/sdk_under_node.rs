@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use oxherd_e2e::places::Folder;
 use oxherd_e2e::{DEADLINE, places, procs, script};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -56,6 +57,21 @@ fn works_beside_a_worker_of_node(node: &str) {
     assert_eq!(told.last(), Some(&json!({"done": true})), "node {node}: {told:?}");
 }
 
+/// Unix and UDP sockets.
+fn has_other_sockets(node: &str, policy: &str) {
+    let folder = Folder::new();
+    let path = folder.path().join("app.sock");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let port = udp.local_addr().expect("it is bound").port().to_string();
+    drop(udp);
+    let path = path.to_str().expect("temporary folders have plain names");
+    let env = [("NODE_CLUSTER_SCHED_POLICY", policy), ("UNIX_PATH", path), ("UDP_PORT", &port)];
+    let told = told(node, "others", &env);
+    let expected = [json!({"unix": true}), json!({"udp": true}), left(1), left(2), json!({"done": true})];
+    let told: Vec<&Value> = told.iter().filter(|line| line.get("listening").is_none()).skip(1).collect();
+    assert_eq!(told, expected.iter().collect::<Vec<_>>(), "node {node}, {policy}");
+}
+
 /// A worker that never asks to be told leaves all the same.
 fn leaves_unattended(node: &str) {
     let told = told(node, "lazy", &[("LAZY", "1")]);
@@ -101,6 +117,8 @@ fn works_with(node: &str) {
     works_under(node, "none", "json");
     works_under(node, "rr", "advanced");
     works_beside_a_worker_of_node(node);
+    has_other_sockets(node, "rr");
+    has_other_sockets(node, "none");
     leaves_unattended(node);
     ends_with_its_primary(node, &[]);
     ends_with_its_primary(node, &[("LAZY", "1")]);

@@ -34,6 +34,7 @@ async fn run(worker: Option<Worker>) {
     if std::env::var_os("TWICE").is_some() {
         println!("{}", oxherd::listen(("127.0.0.1", port)).await.unwrap_err());
     }
+    others().await;
     println!("{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(accept(listener));
     let Some(worker) = worker else { return serving.await.unwrap() };
@@ -50,6 +51,30 @@ async fn run(worker: Option<Worker>) {
     // What is idle after the linger time is closed by the end of the process.
     drop(tokio::time::timeout(Duration::from_secs(2), open).await);
     drop(worker.flush().await);
+}
+
+/// Says who it is over a Unix socket at `UNIX_PATH` and a UDP socket at port `UDP_PORT`, where they are set.
+async fn others() {
+    let pid = std::process::id().to_string();
+    if let Some(path) = std::env::var_os("UNIX_PATH") {
+        let listener = oxherd::listen_unix(path).await.unwrap();
+        let pid = pid.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(pid.as_bytes()).await.unwrap();
+            }
+        });
+    }
+    if let Ok(port) = std::env::var("UDP_PORT") {
+        let socket = oxherd::bind_udp(("127.0.0.1", port.parse().unwrap())).await.unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (_, from) = socket.recv_from(&mut [0; 64]).await.unwrap();
+                socket.send_to(pid.as_bytes(), from).await.unwrap();
+            }
+        });
+    }
 }
 
 /// Whether the program never asks when to leave.

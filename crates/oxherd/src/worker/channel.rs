@@ -220,7 +220,7 @@ impl Channel {
     /// Whether the program should end. While a farewell is not acknowledged it must not: a Node primary that writes
     /// to a worker which is gone dies of it.
     pub(super) fn is_told_to_leave(&self) -> bool {
-        self.is_leaving() && (self.fault.get().is_some() || !self.is_departing.load(Ordering::Relaxed))
+        self.is_leaving() && (self.fault.get().is_some() || !self.is_departing.load(Ordering::SeqCst))
     }
 
     /// Whether connections may still be on their way to this worker, which leaves.
@@ -230,10 +230,11 @@ impl Channel {
 
     /// Says that this worker leaves by itself, behind all that it said before.
     pub(super) fn depart(&self) {
-        self.leave(Cause::Own);
-        if self.is_departing.swap(true, Ordering::Relaxed) {
+        // First, so that nobody takes it for an order to end at once.
+        if self.is_departing.swap(true, Ordering::SeqCst) {
             return;
         }
+        self.leave(Cause::Own);
         self.tell(|outbox| {
             outbox.queue_frame(|out, seq| {
                 wire::worker::exited_after_disconnect(out, seq);

@@ -39,6 +39,13 @@ thread_local! {
 /// }
 /// ```
 pub fn worker() -> Option<Worker> {
+    let worker = find()?;
+    worker.channel().ensure_task();
+    Some(worker)
+}
+
+/// As [`worker`], but starts nothing.
+pub(super) fn find() -> Option<Worker> {
     static OF_PROCESS: OnceLock<Option<Worker>> = OnceLock::new();
     // A thread that is being torn down has none.
     let own = OF_THREAD.try_with(|own| own.borrow().clone()).ok().flatten();

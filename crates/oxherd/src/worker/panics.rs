@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Worker;
+use super::detect::find;
 use super::sending::error_line;
 
 /// How long a dying thread waits for its primary to take the report.
@@ -55,7 +56,7 @@ impl Worker {
             set_hook(Box::new(move |panic| {
                 before(panic);
                 // The worker is found then and there, because threads may have their own.
-                if let Some(worker) = crate::worker() {
+                if let Some(worker) = find() {
                     worker.report_panic(panic);
                 }
             }));

@@ -87,7 +87,9 @@ impl Worker {
     /// # Ok(()) }
     /// ```
     pub fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), SendError> {
-        self.channel().send(line_of(message)?, None)
+        let channel = self.channel();
+        channel.ensure_task();
+        channel.send(line_of(message)?, None)
     }
 
     /// As [`send`](Self::send), with a socket that rides on the message. It is the receiver's then; here it is
@@ -106,7 +108,9 @@ impl Worker {
         let mut line = Vec::with_capacity(raw.len() + 64);
         wire::worker::user_with(&mut line, &raw, attachment.kind());
         let fd = attachment.into_sendable().map_err(SendError::Attachment)?;
-        self.channel().send(line, Some(fd))
+        let channel = self.channel();
+        channel.ensure_task();
+        channel.send(line, Some(fd))
     }
 
     /// Sends `{targetWorker, type, data}`, which the primary passes on to that worker, with this one's id as
