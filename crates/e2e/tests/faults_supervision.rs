@@ -276,3 +276,18 @@ fn a_long_connection_has_the_time_for_draining() {
     let ended: Vec<_> = workers::of(&lines).into_iter().filter(|it| it.event == Event::Ended).collect();
     assert_eq!(ended.len(), 2);
 }
+
+#[test]
+fn much_memory_is_told_once_and_nothing_is_done_about_it() {
+    let herd = Herd::of("app.js").workers(1).args(["--memory-warning", "1M", "--status-interval", "100ms"]);
+    let herd = herd.start();
+    let mark = herd.mark();
+    herd.address();
+    // Two looks at the memory have passed by then.
+    herd.wait_text(mark, "Report after 3.");
+    let lines = herd.stop();
+    let told = with(&lines, "more than 1.0 MiB");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("Worker 1 (slot 0, pid "), "{told:?}");
+    assert_eq!(with(&lines, "forked").len(), 1);
+}

@@ -30,6 +30,8 @@ use crate::{BoxError, Worker};
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What a worker exits with that returned an error.
 const FAILED: u8 = 1;
+/// What a process exits with whose main thread has panicked.
+const PANICKED: u8 = 101;
 
 type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>>>>;
 
@@ -49,7 +51,7 @@ impl Builder {
     /// and no worker is left. In a worker an `Err` is reported (`{type:"error"}`), printed, and exit code 1.
     ///
     /// The calling thread becomes the primary's, and its workers die with it. Call it from `main`, before other
-    /// threads are started and outside of any runtime: it makes the worker's runtime itself.
+    /// threads are started. The worker's runtime is made here; one around it is not used.
     ///
     /// ```no_run
     /// # use oxherd::{Cluster, Worker};
@@ -88,8 +90,14 @@ impl Builder {
     /// # Errors
     /// An option that cannot be, or the kernel refuses something.
     ///
-    /// # Panics
-    /// In a worker, when called within a tokio runtime: it makes the worker's itself.
+    /// ```no_run
+    /// # use oxherd::{Cluster, Worker};
+    /// # async fn serve(_: Worker) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn main_() -> Result<(), oxherd::ClusterError> {
+    /// let cluster = Cluster::builder().start(serve)?;
+    /// cluster.reload().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn start<F, R, E>(self, worker: F) -> Result<Cluster, ClusterError>
     where
         F: Fn(Worker) -> R + Send + Sync + 'static,
@@ -213,7 +221,12 @@ impl Job {
 
     /// Runs in this process, and says what to exit with.
     fn run_process(&self, worker: Worker) -> u8 {
-        self.run(worker, std::future::pending())
+        let work = || self.run(worker, std::future::pending());
+        if tokio::runtime::Handle::try_current().is_err() {
+            return work();
+        }
+        // A runtime cannot be made within another.
+        thread::scope(|scope| scope.spawn(work).join()).unwrap_or(PANICKED)
     }
 
     /// Runs until it has returned, or until `killed` has: then whatever it was doing is dropped.

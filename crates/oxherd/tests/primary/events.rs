@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+#[cfg(feature = "stream")]
+use futures_core::Stream;
 use oxherd::{Event, RestartWhen, Worker, Workers};
 
 use crate::stage::{block_on, builder, line_server, scenarios, start, until};
@@ -11,6 +13,7 @@ scenarios! {
     who_is_slow_is_told_what_was_lost => 0, [];
     giving_up_is_told => 3, [];
     every_message_is_told_once => 0, [];
+    events_are_a_stream_too => 0, [];
 }
 
 fn a_life_is_told_in_order() -> ExitCode {
@@ -110,5 +113,26 @@ fn every_message_is_told_once() -> ExitCode {
         assert_eq!(heard, (0..100).collect::<Vec<_>>());
         cluster.kill().await;
     });
+    ExitCode::SUCCESS
+}
+
+#[cfg(feature = "stream")]
+fn events_are_a_stream_too() -> ExitCode {
+    let builder = builder().workers(Workers::Count(1)).restart(RestartWhen::Never).stays(false);
+    let (cluster, events) = start(builder, talks);
+    let mut stream = std::pin::pin!(events.into_stream());
+    let count = block_on(async {
+        let mut count = 0;
+        while let Some(event) = std::future::poll_fn(|cx| Stream::poll_next(stream.as_mut(), cx)).await {
+            count += u32::from(matches!(event, Event::Message { .. }));
+        }
+        count
+    });
+    assert_eq!(count, 100);
+    cluster.wait()
+}
+
+#[cfg(not(feature = "stream"))]
+fn events_are_a_stream_too() -> ExitCode {
     ExitCode::SUCCESS
 }

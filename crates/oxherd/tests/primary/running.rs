@@ -23,6 +23,7 @@ scenarios! {
     signals_end_it => 0, ["Stopped: 2 workers ended"];
     reports_are_called_for => 0, ["a report with 1 worker"];
     a_runtime_of_several_threads => 0, ["on 2 threads"];
+    a_runtime_around_it_is_no_matter => 0, ["Every worker has ended and none is to be restarted"];
     a_worker_cannot_have_workers => 0, ["cannot start a cluster: this is a worker of one already"];
     another_program_is_run_as_it_is => 0, ["slot 0 | hello from a shell"];
 }
@@ -120,6 +121,11 @@ async fn counts_threads(_: Worker) -> Done {
 fn a_runtime_of_several_threads() -> ExitCode {
     let cluster = builder().workers(Workers::Count(1)).restart(RestartWhen::Never);
     cluster.runtime(Runtime::MultiThread(2)).run(counts_threads)
+}
+
+fn a_runtime_around_it_is_no_matter() -> ExitCode {
+    let cluster = Cluster::builder().workers(Workers::Count(1)).restart(RestartWhen::Never);
+    crate::stage::block_on(async { cluster.run(done) })
 }
 
 async fn wants_workers(_: Worker) -> Result<(), ClusterError> {
