@@ -18,9 +18,9 @@ fn herd(args: &[&str]) -> Builder {
 }
 
 /// Short connections and kept ones at the same time; not one request may fail.
-fn reloads_lose_nothing(distribution: &str) {
+fn reloads_lose_nothing(distribution: &str, serialization: &str) {
     let _turn = turn::alone();
-    let herd = herd(&["--distribution", distribution]).start();
+    let herd = herd(&["--distribution", distribution, "--serialization", serialization]).start();
     let address = herd.address();
     let short = Load::short(&address, "/", CLIENTS);
     let kept = Load::keep_alive(&address, "/", CLIENTS);
@@ -39,17 +39,22 @@ fn reloads_lose_nothing(distribution: &str) {
 
 #[test]
 fn reloads_lose_nothing_by_handoff() {
-    reloads_lose_nothing("handoff");
+    reloads_lose_nothing("handoff", "json");
+}
+
+#[test]
+fn reloads_lose_nothing_with_values_on_the_channel() {
+    reloads_lose_nothing("handoff", "advanced");
 }
 
 #[test]
 fn reloads_lose_nothing_by_the_kernel() {
-    reloads_lose_nothing("kernel");
+    reloads_lose_nothing("kernel", "json");
 }
 
 #[test]
 fn reloads_lose_nothing_with_a_shared_listener() {
-    reloads_lose_nothing("shared");
+    reloads_lose_nothing("shared", "json");
 }
 
 /// A connection that is kept, and the worker that serves it.

@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 
+use crate::advanced::{self, LENGTH_BYTES, Serialization, frame_of};
+
 /// Answers a `NODE_HANDLE` frame that came with its fd. Exactly one answer per frame: a surplus one kills Node.
 pub const HANDLE_ACK: &[u8] = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n";
 
@@ -127,6 +129,8 @@ pub fn socket_all_closed(out: &mut Vec<u8>, key: &str) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewConn {
     head: Vec<u8>,
+    /// What precedes the number in the value of the same line.
+    head_of_value: Vec<u8>,
 }
 
 impl NewConn {
@@ -137,7 +141,31 @@ impl NewConn {
         push(&mut head, r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"#);
         push_string(&mut head, key);
         push(&mut head, r#","seq":"#);
-        Self { head }
+        let mut made = Self { head, head_of_value: Vec::new() };
+        let mut line = Vec::new();
+        made.render(0, &mut line);
+        let framed = frame_of(Serialization::Advanced, &line, &mut made.head_of_value);
+        debug_assert!(framed.is_ok(), "a line of ours is JSON");
+        let len = made.head_of_value.len().saturating_sub(NUMBER_0.len() + ENDS_OF_VALUE.len());
+        made.head_of_value.truncate(len);
+        made.head_of_value.drain(..LENGTH_BYTES.min(len));
+        made
+    }
+
+    /// Appends the frame of the line with this `seq`, as a channel needs it.
+    pub fn frame(&self, serialization: Serialization, seq: u64, out: &mut Vec<u8>) {
+        match serialization {
+            Serialization::Json => self.render(seq, out),
+            Serialization::Advanced => {
+                let start = out.len();
+                out.extend_from_slice(&[0; LENGTH_BYTES]);
+                out.extend_from_slice(&self.head_of_value);
+                advanced::push_number(out, seq as f64);
+                out.extend_from_slice(ENDS_OF_VALUE);
+                let closed = advanced::close_frame(out, start);
+                debug_assert!(closed.is_ok(), "it is short");
+            }
+        }
     }
 
     /// Appends the line with this `seq`, which the worker's answer will repeat as `ack`.
@@ -147,6 +175,11 @@ impl NewConn {
         push(out, "}}\n");
     }
 }
+
+/// The number 0 in a value.
+const NUMBER_0: &[u8] = b"I\0";
+/// The ends of the two objects in the value of a [`NewConn`], with the numbers of their members.
+const ENDS_OF_VALUE: &[u8] = b"{\x04{\x03";
 
 fn push_envelope(out: &mut Vec<u8>, kind: HandleKind) {
     push(out, r#"{"cmd":"NODE_HANDLE","type":""#);
@@ -229,6 +262,22 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prepared_connection_is_what_its_line_is() {
+        for key in ["L7", "K:1", "é\"\\", "ł\u{1f402}", ""] {
+            let prepared = NewConn::new(key);
+            for seq in [0, 1, 4096, i32::MAX as u64, 1 << 32 | 5] {
+                for serialization in [Serialization::Json, Serialization::Advanced] {
+                    let (mut line, mut expected, mut frame) = (Vec::new(), Vec::new(), b"before".to_vec());
+                    prepared.render(seq, &mut line);
+                    frame_of(serialization, &line, &mut expected).unwrap();
+                    prepared.frame(serialization, seq, &mut frame);
+                    assert_eq!(frame[6..], expected, "{key} {seq}");
+                }
+            }
+        }
+    }
 
     fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = b"before".to_vec();

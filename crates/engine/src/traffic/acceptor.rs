@@ -283,8 +283,8 @@ impl Traffic {
         let Returned { connection, refusals } = next;
         let seq = worker.take_seq();
         self.scratch.clear();
-        it.newconn.render(seq, &mut self.scratch);
-        let Ok(sent) = worker.out.send_handle(&self.scratch, connection.as_fd(), seq) else {
+        it.newconn.frame(worker.out.serialization(), seq, &mut self.scratch);
+        let Ok(sent) = worker.out.send_handle_frame(&self.scratch, connection.as_fd(), seq) else {
             // It could not even be queued. It keeps its place, and is offered again.
             if let Some(it) = self.listeners.get_mut(listener) {
                 it.returned.push_front(Returned { connection, refusals });

@@ -27,6 +27,7 @@
 //! Lost are: named properties of arrays, the flags of a `RegExp`, `-0`, the cycle in an object that contains itself
 //! (`null` stands there), and all distinctions that the table does not keep.
 
+mod collections;
 mod cut;
 mod leaves;
 mod read;
@@ -161,7 +162,7 @@ fn push_varint(out: &mut Vec<u8>, mut number: u32) {
 }
 
 /// A number in a value: short where it fits.
-fn push_number(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) {
     let whole = number as i32;
     if f64::from(whole) == number && !(whole == 0 && number.is_sign_negative()) {
         out.push(b'I');
@@ -173,7 +174,7 @@ fn push_number(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Puts the length of the frame before it, for which there is room at `start`.
-fn close_frame(out: &mut [u8], start: usize) -> Result<(), FrameOfError> {
+pub(crate) fn close_frame(out: &mut [u8], start: usize) -> Result<(), FrameOfError> {
     let len = out.len() - start - LENGTH_BYTES;
     if len > MAX_FRAME_BYTES {
         return Err(FrameOfError::TooLong);

@@ -16,7 +16,7 @@ pub(super) enum Fault {
 }
 
 /// Holds a place that is taken or removed once it is known whether a `Map` is an object. Text never has this byte.
-const FILL: u8 = 1;
+pub(super) const FILL: u8 = 1;
 
 /// Appends the JSON text of a value, header included. Of what follows it nothing is read; returns where that begins.
 pub(super) fn to_json(value: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
@@ -36,21 +36,21 @@ pub(super) struct Reader<'a, 'o> {
     pub(super) max: usize,
     open: Vec<Open>,
     /// Where the text of each object is, by its number; only if something refers to one.
-    spans: Option<Vec<Span>>,
+    pub(super) spans: Option<Vec<Span>>,
     /// The members of the `Map`s that are open: where each begins, its colon, its end.
-    pairs: Vec<[usize; 3]>,
+    pub(super) pairs: Vec<[usize; 3]>,
     /// How many arrays are open whose named properties are being read, which JSON drops.
-    dropping: usize,
+    pub(super) dropping: usize,
     /// What was dropped, for whoever refers to it.
-    aside: Vec<u8>,
-    has_fill: bool,
+    pub(super) aside: Vec<u8>,
+    pub(super) has_fill: bool,
     /// What must be known before others are sent these bytes.
     pub(super) checks: Option<Checks>,
 }
 
 /// Where an object's text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Span {
+pub(super) enum Span {
     /// Not whole yet: whoever refers to it now is inside it.
     Open(u32),
     Whole(u32, u32),
@@ -62,7 +62,7 @@ enum Span {
 pub(super) type Id = usize;
 
 /// What holds other values and is not whole yet.
-enum Open {
+pub(super) enum Open {
     Object(Object),
     Dense { id: Id, length: u32, left: u32 },
     Sparse { id: Id, length: u32, next: u32, count: u32 },
@@ -73,7 +73,7 @@ enum Open {
     Host { id: Id, is_read: bool },
 }
 
-struct Object {
+pub(super) struct Object {
     id: Id,
     members: u32,
     is_blank: bool,
@@ -81,14 +81,14 @@ struct Object {
 }
 
 /// Named properties of an array.
-struct Extra {
-    end: u8,
-    length: u32,
-    count: u32,
-    is_dropping: bool,
-    keep: usize,
-    first_id: usize,
-    names_from: usize,
+pub(super) struct Extra {
+    pub(super) end: u8,
+    pub(super) length: u32,
+    pub(super) count: u32,
+    pub(super) is_dropping: bool,
+    pub(super) keep: usize,
+    pub(super) first_id: Id,
+    pub(super) names_from: usize,
 }
 
 impl<'a, 'o> Reader<'a, 'o> {
@@ -176,7 +176,7 @@ impl<'a, 'o> Reader<'a, 'o> {
         self.push(open)
     }
 
-    fn push(&mut self, open: Open) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, open: Open) -> Result<(), Fault> {
         if self.open.len() >= MAX_READ_DEPTH {
             return Err(Fault::Malformed("it is nested too deeply"));
         }
@@ -247,167 +247,6 @@ impl<'a, 'o> Reader<'a, 'o> {
         self.value()
     }
 
-    fn step_dense(&mut self, id: Id, length: u32, left: u32) -> Result<(), Fault> {
-        let Some(left) = left.checked_sub(1) else {
-            return self.open_extra(id, b'$', length, 0);
-        };
-        if left + 1 < length {
-            self.out.push(b',');
-        }
-        self.push(Open::Dense { id, length, left })?;
-        if self.peek_tag()? == b'-' {
-            self.at += 1;
-            self.out.extend_from_slice(b"null");
-            return Ok(());
-        }
-        self.value()
-    }
-
-    fn step_sparse(&mut self, id: Id, length: u32, next: u32, count: u32) -> Result<(), Fault> {
-        let before = self.at;
-        if matches!(self.peek_tag()?, b'I' | b'U' | b'N') {
-            let tag = self.tag()?;
-            let number = self.number(tag)?;
-            let index = number as u32;
-            if f64::from(index) == number && (next..length).contains(&index) {
-                self.push_nulls(next, index)?;
-                if index > 0 {
-                    self.out.push(b',');
-                }
-                self.push(Open::Sparse { id, length, next: index + 1, count: count + 1 })?;
-                return self.value();
-            }
-            self.at = before;
-        }
-        self.push_nulls(next, length)?;
-        self.open_extra(id, b'@', length, count)
-    }
-
-    /// The places `from` to `to` of an array, the latter excluded, are empty.
-    fn push_nulls(&mut self, from: u32, to: u32) -> Result<(), Fault> {
-        self.check_room((to - from) as usize * b"null,".len())?;
-        for index in from..to {
-            self.out.extend_from_slice(if index == 0 { b"null" } else { b",null" });
-        }
-        Ok(())
-    }
-
-    fn open_extra(&mut self, id: Id, end: u8, length: u32, count: u32) -> Result<(), Fault> {
-        self.out.push(b']');
-        self.end(id);
-        let (keep, first_id) = (self.out.len(), self.spans.as_ref().map_or(0, Vec::len));
-        let names_from = self.names_from();
-        self.push(Open::Extra(Extra { end, length, count, is_dropping: false, keep, first_id, names_from }))
-    }
-
-    fn step_extra(&mut self, mut extra: Extra) -> Result<(), Fault> {
-        if self.peek_tag()? != extra.end {
-            if !std::mem::replace(&mut extra.is_dropping, true) {
-                self.dropping += 1;
-            }
-            let start = self.out.len();
-            self.name()?;
-            if let Some(checks) = &mut self.checks {
-                checks.note_name_of_array(self.out.get(start..).unwrap_or_default());
-            }
-            extra.count += 1;
-            self.push(Open::Extra(extra))?;
-            return self.value();
-        }
-        self.at += 1;
-        self.expect(extra.count)?;
-        self.expect(extra.length)?;
-        if let Some(checks) = &mut self.checks {
-            checks.close_names(extra.names_from);
-        }
-        self.dropping -= usize::from(extra.is_dropping);
-        if extra.is_dropping && self.dropping == 0 {
-            self.drop_from(extra.keep, extra.first_id);
-        }
-        Ok(())
-    }
-
-    /// Drops what was written from `keep` on. The objects in it, `first_id` and later ones, can still be referred to.
-    fn drop_from(&mut self, keep: usize, first_id: Id) {
-        if let Some(spans) = &mut self.spans {
-            let moved = |place: u32| (self.aside.len() + place as usize - keep) as u32;
-            for span in spans.iter_mut().skip(first_id) {
-                if let Span::Whole(start, end) = *span {
-                    *span = Span::Aside(moved(start), moved(end));
-                }
-            }
-            self.aside.extend_from_slice(self.out.get(keep..).unwrap_or_default());
-        }
-        self.out.truncate(keep);
-    }
-
-    fn step_map_key(&mut self, id: Id, from: usize, start: usize, mut is_text: bool) -> Result<(), Fault> {
-        let count = self.pairs.len() - from;
-        if let (Some(pair), true) = (self.pairs.last_mut(), count > 0) {
-            pair[2] = self.out.len();
-            self.out.push(FILL);
-        }
-        if self.peek_tag()? == b':' {
-            self.at += 1;
-            self.expect((count * 2) as u32)?;
-            self.close_map(from, start, is_text);
-            self.end(id);
-            return Ok(());
-        }
-        if count > 0 {
-            self.out.push(b',');
-        }
-        self.pairs.push([self.out.len(), 0, 0]);
-        self.out.push(FILL);
-        is_text &= matches!(self.peek_tag()?, b'"' | b'c' | b'S');
-        self.push(Open::Map { id, from, start, is_at_value: true, is_text })?;
-        self.value()
-    }
-
-    fn step_map_value(&mut self, id: Id, from: usize, start: usize, is_text: bool) -> Result<(), Fault> {
-        if let Some(pair) = self.pairs.last_mut() {
-            pair[1] = self.out.len();
-        }
-        self.out.push(b':');
-        self.push(Open::Map { id, from, start, is_at_value: false, is_text })?;
-        self.value()
-    }
-
-    /// Without a key that is no string the places held around the pairs are removed in the end, with one they
-    /// become brackets.
-    fn close_map(&mut self, from: usize, start: usize, is_text: bool) {
-        let end = self.out.len();
-        self.out.push(b'}');
-        self.has_fill |= self.pairs.len() > from;
-        let pairs = self.pairs.drain(from..);
-        if is_text {
-            return;
-        }
-        let brackets = [(start, b'['), (end, b']')].into_iter();
-        let brackets =
-            brackets.chain(pairs.flat_map(|[begin, colon, end]| [(begin, b'['), (colon, b','), (end, b']')]));
-        for (at, byte) in brackets {
-            if let Some(place) = self.out.get_mut(at) {
-                *place = byte;
-            }
-        }
-    }
-
-    fn step_set(&mut self, id: Id, count: u32) -> Result<(), Fault> {
-        if self.peek_tag()? == b',' {
-            self.at += 1;
-            self.expect(count)?;
-            self.out.push(b']');
-            self.end(id);
-            return Ok(());
-        }
-        if count > 0 {
-            self.out.push(b',');
-        }
-        self.push(Open::Set { id, count: count + 1 })?;
-        self.value()
-    }
-
     fn step_error(
         &mut self,
         id: Id,
@@ -451,7 +290,7 @@ impl<'a, 'o> Reader<'a, 'o> {
     }
 
     /// A member's name, as a string.
-    fn name(&mut self) -> Result<(), Fault> {
+    pub(super) fn name(&mut self) -> Result<(), Fault> {
         let start = self.out.len();
         let tag = self.tag()?;
         match tag {
@@ -471,7 +310,7 @@ impl<'a, 'o> Reader<'a, 'o> {
         Ok(())
     }
 
-    fn names_from(&self) -> usize {
+    pub(super) fn names_from(&self) -> usize {
         self.checks.as_ref().map_or(0, Checks::names)
     }
 
@@ -512,12 +351,12 @@ impl<'a, 'o> Reader<'a, 'o> {
         self.check_room(0)
     }
 
-    fn check_room(&self, more: usize) -> Result<(), Fault> {
+    pub(super) fn check_room(&self, more: usize) -> Result<(), Fault> {
         if self.out.len() + self.aside.len() + more > self.max { Err(Fault::TooLong) } else { Ok(()) }
     }
 
     /// The count that ends a value.
-    fn expect(&mut self, count: u32) -> Result<(), Fault> {
+    pub(super) fn expect(&mut self, count: u32) -> Result<(), Fault> {
         if self.varint()? == count { Ok(()) } else { Err(Fault::Malformed("a count is wrong")) }
     }
 
