@@ -101,6 +101,25 @@ fn node_26() {
     all_that_a_worker_says("26");
 }
 
+/// Node 18 waits for ever when what it reads at once ends within the length of a frame.
+#[test]
+fn no_frame_is_cut_where_node_18_cannot_bear_it() {
+    let herd = Herd::of("values.js").workers(2).node("18").args(ADVANCED).start();
+    let mut workers = connect(&herd.address(), 2);
+    let mut deaf = workers.remove(&1).expect("it is there");
+    let waking = std::thread::spawn(move || {
+        deaf.get("/deaf?to=1500").expect("it answers when it wakes");
+        deaf
+    });
+    herd.wait_text(Mark::START, "1 is deaf");
+    workers.get_mut(&2).expect("it is there").get("/straddle?to=1").expect("it answers");
+    let mut deaf = waking.join().expect("it wakes");
+    eventually("three messages", || {
+        (deaf.get("/").expect("it answers").json()["long"].as_u64() == Some(3)).then_some(())
+    });
+    herd.stop();
+}
+
 #[test]
 fn every_distribution_works() {
     for distribution in ["kernel", "shared"] {

@@ -12,7 +12,8 @@ pub const SAFE_SPAN_BYTES: u64 = 64 * 1024;
 
 /// Bookkeeping of one direction of one channel.
 ///
-/// Getters: [`may_send_handle`](Self::may_send_handle), [`outstanding`](Self::outstanding). Verbs: the others,
+/// Getters: [`may_send_handle`](Self::may_send_handle), [`outstanding`](Self::outstanding),
+/// [`plain_bytes`](Self::plain_bytes). Verbs: the others,
 /// each called after the fact, in the order of the bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Pacing {
@@ -36,6 +37,11 @@ impl Pacing {
     /// Fd frames that were neither answered nor taken back.
     pub fn outstanding(&self) -> u64 {
         self.outstanding
+    }
+
+    /// Plain bytes behind the last fd frame. A reader's read ends behind that frame, if it has not read it yet.
+    pub fn plain_bytes(&self) -> u64 {
+        self.plain_bytes
     }
 
     /// Plain bytes were written.

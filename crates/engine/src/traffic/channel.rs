@@ -11,9 +11,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oxherd_os::{Spool, fdpass};
+use oxherd_os::{Spool, fdpass, socket};
 use oxherd_wire::{FrameKind, Ledger, Pacing, Serialization, frame_of};
 
+use crate::traffic::READ_BYTES;
+
+/// The length before a frame of values.
+const LENGTH_BYTES: usize = 4;
 /// The most bytes that wait for a worker to read; beyond that messages of programs are dropped.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
 /// With this many waiting, even what the protocol needs is given up: a worker that asks on and on and never reads
@@ -67,7 +71,7 @@ pub(crate) enum Sent {
     Queued,
     /// It waits for the worker to acknowledge what it has: that the socket takes bytes says nothing.
     Held,
-    /// The kernel lacks something for the moment: it has to be tried again.
+    /// It cannot go at this moment, for want of something or for where it would lie: it has to be tried again.
     Starved,
     /// It waits until the spool, which is new, is kept: then it has to be tried again.
     Unkept,
@@ -84,6 +88,8 @@ pub(crate) enum Sent {
 pub(crate) struct Outgoing {
     socket: OwnedFd,
     serialization: Serialization,
+    /// The worker's own end, while what lies there unread may be asked for.
+    reader: Option<OwnedFd>,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     /// What is longer may be cut by the kernel.
@@ -99,6 +105,7 @@ impl Outgoing {
     pub(crate) fn new(socket: OwnedFd, serialization: Serialization) -> Self {
         Self {
             serialization,
+            reader: None,
             whole_bytes: fdpass::whole_bytes(&socket).unwrap_or(fdpass::WHOLE_BYTES_MAX),
             socket,
             queue: VecDeque::new(),
@@ -116,6 +123,28 @@ impl Outgoing {
 
     pub(crate) fn serialization(&self) -> Serialization {
         self.serialization
+    }
+
+    /// Frames begin with a length, and Node 18 waits for ever when one of its reads ends inside of it: that is seen to
+    /// as long as the worker's own end is at hand.
+    pub(crate) fn watch_reader(&mut self, worker_end: &OwnedFd) {
+        if self.serialization == Serialization::Advanced {
+            self.reader = worker_end.try_clone().ok();
+        }
+    }
+
+    /// The worker's own end must not be held any longer.
+    pub(crate) fn forget_reader(&mut self) {
+        self.reader = None;
+    }
+
+    /// Whether a read could end within the length of a frame that is written now. Where a read begins is known: where
+    /// the one before has ended, or behind the last frame with an fd, where one ends as well.
+    fn would_be_cut(&self) -> bool {
+        let unread = self.reader.as_ref().map(socket::unread_bytes);
+        let Some(Ok(unread)) = unread else { return false };
+        let before = unread.min(self.pacing.plain_bytes()) % READ_BYTES as u64;
+        before > (READ_BYTES - LENGTH_BYTES) as u64
     }
 
     /// Lines as they are sent. Nothing where that cannot be: a program's message may be nested more deeply than the
@@ -211,8 +240,12 @@ impl Outgoing {
         if self.queued_bytes > MAX_OWED_BYTES {
             return Ok(Sent::Flooded);
         }
-        if !self.takes_handles() {
-            let why = if self.queue.is_empty() { Sent::Held } else { Sent::Queued };
+        if !self.takes_handles() || self.would_be_cut() {
+            let why = match self.queue.is_empty() {
+                true if self.takes_handles() => Sent::Starved,
+                true => Sent::Held,
+                false => Sent::Queued,
+            };
             self.enqueue(bytes, 0, Some(name), Some(fd.try_clone_to_owned()?));
             return Ok(why);
         }
@@ -281,7 +314,7 @@ impl Outgoing {
             self.enqueue(bytes, 0, None, None);
             return Sent::Queued;
         }
-        if bytes.len() > self.whole_bytes {
+        if bytes.len() > self.whole_bytes || self.would_be_cut() {
             self.enqueue(bytes, 0, None, None);
             return self.flush();
         }
@@ -316,6 +349,9 @@ impl Outgoing {
             return Ok(Sent::Unkept);
         }
         let mut in_pieces = frame.sent > 0;
+        if !in_pieces && self.would_be_cut() {
+            return Ok(Sent::Starved);
+        }
         loop {
             let count = match self.write_rest(frame) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -211,6 +211,7 @@ impl Traffic {
     /// the worker's closing of the channel does not show.
     pub(super) fn drop_worker_end(&mut self, worker: usize) {
         let Some(worker) = self.workers.get_mut(worker) else { return };
+        worker.out.forget_reader();
         if worker.worker_end.take().is_some() || worker.is_end_stashed {
             worker.is_end_stashed = false;
             self.stash.remove(&format!("worker-end/{}", worker.label));

@@ -163,12 +163,16 @@ impl Worker {
             oxherd_core::Serialization::Json => Serialization::Json,
             oxherd_core::Serialization::Advanced => Serialization::Advanced,
         };
+        let mut out = Outgoing::new(channel, serialization);
+        if let Some(end) = &worker_end {
+            out.watch_reader(end);
+        }
         Self {
             place,
             label,
             pid,
             terms: spec.terms(place.slot),
-            out: Outgoing::new(channel, serialization),
+            out,
             is_end_stashed: worker_end.is_some(),
             worker_end,
             fence: None,

@@ -1,6 +1,7 @@
 //! What only values have: types that are kept from worker to worker, and what no worker may do to another with them.
 
 use oxherd_core::{Event, Serialization};
+use oxherd_os::fdpass;
 
 use super::harness::{Herd, Worker, client};
 use super::keeper::{MemoryStash, succeed};
@@ -123,5 +124,33 @@ fn a_primary_that_takes_over_joins_at_any_byte() {
         worker.write(b"\0\0\0\x01x");
         herd.settle();
         assert!(herd.is_condemned(&worker), "from here on every frame is whole");
+    }
+}
+
+/// Has `from` send `to` a message whose frame is exactly so long.
+fn send_exactly(herd: &mut Herd, from: &mut Worker, to: &Worker, len: usize) {
+    let id = to.place.instance.worker_id();
+    let line = |count| format!(r#"{{"targetWorker":{id},"fromWorker":9,"text":"{}"}}"#, "x".repeat(count));
+    let frame = (0..len).rev().map(|count| from.framed(&line(count))).find(|frame| frame.len() == len);
+    from.write(&frame.expect("there is such a length"));
+    herd.settle();
+}
+
+#[test]
+fn no_read_ends_within_the_length_of_a_frame() {
+    for (before, is_held) in [(65_532, false), (65_533, true), (65_535, true), (65_536, false)] {
+        let (mut herd, [mut deaf, mut chatty]) = herd_of([Serialization::Advanced, Serialization::Advanced]);
+        send_exactly(&mut herd, &mut chatty, &deaf, 30_000);
+        send_exactly(&mut herd, &mut chatty, &deaf, before - 30_000);
+        send_exactly(&mut herd, &mut chatty, &deaf, 200);
+        send_exactly(&mut herd, &mut chatty, &deaf, 300);
+        herd.pass(100);
+        let mut buffer = vec![0; 64 << 10];
+        let end = deaf.end.as_ref().unwrap();
+        let first = fdpass::receive(end, &mut buffer, &mut deaf.fds).unwrap().bytes;
+        assert_eq!(first, if is_held { before } else { 64 << 10 }, "{before}");
+        deaf.take_for_read(&buffer[..first]);
+        herd.pass(100);
+        assert_eq!(deaf.hear_all().len(), 4, "{before}");
     }
 }
