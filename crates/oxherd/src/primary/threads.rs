@@ -17,12 +17,13 @@ use oxherd_engine::Alert;
 use oxherd_engine::core::{ImageRef, Label, Place, SpawnFailure};
 use oxherd_engine::host::{HeirRef, ProcessHost, Stash};
 use oxherd_os::{ChannelEnds, Child, ExitStatus, SpawnSpec, Spawned, proc};
+use oxherd_wire::Serialization;
 use tokio::sync::Notify;
 
 use super::run::Job;
 use super::shared::lock;
 use crate::Worker;
-use crate::worker::{Identity, set_thread_worker};
+use crate::worker::{Identity, MODE, set_thread_worker};
 
 /// How long a killed thread may take to notice.
 const KILL_GRACE: Duration = Duration::from_millis(250);
@@ -80,7 +81,8 @@ impl ThreadHost {
         let (end, mark) = pipe()?;
         let life = Arc::new(Life::new(place, mark));
         let (job, living) = (self.job.clone(), Arc::clone(&life));
-        let body = move || living.live(&job, own_end);
+        let serialization = serialization_in(spec);
+        let body = move || living.live(&job, own_end, serialization);
         thread::Builder::new().name(format!("worker-{}", place.slot.0)).spawn(body)?;
         self.lives.insert(spec.label.clone(), life);
         Ok(Spawned {
@@ -159,6 +161,12 @@ impl ProcessHost for ThreadHost {
     }
 }
 
+/// How the primary will write the channel: a process would find that in its environment.
+fn serialization_in(spec: &SpawnSpec) -> Serialization {
+    let mode = spec.env.iter().rev().find(|(name, _)| name == MODE);
+    mode.and_then(|(_, mode)| Serialization::named(mode.to_str()?)).unwrap_or_default()
+}
+
 impl Life {
     fn new(place: Place, mark: PipeWriter) -> Self {
         let state = State { worker: None, exit: None, mark: Some(mark), is_killed: false, abandoned: None };
@@ -166,8 +174,8 @@ impl Life {
     }
 
     /// All of the thread's life.
-    fn live(&self, job: &Job, channel: OwnedFd) {
-        let exit = catch_unwind(AssertUnwindSafe(|| self.work(job, channel)));
+    fn live(&self, job: &Job, channel: OwnedFd, serialization: Serialization) {
+        let exit = catch_unwind(AssertUnwindSafe(|| self.work(job, channel, serialization)));
         // What is dropped late may panic, too; the thread ends nevertheless.
         drop(catch_unwind(|| set_thread_worker(None)));
         self.end(match exit {
@@ -176,14 +184,14 @@ impl Life {
         });
     }
 
-    fn work(&self, job: &Job, channel: OwnedFd) -> i32 {
+    fn work(&self, job: &Job, channel: OwnedFd, serialization: Serialization) -> i32 {
         let identity = Identity {
             id: self.place.instance.worker_id(),
             slot: self.place.slot.0,
             generation: self.place.generation.0,
             is_thread: true,
         };
-        match Worker::on_channel(channel, identity) {
+        match Worker::on_channel(channel, identity, serialization) {
             Ok(worker) => {
                 set_thread_worker(Some(worker.clone()));
                 lock(&self.state).worker = Some(worker.clone());

@@ -16,7 +16,8 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use super::{Identity, Worker};
 
 const CHANNEL: &str = "NODE_CHANNEL_FD";
-const MODE: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
+/// Says how the channel is written.
+pub(crate) const MODE: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 const UNIQUE_ID: &str = "NODE_UNIQUE_ID";
 
 thread_local! {
@@ -69,7 +70,7 @@ fn of_process() -> Option<Worker> {
         generation: generation(),
         is_thread: false,
     };
-    let worker = Worker::on_channel_with(channel, identity, serialization).ok()?;
+    let worker = Worker::on_channel(channel, identity, serialization).ok()?;
     environment::remove_if_alone(&[CHANNEL, MODE, UNIQUE_ID]);
     Some(worker)
 }

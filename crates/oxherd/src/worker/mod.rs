@@ -29,9 +29,9 @@ use std::time::Duration;
 
 pub use attachment::Attachment;
 pub use connection::{Connection, Tracked};
-#[cfg_attr(not(feature = "primary"), allow(unused_imports))]
-pub(crate) use detect::set_thread_worker;
 pub use detect::worker;
+#[cfg_attr(not(feature = "primary"), allow(unused_imports))]
+pub(crate) use detect::{MODE, set_thread_worker};
 #[cfg_attr(not(feature = "axum"), allow(unused_imports))]
 pub(crate) use leave::told_by_signal;
 pub use leave::{Drained, Shutdown};
@@ -92,14 +92,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Makes a worker of the worker's end of a channel, and says that it is online.
-    #[cfg_attr(not(feature = "primary"), allow(dead_code))]
-    pub(crate) fn on_channel(channel: OwnedFd, identity: Identity) -> io::Result<Self> {
-        Self::on_channel_with(channel, identity, Serialization::Json)
-    }
-
-    /// As [`on_channel`](Self::on_channel), for a channel that is written like this.
-    pub(crate) fn on_channel_with(
+    /// Makes a worker of the worker's end of a channel that is written like this, and says that it is online.
+    pub(crate) fn on_channel(
         channel: OwnedFd,
         identity: Identity,
         serialization: Serialization,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use oxherd::primary::Alert;
-use oxherd::{Cluster, ClusterError, Event, RestartWhen, Worker, Workers};
+use oxherd::{Cluster, ClusterError, Event, RestartWhen, Serialization, Worker, Workers};
 
 use crate::stage::{ask, block_on, builder, eventually, line_server, scenarios, serving, start, until};
 
@@ -18,6 +18,7 @@ scenarios! {
     a_terminated_thread_is_told_to_leave => 0, [];
     a_reload_of_threads_loses_nothing => 0, [];
     messages_of_threads => 0, [];
+    values_of_threads => 0, [];
     a_thread_has_no_environment_of_its_own => 0, [];
     a_thread_that_is_done_ends_it => 0, ["Every worker has ended and none is to be restarted"];
     threads_need_a_function => 0, [];
@@ -198,7 +199,16 @@ async fn echoes(worker: Worker) -> Result<(), std::io::Error> {
 }
 
 fn messages_of_threads() -> ExitCode {
-    let (cluster, mut events) = start(builder().workers(Workers::Threads(2)), echoes);
+    exchange(Serialization::Json)
+}
+
+fn values_of_threads() -> ExitCode {
+    exchange(Serialization::Advanced)
+}
+
+fn exchange(serialization: Serialization) -> ExitCode {
+    let builder = builder().workers(Workers::Threads(2)).serialization(serialization);
+    let (cluster, mut events) = start(builder, echoes);
     block_on(async {
         eventually("both are there", || cluster.workers().len() == 2).await;
         assert_eq!(cluster.broadcast(&7).unwrap(), 2);

@@ -34,7 +34,7 @@ fn pair() -> (OwnedFd, OwnedFd) {
 fn worker_on(channel: OwnedFd) -> Worker {
     // A thread, so that the test's process is not ended with its primary.
     let identity = Identity { id: 7, slot: 2, generation: 3, is_thread: true };
-    Worker::on_channel(channel, identity).unwrap()
+    Worker::on_channel(channel, identity, oxherd_wire::Serialization::Json).unwrap()
 }
 
 /// A worker that is online.
