@@ -1,6 +1,8 @@
 //! How an embedder hears of what happens. Observers are called on the control thread and must never block it.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxherd_core::{AppId, Notice, Place, Span};
 use serde::{Deserialize, Serialize};
@@ -25,9 +27,9 @@ pub trait Observer {
     fn disconnected(&mut self, place: Place) {
         let _ = place;
     }
-    /// Whether [`message`](Self::message) is worth its making. Asked once, when the primary is made.
-    fn wants_messages(&self) -> bool {
-        false
+    /// With an ear, [`message`](Self::message) is called whenever it is open. Asked once, when the primary is made.
+    fn ear(&self) -> Option<Ear> {
+        None
     }
     /// A signal asks for log files to be opened anew (`SIGUSR2`, as logrotate's scripts send it).
     fn reopen_logs(&mut self) {}
@@ -38,6 +40,22 @@ pub trait Observer {
     /// Whether [`desired`](Self::desired) is worth its making.
     fn wants_desired(&self) -> bool {
         false
+    }
+}
+
+/// Whether anybody hears messages at the moment: those that nobody hears are not worth their making. Copies are the
+/// same ear.
+#[derive(Clone, Debug, Default)]
+pub struct Ear(Arc<AtomicBool>);
+
+impl Ear {
+    /// From now on messages are heard.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 

@@ -79,13 +79,14 @@ impl<'a> Control<'a> {
         stash: Box<dyn Stash>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, EngineError> {
-        let taps = observer.wants_messages();
+        let ear = observer.ear();
+        let taps = ear.is_some();
         let os = |what| move |cause| EngineError::Os { what, cause };
         // Signals are blocked before any thread exists, so that all threads inherit the mask.
         let signals = settings.signals.then(SignalSource::open).transpose().map_err(os("watch signals"))?;
         let poller = Poller::new().map_err(os("open an epoll descriptor"))?;
         let traffic =
-            TrafficHandle::start(settings.recall, taps, stash).map_err(os("start the traffic thread"))?;
+            TrafficHandle::start(settings.recall, ear, stash).map_err(os("start the traffic thread"))?;
         let (wishing, wishes) = link().map_err(os("make a queue"))?;
         poller.add(wishes.waker(), WISHES, Interest::READ).map_err(os("watch a queue"))?;
         if let Some(loss) = host.loss() {

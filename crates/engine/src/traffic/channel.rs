@@ -23,6 +23,8 @@ const MAX_QUEUED_BYTES: usize = 16 << 20;
 /// With this many waiting, even what the protocol needs is given up: a worker that asks on and on and never reads
 /// the replies breaks it.
 const MAX_OWED_BYTES: usize = 32 << 20;
+/// How much is gathered before it is written.
+const GATHERED_BYTES_MAX: usize = 16 << 10;
 /// What a waiting frame costs beyond its own bytes, about: short ones must not be free.
 const FRAME_OVERHEAD_BYTES: usize = 128;
 /// `errno` values of `send(2)` that pass once the worker has read, on x86-64 and aarch64.
@@ -92,6 +94,8 @@ pub(crate) struct Outgoing {
     reader: Option<OwnedFd>,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
+    /// Frames of programs that are written together: whatever else is sent comes behind them.
+    gathered: Vec<u8>,
     /// What is longer may be cut by the kernel.
     whole_bytes: usize,
     /// Made when it is needed first.
@@ -110,6 +114,7 @@ impl Outgoing {
             socket,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            gathered: Vec::new(),
             spool: None,
             pacing: Pacing::new(),
             ledger: Ledger::new(),
@@ -178,7 +183,7 @@ impl Outgoing {
 
     /// Whether everything that was sent is with the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.gathered.is_empty()
     }
 
     /// Whether a frame with an fd could be written right now.
@@ -202,16 +207,36 @@ impl Outgoing {
         self.put(frames)
     }
 
-    /// Sends a program's message; dropped when the worker has left too much unread.
-    pub(crate) fn send_bounded(&mut self, line: &[u8]) -> Sent {
-        match self.framed(line) {
-            Some(frame) => self.send_frame_bounded(&frame),
-            None => Sent::Dropped,
+    /// Sends a program's message, framed already; dropped when the worker has left too much unread. `None`: it waits
+    /// for others to be written with it, until [`release`](Self::release) or anything else that is sent.
+    pub(crate) fn gather(&mut self, frame: &[u8]) -> Option<Sent> {
+        let is_small = frame.len() <= GATHERED_BYTES_MAX.min(self.whole_bytes);
+        if self.broken || !self.queue.is_empty() || !is_small {
+            return Some(self.send_frame_bounded(frame));
         }
+        if self.gathered.len() + frame.len() > GATHERED_BYTES_MAX.min(self.whole_bytes) {
+            match self.release() {
+                Sent::Whole => {}
+                _ => return Some(self.send_frame_bounded(frame)),
+            }
+        }
+        self.gathered.extend_from_slice(frame);
+        None
     }
 
-    /// As [`send_bounded`](Self::send_bounded), for what is framed already.
-    pub(crate) fn send_frame_bounded(&mut self, frame: &[u8]) -> Sent {
+    /// Writes what was gathered.
+    pub(crate) fn release(&mut self) -> Sent {
+        if self.gathered.is_empty() {
+            return Sent::Whole;
+        }
+        let mut frames = std::mem::take(&mut self.gathered);
+        let sent = self.put(&frames);
+        frames.clear();
+        self.gathered = frames;
+        sent
+    }
+
+    fn send_frame_bounded(&mut self, frame: &[u8]) -> Sent {
         if self.queued_bytes + frame.len() > MAX_QUEUED_BYTES && !self.queue.is_empty() {
             return Sent::Dropped;
         }
@@ -234,6 +259,8 @@ impl Outgoing {
         fd: BorrowedFd<'_>,
         name: u64,
     ) -> io::Result<Sent> {
+        // What does not go now is queued before this.
+        self.release();
         if self.broken {
             return Ok(Sent::Closed);
         }
@@ -270,6 +297,7 @@ impl Outgoing {
 
     /// Writes what waits, as far as the worker's side takes it.
     pub(crate) fn flush(&mut self) -> Sent {
+        self.release();
         while let Some(mut frame) = self.queue.pop_front() {
             let held = frame.fd.is_some() && !self.pacing.may_send_handle();
             let written = if held { Ok(Sent::Held) } else { self.write_on(&mut frame) };
@@ -300,6 +328,7 @@ impl Outgoing {
     /// Sends nothing any more.
     pub(crate) fn close(&mut self) -> Sent {
         self.broken = true;
+        self.gathered = Vec::new();
         self.queue.clear();
         self.queued_bytes = 0;
         self.spool = None;
@@ -307,6 +336,8 @@ impl Outgoing {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Sent {
+        // What does not go now is queued before this.
+        self.release();
         if self.broken {
             return Sent::Closed;
         }

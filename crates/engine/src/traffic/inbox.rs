@@ -26,6 +26,7 @@ impl Traffic {
         if readable {
             self.read_channel(number);
         }
+        self.release_gathered();
     }
 
     /// Reads once and handles every frame that is whole. Returns how many bytes it were; none when nothing is there

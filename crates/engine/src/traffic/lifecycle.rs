@@ -41,6 +41,7 @@ impl Traffic {
                 Order::Panic => panic!("planted on the traffic thread"),
             }
         }
+        self.release_gathered();
     }
 
     fn attach(&mut self, attachment: Attachment) {

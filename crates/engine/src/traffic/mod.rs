@@ -31,11 +31,13 @@ use std::thread::JoinHandle;
 use oxherd_core::{AppId, InstanceId};
 use oxherd_os::{Alarm, Events, Interest, Poller, Signals, clock};
 
+use crate::Ear;
 use crate::host::Stash;
-use crate::link::{Budget, Reader, Writer, link};
+use crate::link::{Reader, Writer, link};
 use crate::traffic::apps::App;
 use crate::traffic::listener::Listeners;
 use crate::traffic::takeover::Leftovers;
+use crate::traffic::tap::Tap;
 use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
@@ -58,12 +60,12 @@ pub(crate) struct TrafficHandle {
 }
 
 impl TrafficHandle {
-    /// With `taps` the messages of workers are passed on as news.
-    pub(crate) fn start(recall: bool, taps: bool, stash: Box<dyn Stash>) -> io::Result<Self> {
+    /// With an `ear` the messages of workers are passed on as news.
+    pub(crate) fn start(recall: bool, ear: Option<Ear>, stash: Box<dyn Stash>) -> io::Result<Self> {
         let (orders, order_reader) = link()?;
         let (news_writer, news) = link()?;
         let mut traffic = Traffic::new(order_reader, news_writer.clone(), recall, stash)?;
-        traffic.tap = taps.then(Budget::default);
+        traffic.tap = ear.map(Tap::new);
         let work = move || {
             // Spools are sent by a call that cannot leave the signal out; a program may die of it by default.
             drop(Signals::block(&[SIGPIPE]));
@@ -155,7 +157,9 @@ pub(crate) struct Traffic {
     recall: bool,
     recall_armed: bool,
     /// What may wait of the messages that are passed on, where somebody wants them.
-    tap: Option<Budget>,
+    tap: Option<Tap>,
+    /// The workers for whom messages are gathered.
+    gathering: Vec<usize>,
     /// Monotonic milliseconds, read once per turn of the loop.
     now: u64,
     /// The primary has no free descriptors: nothing is accepted until the retry.
@@ -194,6 +198,7 @@ impl Traffic {
             recall,
             recall_armed: false,
             tap: None,
+            gathering: Vec::new(),
             now: clock::monotonic_millis(),
             out_of_fds: false,
             last_shortage: None,

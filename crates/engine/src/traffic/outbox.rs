@@ -13,18 +13,40 @@ use crate::traffic::{Token, Traffic};
 const RETRY_SEND_MS: u64 = 10;
 
 impl Traffic {
-    /// Sends a frame of a program.
+    /// Sends a frame of a program, with others that are sent in the same breath: [`release_gathered`] ends it.
+    ///
+    /// [`release_gathered`]: Self::release_gathered
     pub(super) fn send_message(&mut self, number: usize, line: &[u8]) {
         let Some(worker) = self.workers.get_mut(number) else { return };
-        let sent = worker.out.send_bounded(line);
-        self.after_send_message(number, sent);
+        let sent = match worker.out.framed(line) {
+            Some(frame) => worker.out.gather(&frame),
+            None => Some(Sent::Dropped),
+        };
+        self.after_gathering(number, sent);
     }
 
     /// As [`send_message`](Self::send_message), for what is framed already.
     pub(super) fn send_message_frame(&mut self, number: usize, frame: &[u8]) {
         let Some(worker) = self.workers.get_mut(number) else { return };
-        let sent = worker.out.send_frame_bounded(frame);
-        self.after_send_message(number, sent);
+        let sent = worker.out.gather(frame);
+        self.after_gathering(number, sent);
+    }
+
+    fn after_gathering(&mut self, number: usize, sent: Option<Sent>) {
+        match sent {
+            Some(sent) => self.after_send_message(number, sent),
+            None if self.gathering.contains(&number) => {}
+            None => self.gathering.push(number),
+        }
+    }
+
+    /// Writes all messages that were gathered: one call for as many as there are for a worker.
+    pub(super) fn release_gathered(&mut self) {
+        while let Some(number) = self.gathering.pop() {
+            let Some(worker) = self.workers.get_mut(number) else { continue };
+            let sent = worker.out.release();
+            self.after_send_message(number, sent);
+        }
     }
 
     fn after_send_message(&mut self, number: usize, sent: Sent) {

@@ -13,14 +13,27 @@ use oxherd_os::socket::{self, SocketKind};
 use oxherd_wire::worker::{Attached, user_with};
 use oxherd_wire::{self as wire, Serialization, Target};
 
-use crate::Alert;
 use crate::link::Budget;
 use crate::traffic::Traffic;
 use crate::traffic::orders::{Delivery, News, Parcel};
 use crate::traffic::worker::HandleFrame;
+use crate::{Alert, Ear};
 
 /// How many frames with a descriptor a worker may leave unacknowledged before messages with one are dropped.
 const MAX_HANDLES: usize = 64;
+
+/// Where an embedder hears what workers say.
+#[derive(Debug)]
+pub(super) struct Tap {
+    ear: Ear,
+    budget: Budget,
+}
+
+impl Tap {
+    pub(super) fn new(ear: Ear) -> Self {
+        Self { ear, budget: Budget::default() }
+    }
+}
 
 impl Traffic {
     /// A message of the embedder's for one worker.
@@ -34,7 +47,8 @@ impl Traffic {
 
     /// Passes a message on to whoever embeds the primary.
     pub(super) fn pass_on(&mut self, number: usize, raw: &[u8], attachment: Option<OwnedFd>) {
-        let (Some(budget), Some(worker)) = (&self.tap, self.workers.get_mut(number)) else { return };
+        let Some(Tap { budget, .. }) = self.tap.as_ref().filter(|tap| tap.ear.is_open()) else { return };
+        let Some(worker) = self.workers.get_mut(number) else { return };
         let place = worker.place;
         let cost = Budget::cost(raw.len(), attachment.is_some());
         if !budget.take(cost) {

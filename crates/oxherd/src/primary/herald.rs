@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use oxherd_engine::core::{Exit, Notice, Outcome, Place, Span};
-use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, WorkerMessage};
+use oxherd_engine::{Alert, Bulletin, Ear, EngineError, Observer, OutputLine, Report, WorkerMessage};
 
 use super::shared::{Shared, WorkerState};
 use super::{Event, WorkerHandle};
@@ -146,9 +146,6 @@ impl Observer for Herald {
     }
 
     fn message(&mut self, message: WorkerMessage) {
-        if !self.shared.is_heard() {
-            return;
-        }
         let WorkerMessage { place, raw, attachment } = message;
         // It was JSON when it came in.
         let Ok(raw) = String::from_utf8(raw) else { return };
@@ -165,8 +162,8 @@ impl Observer for Herald {
         self.shared.tell(Event::Disconnect { worker });
     }
 
-    fn wants_messages(&self) -> bool {
-        true
+    fn ear(&self) -> Option<Ear> {
+        Some(self.shared.ear())
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use oxherd_engine::Handle;
 use oxherd_engine::core::{AppId, ChangeId, ChangeOutcome, Place, Signal};
+use oxherd_engine::{Ear, Handle};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::Event;
@@ -87,6 +87,8 @@ pub(super) struct Shared {
     pub(super) stop_signal: Signal,
     pub(super) are_threads: bool,
     events: Mutex<Option<broadcast::Sender<Event>>>,
+    /// Open once anybody has asked for the events.
+    ear: Ear,
     state: Mutex<State>,
     end: Mutex<Option<Ending>>,
     over: Condvar,
@@ -102,11 +104,16 @@ struct State {
 
 impl Shared {
     pub(super) fn new(events: broadcast::Sender<Event>, stop_signal: Signal, are_threads: bool) -> Arc<Self> {
+        let ear = Ear::default();
+        if events.receiver_count() > 0 {
+            ear.open();
+        }
         Arc::new(Self {
             handle: OnceLock::new(),
             stop_signal,
             are_threads,
             events: Mutex::new(Some(events)),
+            ear,
             state: Mutex::default(),
             end: Mutex::default(),
             over: Condvar::new(),
@@ -155,8 +162,14 @@ impl Shared {
         lock(&self.events).as_ref().is_some_and(|events| events.receiver_count() > 0)
     }
 
+    /// Open once anybody has asked for the events.
+    pub(super) fn ear(&self) -> Ear {
+        self.ear.clone()
+    }
+
     /// The events from now on; of a cluster that has ended there are none.
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.ear.open();
         match &*lock(&self.events) {
             Some(events) => events.subscribe(),
             None => broadcast::Sender::new(1).subscribe(),

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::inbox::Inbox;
 use super::load::Page;
 use super::messages::Mailbox;
-use super::outbox::{Flushed, Outbox};
+use super::outbox::{Flushed, GATHERED_BYTES_MAX, Outbox};
 use super::server::{Pending, Queue};
 use super::{Cause, Identity, SendError};
 
@@ -41,6 +41,10 @@ pub(super) struct Channel {
     pub(super) inbox: Mutex<Inbox>,
     pub(super) servers: Mutex<Servers>,
     pub(super) mailbox: Mutex<Mailbox>,
+    /// The program has not taken all messages yet.
+    pub(super) mail_waits: AtomicBool,
+    /// Messages are put off.
+    is_deferred: AtomicBool,
     /// A message is there, or none will come any more.
     pub(super) mailed: Notify,
     /// The socket took no more: the task must wait for it.
@@ -99,6 +103,8 @@ impl Channel {
             socket,
             servers: Mutex::default(),
             mailbox: Mutex::default(),
+            mail_waits: AtomicBool::new(false),
+            is_deferred: AtomicBool::new(false),
             mailed: Notify::new(),
             is_blocked: AtomicBool::new(false),
             kick: Notify::new(),
@@ -185,8 +191,29 @@ impl Channel {
         }
         let queued = outbox.queue(line, fd);
         queued.map_err(|error| SendError::Unsendable { why: error.to_string() })?;
+        if self.may_defer(&outbox) {
+            if !self.is_deferred.swap(true, Ordering::AcqRel) {
+                self.kick.notify_one();
+            }
+            return Ok(());
+        }
         self.flush_locked(&mut outbox);
         if outbox.is_closed() { Err(self.gone()) } else { Ok(()) }
+    }
+
+    /// While messages wait for the program there are more answers to come: they go together, in one write, at the
+    /// latest when the channel's task has its next turn.
+    fn may_defer(&self, outbox: &Outbox) -> bool {
+        self.mail_waits.load(Ordering::Relaxed)
+            && self.task.load(Ordering::Relaxed) == TASK_RUNS
+            && outbox.queued_bytes() < GATHERED_BYTES_MAX
+    }
+
+    /// Writes what [`send`](Self::send) has put off.
+    pub(super) fn flush_deferred(&self) {
+        if self.is_deferred.swap(false, Ordering::AcqRel) {
+            self.flush();
+        }
     }
 
     pub(super) fn gone(&self) -> SendError {

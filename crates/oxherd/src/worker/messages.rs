@@ -161,6 +161,10 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn push(&mut self, message: Message) {
         if self.is_at_end {
             return;
@@ -212,6 +216,7 @@ impl Messages {
                 if let Poll::Ready(next) = self.try_next() {
                     return next;
                 }
+                channel.flush_deferred();
                 mailed.as_mut().await;
                 mailed.set(channel.mailed.notified());
             }
@@ -226,7 +231,9 @@ impl Messages {
 
     fn try_next(&self) -> Poll<Option<Message>> {
         let mut mailbox = lock(&self.channel.mailbox);
-        match mailbox.pop() {
+        let next = mailbox.pop();
+        self.channel.mail_waits.store(!mailbox.is_empty(), Ordering::Relaxed);
+        match next {
             Some(message) => Poll::Ready(Some(message)),
             None if mailbox.is_at_end => Poll::Ready(None),
             None => Poll::Pending,

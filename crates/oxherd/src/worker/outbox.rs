@@ -15,6 +15,8 @@ use oxherd_wire::{FrameOfError, Serialization, frame_of};
 pub(super) const MAX_QUEUED_BYTES: usize = 16 << 20;
 /// What a waiting message costs beyond its bytes, so that short ones are not free.
 const MESSAGE_COST_BYTES: usize = 64;
+/// How many bytes of messages are written in one go.
+pub(super) const GATHERED_BYTES_MAX: usize = 16 << 10;
 /// How often a descriptor is sent again that did not arrive.
 const MAX_RESENDS: u32 = 3;
 const KEPT_CAPACITY_BYTES: usize = 64 << 10;
@@ -40,6 +42,8 @@ pub(super) struct Outbox {
     urgent: Vec<u8>,
     urgent_sent: usize,
     messages: VecDeque<Outgoing>,
+    /// Where messages are joined to be written in one go.
+    together: Vec<u8>,
     queued_bytes: usize,
     /// The frame whose descriptor the primary has not acknowledged yet.
     under_way: Option<Outgoing>,
@@ -69,6 +73,7 @@ impl Outbox {
             urgent: Vec::new(),
             urgent_sent: 0,
             messages: VecDeque::new(),
+            together: Vec::new(),
             queued_bytes: 0,
             under_way: None,
             is_closed: false,
@@ -145,6 +150,11 @@ impl Outbox {
         self.is_closed || (self.urgent.is_empty() && self.messages.is_empty() && self.under_way.is_none())
     }
 
+    /// What the messages that wait cost.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -189,7 +199,7 @@ impl Outbox {
             } else if !self.urgent.is_empty() {
                 self.write_urgent()
             } else if self.messages.front().is_some_and(|first| self.may_go(first)) {
-                self.write_message()
+                self.write_messages()
             } else {
                 return Flushed::Done;
             };
@@ -215,6 +225,39 @@ impl Outbox {
             self.urgent_sent = 0;
         }
         Ok(())
+    }
+
+    /// Writes the first message, together with those behind it where none has a descriptor.
+    fn write_messages(&mut self) -> io::Result<()> {
+        let mut together = std::mem::take(&mut self.together);
+        let mut count = 0;
+        for message in self.messages.iter().take_while(|it| it.fd.is_none()) {
+            if together.len() + message.line.len() > GATHERED_BYTES_MAX {
+                break;
+            }
+            together.extend_from_slice(&message.line);
+            count += 1;
+        }
+        let written = match count {
+            0 | 1 => self.write_message(),
+            _ => fdpass::send(&self.socket, &together, None).map(|sent| self.have_sent(sent)),
+        };
+        together.clear();
+        self.together = together;
+        written
+    }
+
+    /// So many bytes of the first messages are written, which have no descriptors.
+    fn have_sent(&mut self, mut bytes: usize) {
+        while bytes > 0 {
+            let Some(mut message) = self.messages.pop_front() else { return };
+            if bytes < message.line.len() {
+                message.sent = bytes;
+                return self.messages.push_front(message);
+            }
+            bytes -= message.line.len();
+            self.queued_bytes -= message.cost();
+        }
     }
 
     fn write_message(&mut self) -> io::Result<()> {

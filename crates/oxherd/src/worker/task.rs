@@ -116,7 +116,7 @@ async fn serve(channel: &Channel, socket: &UnixStream) -> String {
                 }
             }
             Event::Writable => flush(channel, socket),
-            Event::Kicked => {}
+            Event::Kicked => channel.flush_deferred(),
             Event::Pulse => {
                 let now = Instant::now();
                 note_lag(channel, now.saturating_duration_since(due));

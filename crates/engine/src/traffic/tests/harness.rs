@@ -47,7 +47,9 @@ impl Herd {
     /// One whose embedder hears the messages of workers.
     pub(super) fn tapped() -> Self {
         let mut herd = Self::new();
-        herd.traffic.tap = Some(crate::link::Budget::default());
+        let ear = crate::Ear::default();
+        ear.open();
+        herd.traffic.tap = Some(crate::traffic::tap::Tap::new(ear));
         herd
     }
 
