@@ -162,3 +162,25 @@ impl Handle {
         self.wishes.send(Wish::Panic(culprit));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::link;
+
+    #[test]
+    fn messages_that_nobody_takes_are_refused_in_the_end_and_then_taken_again() {
+        let ((wishes, _wished), (orders, given)) = (link().unwrap(), link().unwrap());
+        let handle = Handle::new(wishes, orders);
+        let instance = InstanceId { starts: 0, number: 1 };
+        let send = || handle.send(instance, vec![b'1'; 1 << 20], None);
+        let sent = (0..100).take_while(|_| send().is_ok()).count();
+        assert!((10..=16).contains(&sent), "{sent}");
+        assert_eq!(send(), Err(SendError::Full));
+        for order in given.take() {
+            let Order::Send(parcel) = order else { panic!("{order:?}") };
+            parcel.budget.give_back(parcel.cost);
+        }
+        assert_eq!(send(), Ok(()));
+    }
+}

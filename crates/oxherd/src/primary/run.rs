@@ -305,14 +305,14 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     said
 }
 
-/// What `work` returns, unless the other returns before.
+/// What `work` returns, unless the other has returned before: then nothing more of it is done.
 async fn first_of<T>(work: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
     let (mut work, mut other) = (std::pin::pin!(work), std::pin::pin!(other));
     std::future::poll_fn(|context| {
-        if let std::task::Poll::Ready(value) = work.as_mut().poll(context) {
-            return std::task::Poll::Ready(Some(value));
+        if other.as_mut().poll(context).is_ready() {
+            return std::task::Poll::Ready(None);
         }
-        other.as_mut().poll(context).map(|()| None)
+        work.as_mut().poll(context).map(Some)
     })
     .await
 }
