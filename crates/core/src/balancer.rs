@@ -9,7 +9,7 @@ mod credit;
 use crate::balancer::credit::Credit;
 use crate::{InstanceId, Strategy};
 
-/// A member of a balancer: an admitted instance.
+/// By what a member of a balancer is known, unless its user has a better handle: the youngest is the highest.
 pub type MemberId = InstanceId;
 
 /// How a member is given connections. Each generation of an app may bring other terms.
@@ -46,42 +46,43 @@ pub enum Stance {
     Declines,
 }
 
-/// The admitted instances of one app and what each has in hand.
+/// The admitted instances of one app and what each has in hand. A user that keeps them in places of its own may know
+/// them by those, so that a choice looks nothing up.
 ///
 /// Verbs come in pairs: `admit`/`withdraw`, `handed`/`answered` or `returned`. [`Balancer::choose`] only reads, so
 /// that a choice that could not be carried out costs nothing; the turn passes with `handed`.
-#[derive(Clone, Debug, Default)]
-pub struct Balancer {
+#[derive(Clone, Debug)]
+pub struct Balancer<Id = MemberId> {
     /// That of the youngest member.
     strategy: Strategy,
-    members: Vec<Member>,
+    members: Vec<Member<Id>>,
     turn: usize,
     /// Where chance is; each connection that is handed over moves it on.
     chance: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Member {
-    id: MemberId,
+struct Member<Id> {
+    id: Id,
     terms: Terms,
     unanswered: u32,
     credit: Credit,
 }
 
 /// A member that could be chosen, and how it compares: the lowest key wins.
-struct Candidate<K> {
-    id: MemberId,
-    key: K,
+struct Candidate<Id, Key> {
+    id: Id,
+    key: Key,
 }
 
-impl Balancer {
+impl<Id: Copy + Ord> Balancer<Id> {
     /// An empty balancer. The seed decides what [`Strategy::Random`] picks.
     pub fn new(seed: u64) -> Self {
-        Self { chance: seed, ..Self::default() }
+        Self { strategy: Strategy::default(), members: Vec::new(), turn: 0, chance: seed }
     }
 
     /// Starts giving connections to `id`. `unanswered` is what it already has in hand. Idempotent.
-    pub fn admit(&mut self, id: MemberId, terms: Terms, unanswered: u32) {
+    pub fn admit(&mut self, id: Id, terms: Terms, unanswered: u32) {
         if self.position(id).is_none() {
             self.members.push(Member { id, terms, unanswered, credit: Credit::default() });
             self.follow_youngest();
@@ -89,7 +90,7 @@ impl Balancer {
     }
 
     /// Stops giving connections to `id`. Idempotent.
-    pub fn withdraw(&mut self, id: MemberId) {
+    pub fn withdraw(&mut self, id: Id) {
         if let Some(position) = self.position(id) {
             let gone = self.members.remove(position);
             if position < self.turn {
@@ -101,7 +102,7 @@ impl Balancer {
     }
 
     /// A connection went to `id`; the turn passes on.
-    pub fn handed(&mut self, id: MemberId) {
+    pub fn handed(&mut self, id: Id) {
         if let Some(position) = self.position(id) {
             self.members[position].unanswered += 1;
             self.turn = position + 1;
@@ -113,7 +114,7 @@ impl Balancer {
     }
 
     /// `id` answered for a connection.
-    pub fn answered(&mut self, id: MemberId) {
+    pub fn answered(&mut self, id: Id) {
         if let Some(position) = self.position(id) {
             let member = &mut self.members[position];
             member.unanswered = member.unanswered.saturating_sub(1);
@@ -121,7 +122,7 @@ impl Balancer {
     }
 
     /// `id` gave a connection back, or it was taken from it: it counts as never handed to it.
-    pub fn returned(&mut self, id: MemberId) {
+    pub fn returned(&mut self, id: Id) {
         self.answered(id);
         if let Some(position) = self.position(id).filter(|_| self.strategy == Strategy::Weighted) {
             credit::refund(&mut self.members, position);
@@ -130,7 +131,7 @@ impl Balancer {
 
     /// The member that should get the next connection among those that take it, if one has room. `look` is asked at
     /// most once for each.
-    pub fn choose(&self, look: impl Fn(MemberId) -> Stance) -> Option<MemberId> {
+    pub fn choose(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
         match self.strategy {
             Strategy::LeastBusy => self.least_busy(look),
             Strategy::RoundRobin => self.next_in_turn(look),
@@ -141,7 +142,7 @@ impl Balancer {
     }
 
     /// Whether a member other than `except` that `may` take a connection has nothing in hand.
-    pub fn has_idle(&self, except: MemberId, may: impl Fn(MemberId) -> bool) -> bool {
+    pub fn has_idle(&self, except: Id, may: impl Fn(Id) -> bool) -> bool {
         self.members.iter().any(|member| member.id != except && member.unanswered == 0 && may(member.id))
     }
 
@@ -154,7 +155,7 @@ impl Balancer {
     }
 
     /// Whether `id` is admitted.
-    pub fn is_admitted(&self, id: MemberId) -> bool {
+    pub fn is_admitted(&self, id: Id) -> bool {
         self.position(id).is_some()
     }
 
@@ -168,8 +169,8 @@ impl Balancer {
         self.members.is_empty()
     }
 
-    fn next_in_turn(&self, look: impl Fn(MemberId) -> Stance) -> Option<MemberId> {
-        let takes = |member: &Member| matches!(look(member.id), Stance::Takes(_));
+    fn next_in_turn(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
+        let takes = |member: &Member<Id>| matches!(look(member.id), Stance::Takes(_));
         let mut with_room = None;
         for member in self.in_turn() {
             if member.unanswered == 0 && takes(member) {
@@ -183,7 +184,7 @@ impl Balancer {
         with_room
     }
 
-    fn least_busy(&self, look: impl Fn(MemberId) -> Stance) -> Option<MemberId> {
+    fn least_busy(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
         let mut first = None;
         let mut best = None;
         let mut any_reports = false;
@@ -201,7 +202,7 @@ impl Balancer {
         if any_reports { best.map(|it| it.id) } else { first }
     }
 
-    fn least_connected(&self, look: impl Fn(MemberId) -> Stance) -> Option<MemberId> {
+    fn least_connected(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
         let mut best = None;
         for member in self.in_turn() {
             let Some(load) = member.load(&look) else { continue };
@@ -213,7 +214,7 @@ impl Balancer {
         best.map(|it| it.id)
     }
 
-    fn most_owed(&self, look: impl Fn(MemberId) -> Stance) -> Option<MemberId> {
+    fn most_owed(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
         let mut best = None;
         let mut spare = None;
         let mut somebody_counts = false;
@@ -234,9 +235,9 @@ impl Balancer {
         if somebody_counts { best } else { spare.map(|it| it.id) }
     }
 
-    fn better_of_two(&self, look: impl Fn(MemberId) -> Stance) -> Option<MemberId> {
+    fn better_of_two(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
         let mut chance = Chance(self.chance);
-        let mut pair: [Option<Candidate<(u64, u64)>>; 2] = [None, None];
+        let mut pair: [Option<Candidate<Id, (u64, u64)>>; 2] = [None, None];
         let mut seen = 0;
         for member in &self.members {
             let Some(load) = member.load(&look) else { continue };
@@ -261,7 +262,7 @@ impl Balancer {
     }
 
     /// All members, first the one whose turn it is.
-    fn in_turn(&self) -> impl Iterator<Item = &Member> {
+    fn in_turn(&self) -> impl Iterator<Item = &Member<Id>> {
         let (passed, coming) = self.members.split_at(self.turn.min(self.members.len()));
         coming.iter().chain(passed)
     }
@@ -274,18 +275,18 @@ impl Balancer {
         }
     }
 
-    fn position(&self, id: MemberId) -> Option<usize> {
+    fn position(&self, id: Id) -> Option<usize> {
         self.members.iter().position(|member| member.id == id)
     }
 }
 
-impl Member {
+impl<Id: Copy> Member<Id> {
     fn has_room(&self) -> bool {
         self.unanswered < self.terms.window
     }
 
     /// Its load, if it has room and takes one.
-    fn load(&self, look: impl Fn(MemberId) -> Stance) -> Option<Load> {
+    fn load(&self, look: impl Fn(Id) -> Stance) -> Option<Load> {
         if !self.has_room() {
             return None;
         }
@@ -302,7 +303,7 @@ impl Member {
     }
 }
 
-fn keep_lower<K: Ord>(best: &mut Option<Candidate<K>>, candidate: Candidate<K>) {
+fn keep_lower<Id, Key: Ord>(best: &mut Option<Candidate<Id, Key>>, candidate: Candidate<Id, Key>) {
     if best.as_ref().is_none_or(|best| candidate.key < best.key) {
         *best = Some(candidate);
     }

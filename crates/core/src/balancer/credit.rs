@@ -35,20 +35,20 @@ impl Credit {
 }
 
 /// The member at `position` gets a connection.
-pub(super) fn charge(members: &mut [Member], position: usize) {
+pub(super) fn charge<Id>(members: &mut [Member<Id>], position: usize) {
     turn_over(members, position, 1);
 }
 
 /// The member at `position` did not get it after all.
-pub(super) fn refund(members: &mut [Member], position: usize) {
+pub(super) fn refund<Id>(members: &mut [Member<Id>], position: usize) {
     turn_over(members, position, -1);
 }
 
-fn turn_over(members: &mut [Member], position: usize, sign: i64) {
+fn turn_over<Id>(members: &mut [Member<Id>], position: usize, sign: i64) {
     if members[position].terms.weight == 0 {
         return;
     }
-    let earns = |member: &Member| member.credit.earns(member.terms.weight);
+    let earns = |member: &Member<Id>| member.credit.earns(member.terms.weight);
     let price: i64 = members.iter().map(earns).sum();
     let bound = bound(members);
     for (at, member) in members.iter_mut().enumerate() {
@@ -59,7 +59,7 @@ fn turn_over(members: &mut [Member], position: usize, sign: i64) {
 }
 
 /// What one who has left was owed, or owed, goes to those who stay: their sum is 0 again.
-pub(super) fn spread(members: &mut [Member], credit: Credit) {
+pub(super) fn spread<Id>(members: &mut [Member<Id>], credit: Credit) {
     let bound = bound(members);
     let mut heirs = members.iter().filter(|member| member.terms.weight > 0).count() as i64;
     let mut left = credit.balance;
@@ -71,7 +71,7 @@ pub(super) fn spread(members: &mut [Member], credit: Credit) {
     }
 }
 
-fn bound(members: &[Member]) -> i64 {
+fn bound<Id>(members: &[Member<Id>]) -> i64 {
     let all: i64 = members.iter().map(|member| i64::from(member.terms.weight)).sum();
     OWED_MAX.saturating_mul(all)
 }

@@ -12,7 +12,7 @@ use crate::traffic::listener::{Listener, Returned, Socket};
 use crate::traffic::orders::News;
 use crate::traffic::stall::STALL_MS;
 use crate::traffic::timers::Timer;
-use crate::traffic::worker::{Handed, HandleFrame, Standing, Worker};
+use crate::traffic::worker::{Handed, HandleFrame, Seat, Standing, Worker};
 use crate::traffic::{Token, Traffic};
 
 /// When to try to accept again after running out of descriptors, in milliseconds.
@@ -39,9 +39,9 @@ impl Traffic {
             return;
         }
         while !self.out_of_fds && self.has_waiting(listener) {
-            let Some(instance) = self.choose(listener) else { return };
+            let Some(seat) = self.choose(listener) else { return };
             let Some(next) = self.next_connection(listener) else { continue };
-            self.hand_over(instance, listener, next);
+            self.hand_over(seat, listener, next);
         }
     }
 
@@ -89,7 +89,8 @@ impl Traffic {
         let handed = std::mem::take(&mut worker.unanswered);
         let place = worker.place;
         if let Some(app) = self.apps.get_mut(&place.app) {
-            handed.iter().for_each(|_| app.balancer.returned(place.instance));
+            let seat = Seat { instance: place.instance, number };
+            handed.iter().for_each(|_| app.balancer.returned(seat));
         }
         self.offer_again(handed.into_iter());
     }
@@ -125,11 +126,12 @@ impl Traffic {
             worker.gauge.settled();
         }
         let listener = handed.listener;
+        let seat = Seat { instance: place.instance, number };
         if let Some(app) = self.apps.get_mut(&place.app) {
             if accepted {
-                app.balancer.answered(place.instance);
+                app.balancer.answered(seat);
             } else {
-                app.balancer.returned(place.instance);
+                app.balancer.returned(seat);
             }
         }
         if accepted {
@@ -198,7 +200,11 @@ impl Traffic {
             workers.by_instance(owner).is_some_and(|it| it.registered.contains(&listener))
         };
         let active = |owner: Option<InstanceId>| {
-            owner.is_some_and(|owner| app.balancer.is_admitted(owner) && uses(owner))
+            owner.is_some_and(|instance| {
+                let number = workers.find(instance);
+                number.is_some_and(|number| app.balancer.is_admitted(Seat { instance, number }))
+                    && uses(instance)
+            })
         };
         // A full or forbidden filter table leaves the old program, which still names valid indices.
         drop(group.steer(|member| active(member.owner)));
@@ -231,11 +237,11 @@ impl Traffic {
         self.listeners.get(listener).is_some_and(waiting)
     }
 
-    fn choose(&self, listener: usize) -> Option<InstanceId> {
+    fn choose(&self, listener: usize) -> Option<Seat> {
         let app = self.apps.get(&self.listeners.get(listener)?.identity.app)?;
         let wants_loads = app.balancer.wants_loads();
         let load = |worker: &Worker| if wants_loads { worker.load(self.now) } else { Load::default() };
-        app.balancer.choose(|id| match self.workers.by_instance(id) {
+        app.balancer.choose(|seat| match self.workers.get(seat.number) {
             Some(worker) if worker.may_take(listener) => Stance::Takes(load(worker)),
             Some(worker) if worker.registered.contains(&listener) => Stance::Waits,
             Some(_) | None => Stance::Declines,
@@ -275,8 +281,8 @@ impl Traffic {
         }
     }
 
-    fn hand_over(&mut self, instance: InstanceId, listener: usize, next: Returned) {
-        let Some(number) = self.workers.find(instance) else { return };
+    fn hand_over(&mut self, seat: Seat, listener: usize, next: Returned) {
+        let number = seat.number;
         let (Some(worker), Some(it)) = (self.workers.get_mut(number), self.listeners.get(listener)) else {
             return;
         };
@@ -296,7 +302,7 @@ impl Traffic {
         let first = worker.unanswered.is_empty();
         worker.unanswered.push_back(Handed { seq, listener, connection, at: self.now, refusals });
         if let Some(app) = self.apps.get_mut(&worker.place.app) {
-            app.balancer.handed(instance);
+            app.balancer.handed(seat);
         }
         if first {
             self.watch_for_recall();

@@ -2,10 +2,12 @@
 
 use oxherd_core::{AppSpec, Balancer, Distribution};
 
+use crate::traffic::worker::Seat;
+
 /// One app's share of the traffic. What a reload may change is each worker's own.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) balancer: Balancer,
+    pub(crate) balancer: Balancer<Seat>,
     pub(crate) distribution: Distribution,
     pub(crate) doors: Doors,
 }

@@ -9,7 +9,7 @@ use crate::traffic::group::Retired;
 use crate::traffic::listener::{Returned, Socket};
 use crate::traffic::orders::{Attachment, News, Order};
 use crate::traffic::timers::Timer;
-use crate::traffic::worker::{Standing, Worker};
+use crate::traffic::worker::{Seat, Standing, Worker};
 use crate::traffic::{Token, Traffic};
 
 /// Between a worker's last answer and the word that it is withdrawn, in milliseconds: Node 26 drops connections
@@ -74,7 +74,7 @@ impl Traffic {
         }
         let (app, terms, unanswered) = (worker.place.app, worker.terms, worker.unanswered.len() as u32);
         if let Some(app) = self.apps.get_mut(&app) {
-            app.balancer.admit(instance, terms, unanswered);
+            app.balancer.admit(Seat { instance, number }, terms, unanswered);
         }
         self.share_out_anew(number);
     }
@@ -98,7 +98,7 @@ impl Traffic {
     pub(super) fn exclude(&mut self, number: usize) {
         let Some(place) = self.workers.get(number).map(|worker| worker.place) else { return };
         if let Some(app) = self.apps.get_mut(&place.app) {
-            app.balancer.withdraw(place.instance);
+            app.balancer.withdraw(Seat { instance: place.instance, number });
         }
     }
 

@@ -11,7 +11,7 @@ use oxherd_os::{fdpass, socket};
 use oxherd_wire::{self as wire, Serialization};
 
 use crate::traffic::timers::Timer;
-use crate::traffic::worker::{Attention, Handed, HandleFrame, Standing};
+use crate::traffic::worker::{Attention, Handed, HandleFrame, Seat, Standing};
 use crate::traffic::{READ_BYTES, Traffic};
 
 /// How long a connection may lie unread while another worker is idle, in milliseconds.
@@ -55,15 +55,16 @@ impl Traffic {
             return self.look_at_suspect(number);
         }
         let Some(oldest) = worker.unanswered.front() else { return };
-        let instance = worker.place.instance;
+        let seat = Seat { instance: worker.place.instance, number };
         let overdue = oldest.at + RECALL_AFTER_MS <= self.now;
         let open = match worker.standing {
             Standing::Open | Standing::Withdrawing => worker.worker_end.is_some(),
             Standing::Withdrawn | Standing::Leaving | Standing::Condemned | Standing::Ended => false,
         };
-        let takes = |id| self.workers.by_instance(id).is_some_and(|other| other.may_take(oldest.listener));
+        let takes =
+            |seat: Seat| self.workers.get(seat.number).is_some_and(|other| other.may_take(oldest.listener));
         let other_is_idle =
-            || self.apps.get(&worker.place.app).is_some_and(|app| app.balancer.has_idle(instance, takes));
+            || self.apps.get(&worker.place.app).is_some_and(|app| app.balancer.has_idle(seat, takes));
         if overdue && open && other_is_idle() {
             self.recall_from(number);
         }
@@ -94,7 +95,8 @@ impl Traffic {
         let place = worker.place;
         taken.sort_by_key(|handed| handed.seq);
         if let Some(app) = self.apps.get_mut(&place.app) {
-            taken.iter().for_each(|_| app.balancer.returned(place.instance));
+            let seat = Seat { instance: place.instance, number };
+            taken.iter().for_each(|_| app.balancer.returned(seat));
         }
         self.send_to(number, PROBE);
         self.check_stall(number);

@@ -102,6 +102,13 @@ pub(crate) struct Fence {
     pub(crate) tries: u32,
 }
 
+/// A worker as the balancer knows it: the younger is the higher. The number is where it is found without looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seat {
+    pub(crate) instance: InstanceId,
+    pub(crate) number: usize,
+}
+
 /// How far a worker's channel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
