@@ -14,6 +14,9 @@ use crate::sys;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const BOOT_LIMIT: Duration = Duration::from_secs(20);
+/// With more of its requests late, a run says nothing.
+const LATE_PERCENT_MAX: usize = 1;
+const TRIES: u32 = 4;
 const BOOT_STEP: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy)]
@@ -37,16 +40,7 @@ pub(crate) fn run(options: &StrategyOptions) -> Result<(), String> {
         for step in 0..contestants.len() {
             // Nobody always comes after the same one.
             let at = (step + round as usize) % contestants.len();
-            let outcome = measure(contestants[at], &requests, options)?;
-            eprintln!(
-                "round {}/{}  {:<18} {} answers, {} failed, {} late",
-                round + 1,
-                options.rounds,
-                contestants[at].name(),
-                outcome.times.len(),
-                outcome.failed,
-                outcome.late
-            );
+            let outcome = measure_undisturbed(contestants[at], round + 1, &requests, options)?;
             measured[at].push(Times::of(outcome.times));
         }
     }
@@ -99,6 +93,26 @@ impl Contestant {
                 let told = herd.output_tail();
                 told.contains(" workers serve ") || told.contains(" worker serves ")
             }
+        }
+    }
+}
+
+/// Measures again, a few times, while the machine is too busy with other things to send the requests in time.
+fn measure_undisturbed(
+    contestant: Contestant,
+    round: u64,
+    requests: &[Request],
+    options: &StrategyOptions,
+) -> Result<Outcome, String> {
+    let mut left = TRIES;
+    loop {
+        let outcome = measure(contestant, requests, options)?;
+        let Outcome { times, failed, late } = &outcome;
+        let (name, answers, rounds) = (contestant.name(), times.len(), options.rounds);
+        eprintln!("round {round}/{rounds}  {name:<18} {answers} answers, {failed} failed, {late} late");
+        left -= 1;
+        if left == 0 || late * 100 <= requests.len() * LATE_PERCENT_MAX {
+            return Ok(outcome);
         }
     }
 }

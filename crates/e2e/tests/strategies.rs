@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oxherd_e2e::client::{Connection, STEP};
 use oxherd_e2e::http::Client;
-use oxherd_e2e::{Address, Builder, Herd, Home, eventually, http, places, turn};
+use oxherd_e2e::{Address, Builder, Herd, Home, eventually, http, places, procs, turn};
 
 /// On a busy machine a connection that lies for a few milliseconds goes to another worker, which is right and in
 /// nobody's turn: here it stays.
@@ -172,4 +172,38 @@ fn a_daemon_has_strategies_too_and_so_has_its_successor() {
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(told.contains("weights have no effect with strategy `least-busy`: choose `weighted`"), "{told}");
     assert_eq!(home.herd()["apps"].as_array().map(Vec::len), Some(1));
+}
+
+/// A worker of the library counts in memory that is read, not told: to the last request, whoever dies.
+#[test]
+fn what_a_worker_counts_outlives_it_and_the_daemon() {
+    let home = Home::new();
+    let program = std::env::var("CARGO_BIN_EXE_sdk_worker").expect("cargo sets it for tests");
+    home.ok(&["start", &program, "--name", "web", "-i", "2", "--sockets", "channel"]);
+    let address = home.address("web");
+    let ask = |count: usize| (0..count).for_each(|_| drop(http::get(&address, "/")));
+    let figures = || home.herd()["apps"][0].clone();
+    ask(20);
+    assert_eq!(figures()["requests"], 20);
+    let kept = Client::connect(&address).and_then(|mut client| client.get("/").map(|_| client));
+    let kept = kept.expect("an answer");
+    let connections = |app: &serde_json::Value| {
+        let slots = app["slots"].as_array().cloned().unwrap_or_default();
+        slots.iter().filter_map(|slot| slot["workers"][0]["connections"].as_u64()).sum::<u64>()
+    };
+    eventually("only the one that is kept", || (connections(&figures()) == 1).then_some(()));
+
+    let (_, starts) = home.kill_daemon();
+    eventually("another daemon", || home.ping().filter(|(_, _, count)| *count > starts));
+    assert_eq!(figures()["requests"], 21, "though no worker has said anything since");
+    ask(4);
+    assert_eq!(figures()["requests"], 25);
+    let victim = home.pids("web")[0] as u32;
+    procs::kill(victim, rustix::process::Signal::KILL);
+    eventually("another worker", || {
+        let pids = home.pids("web");
+        (pids.len() == 2 && !pids.contains(&u64::from(victim))).then_some(())
+    });
+    assert_eq!(figures()["requests"], 25, "after its death, too");
+    drop(kept);
 }
