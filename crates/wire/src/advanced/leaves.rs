@@ -75,7 +75,7 @@ impl<'a> Reader<'a, '_> {
     fn bigint(&mut self) -> Result<(), Fault> {
         let field = self.varint()?;
         let bytes = self.bytes(field >> 1)?;
-        if bytes.len() % 8 != 0 {
+        if bytes.len() % 8 != 0 || (field & 1 == 1 && bytes.is_empty()) {
             self.doubt();
         }
         text::push_bigint(self.out, field & 1 == 1, bytes);
@@ -107,13 +107,17 @@ impl<'a> Reader<'a, '_> {
 
     /// What V8 leaves to Node: views of buffers, and objects of its own.
     pub(super) fn host(&mut self) -> Result<(), Fault> {
-        let id = self.begin();
+        let id = self.begin_unmade();
         match self.varint()? {
             0 => {
                 let element = Element::of_node(self.varint()?);
                 let len = self.varint()?;
                 let bytes = self.bytes(len)?;
                 let element = element.ok_or(Fault::Malformed("a view is of an unknown kind"))?;
+                if element == Element::F16 {
+                    // Older ones do not know it.
+                    self.doubt();
+                }
                 self.view(element, bytes)?;
                 self.end(id);
                 Ok(())
@@ -129,6 +133,7 @@ impl<'a> Reader<'a, '_> {
         let len = self.varint()?;
         if tag == b'~' {
             self.varint()?;
+            self.doubt();
         }
         let bytes = self.bytes(len)?;
         if self.is_next(b'V') {
@@ -179,7 +184,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Nobody must be sent these bytes as they are.
-    fn doubt(&mut self) {
+    pub(super) fn doubt(&mut self) {
         if let Some(checks) = &mut self.checks {
             checks.doubt();
         }

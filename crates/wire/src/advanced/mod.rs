@@ -43,7 +43,7 @@ pub(crate) use cut::Values;
 pub use relay::relay;
 
 /// The deepest value that is written: Node's reader recurses, and a worker dies of what it has no stack for (the
-/// lowest limit found in Node 18 to 26 is 1608 objects).
+/// lowest limit found in Node 18 to 26 is 1567 values).
 pub const MAX_WRITTEN_DEPTH: usize = 1000;
 
 /// The deepest value that is read. Node's writer ends at about 4000 unless it is given more stack.

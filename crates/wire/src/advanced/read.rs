@@ -53,6 +53,8 @@ pub(super) struct Reader<'a, 'o> {
 pub(super) enum Span {
     /// Not whole yet: whoever refers to it now is inside it.
     Open(u32),
+    /// Likewise, and V8's reader has no object yet to refer to.
+    Unmade(u32),
     Whole(u32, u32),
     /// It was in what JSON drops, and is kept aside.
     Aside(u32, u32),
@@ -153,7 +155,7 @@ impl<'a, 'o> Reader<'a, 'o> {
     }
 
     fn open(&mut self, tag: u8) -> Result<(), Fault> {
-        let id = self.begin();
+        let id = if tag == b'r' { self.begin_unmade() } else { self.begin() };
         let start = self.out.len();
         let (first, open) = match tag {
             b'o' => {
@@ -286,6 +288,10 @@ impl<'a, 'o> Reader<'a, 'o> {
 
     /// A host object that holds a plain one in its place.
     pub(super) fn open_host(&mut self, id: Id) -> Result<(), Fault> {
+        let is_plain = self.peek_tag()? == b'o';
+        if let Some(checks) = &mut self.checks {
+            checks.note_host(is_plain);
+        }
         self.push(Open::Host { id, is_read: false })
     }
 
@@ -297,6 +303,9 @@ impl<'a, 'o> Reader<'a, 'o> {
             b'"' | b'c' | b'S' => self.text(tag)?,
             b'I' | b'U' | b'N' => {
                 let number = self.number(tag)?;
+                if !(0.0..f64::from(u32::MAX)).contains(&number) || number.fract() != 0.0 {
+                    self.doubt();
+                }
                 self.out.push(b'"');
                 super::text::push_double(self.out, number);
                 self.out.push(b'"');
@@ -319,6 +328,10 @@ impl<'a, 'o> Reader<'a, 'o> {
         let span = self.spans.as_ref().and_then(|spans| spans.get(id)).copied();
         match span.ok_or(Fault::Malformed("a reference leads nowhere"))? {
             Span::Open(_) => self.out.extend_from_slice(b"null"),
+            Span::Unmade(_) => {
+                self.doubt();
+                self.out.extend_from_slice(b"null");
+            }
             Span::Whole(start, end) => {
                 self.check_room((end - start) as usize)?;
                 self.out.extend_from_within(start as usize..end as usize);
@@ -338,10 +351,19 @@ impl<'a, 'o> Reader<'a, 'o> {
         spans.len() - 1
     }
 
+    /// As [`begin`](Self::begin), for one that V8 makes when it has read all of it.
+    pub(super) fn begin_unmade(&mut self) -> Id {
+        let id = self.begin();
+        if let Some(Some(span)) = self.spans.as_mut().map(|spans| spans.get_mut(id)) {
+            *span = Span::Unmade(self.out.len() as u32);
+        }
+        id
+    }
+
     /// The object is whole.
     pub(super) fn end(&mut self, id: Id) {
         if let Some(Some(span)) = self.spans.as_mut().map(|spans| spans.get_mut(id))
-            && let Span::Open(start) = *span
+            && let Span::Open(start) | Span::Unmade(start) = *span
         {
             *span = Span::Whole(start, self.out.len() as u32);
         }

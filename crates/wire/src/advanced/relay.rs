@@ -8,13 +8,15 @@ use std::hash::{BuildHasher, RandomState};
 use super::read::{Fault, Reader};
 use super::{LENGTH_BYTES, MAX_FRAME_BYTES, MAX_WRITTEN_DEPTH, close_frame, push_number, push_varint};
 
+/// With more objects of Node's own kind in it no value is passed on as it is.
+const MAX_HOSTS: usize = 100;
 /// The member by which the receiver knows who sent it.
 const SENDER: &[u8] = b"\"fromWorker\"";
 
 /// Appends the frame of a value that a worker wrote ([`Frame::value`](crate::Frame::value)), with the member
 /// `fromWorker` added where `from` is given. False, and nothing is appended, for one that cannot be passed on as it
 /// is: because it is no object or has such a member already where one is to be added, because a Node worker might
-/// not be able to read it (a `RegExp`, names given twice, anything nested deeper than [`MAX_WRITTEN_DEPTH`]), or
+/// not be able to read it (a `RegExp`, a `Float16Array`, names given twice, anything nested deeper than [`MAX_WRITTEN_DEPTH`]), or
 /// because its JSON would be longer than `limit` bytes.
 ///
 /// [`MAX_WRITTEN_DEPTH`]: crate::MAX_WRITTEN_DEPTH
@@ -45,6 +47,8 @@ pub(super) struct Checks {
     /// Of the outermost object: where its end is, and how many members it has.
     top: Option<(usize, u32)>,
     has_sender: bool,
+    /// How many objects there are that Node reads with functions of JavaScript, which take more of the stack.
+    hosts: usize,
     /// Where the value ends.
     end: usize,
 }
@@ -57,6 +61,7 @@ impl Checks {
             hasher: RandomState::new(),
             top: None,
             has_sender: false,
+            hosts: 0,
             end: 0,
         }
     }
@@ -67,6 +72,11 @@ impl Checks {
 
     pub(super) fn note_depth(&mut self, depth: usize) {
         self.is_sound &= depth <= MAX_WRITTEN_DEPTH;
+    }
+
+    pub(super) fn note_host(&mut self, is_plain: bool) {
+        self.hosts += 1;
+        self.is_sound &= is_plain && self.hosts <= MAX_HOSTS;
     }
 
     pub(super) fn names(&self) -> usize {
