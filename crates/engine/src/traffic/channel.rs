@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oxherd_os::{Spool, fdpass, socket};
-use oxherd_wire::{FrameKind, Ledger, Pacing, Serialization, frame_of};
+use oxherd_wire::{FrameKind, Ledger, Pacing, Serialization, frame_of, split_frames};
 
 use crate::traffic::READ_BYTES;
 
@@ -143,13 +143,21 @@ impl Outgoing {
         self.reader = None;
     }
 
-    /// Whether a read could end within the length of a frame that is written now. Where a read begins is known: where
-    /// the one before has ended, or behind the last frame with an fd, where one ends as well.
-    fn would_be_cut(&self) -> bool {
+    /// Whether a read could end within the length of one of these frames if they are written now. Where a read begins
+    /// is known: where the one before has ended, or behind the last frame with an fd, where one ends as well.
+    fn would_be_cut(&self, frames: &[u8]) -> bool {
+        const SAFE: usize = READ_BYTES - LENGTH_BYTES;
         let unread = self.reader.as_ref().map(socket::unread_bytes);
         let Some(Ok(unread)) = unread else { return false };
-        let before = unread.min(self.pacing.plain_bytes()) % READ_BYTES as u64;
-        before > (READ_BYTES - LENGTH_BYTES) as u64
+        let mut at = (unread.min(self.pacing.plain_bytes()) % READ_BYTES as u64) as usize;
+        if at + frames.len() <= SAFE {
+            return false;
+        }
+        split_frames(self.serialization, frames).any(|frame| {
+            let is_cut = at % READ_BYTES > SAFE;
+            at += frame.len();
+            is_cut
+        })
     }
 
     /// Lines as they are sent. Nothing where that cannot be: a program's message may be nested more deeply than the
@@ -267,7 +275,7 @@ impl Outgoing {
         if self.queued_bytes > MAX_OWED_BYTES {
             return Ok(Sent::Flooded);
         }
-        if !self.takes_handles() || self.would_be_cut() {
+        if !self.takes_handles() || self.would_be_cut(bytes) {
             let why = match self.queue.is_empty() {
                 true if self.takes_handles() => Sent::Starved,
                 true => Sent::Held,
@@ -345,7 +353,7 @@ impl Outgoing {
             self.enqueue(bytes, 0, None, None);
             return Sent::Queued;
         }
-        if bytes.len() > self.whole_bytes || self.would_be_cut() {
+        if bytes.len() > self.whole_bytes || self.would_be_cut(bytes) {
             self.enqueue(bytes, 0, None, None);
             return self.flush();
         }
@@ -376,13 +384,15 @@ impl Outgoing {
 
     /// Writes one queued frame on: `Whole`, or what it waits for.
     fn write_on(&mut self, frame: &mut Queued) -> io::Result<Sent> {
+        if let (Body::Here(bytes), 0) = (&frame.body, frame.sent)
+            && self.would_be_cut(bytes)
+        {
+            return Ok(Sent::Starved);
+        }
         if !self.is_safe_to_begin(frame) {
             return Ok(Sent::Unkept);
         }
         let mut in_pieces = frame.sent > 0;
-        if !in_pieces && self.would_be_cut() {
-            return Ok(Sent::Starved);
-        }
         loop {
             let count = match self.write_rest(frame) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

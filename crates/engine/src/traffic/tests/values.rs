@@ -127,23 +127,28 @@ fn a_primary_that_takes_over_joins_at_any_byte() {
     }
 }
 
-/// Has `from` send `to` a message whose frame is exactly so long.
-fn send_exactly(herd: &mut Herd, from: &mut Worker, to: &Worker, len: usize) {
+/// Has `from` send `to` messages whose frames are exactly so long, in one breath.
+fn send_exactly(herd: &mut Herd, from: &mut Worker, to: &Worker, lens: &[usize]) {
     let id = to.place.instance.worker_id();
     let line = |count| format!(r#"{{"targetWorker":{id},"fromWorker":9,"text":"{}"}}"#, "x".repeat(count));
-    let frame = (0..len).rev().map(|count| from.framed(&line(count))).find(|frame| frame.len() == len);
-    from.write(&frame.expect("there is such a length"));
+    let frame = |len: &usize| {
+        let frame = (0..*len).rev().map(|count| from.framed(&line(count))).find(|frame| frame.len() == *len);
+        frame.expect("there is such a length")
+    };
+    let frames: Vec<u8> = lens.iter().flat_map(frame).collect();
+    from.write(&frames);
     herd.settle();
 }
 
 #[test]
 fn no_read_ends_within_the_length_of_a_frame() {
-    for (before, is_held) in [(65_532, false), (65_533, true), (65_535, true), (65_536, false)] {
+    let cases =
+        [(65_532, false), (65_533, true), (65_535, true), (65_536, false), (65_333, true), (65_337, false)];
+    for (before, is_held) in cases {
         let (mut herd, [mut deaf, mut chatty]) = herd_of([Serialization::Advanced, Serialization::Advanced]);
-        send_exactly(&mut herd, &mut chatty, &deaf, 30_000);
-        send_exactly(&mut herd, &mut chatty, &deaf, before - 30_000);
-        send_exactly(&mut herd, &mut chatty, &deaf, 200);
-        send_exactly(&mut herd, &mut chatty, &deaf, 300);
+        send_exactly(&mut herd, &mut chatty, &deaf, &[30_000]);
+        send_exactly(&mut herd, &mut chatty, &deaf, &[before - 30_000]);
+        send_exactly(&mut herd, &mut chatty, &deaf, &[200, 300]);
         herd.pass(100);
         let mut buffer = vec![0; 64 << 10];
         let end = deaf.end.as_ref().unwrap();
