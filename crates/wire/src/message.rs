@@ -4,9 +4,13 @@
 //! a figure of the wrong kind has no figure. The message itself stays the bytes that the worker wrote.
 
 use crate::json;
+use crate::outbound::push_number;
 
 /// How much of an error's text and of its stack is kept, each.
 pub const MAX_ERROR_TEXT_BYTES: usize = 16 * 1024;
+
+/// What naming the sender adds at most: `,"fromWorker":` and a number.
+const SENDER_BYTES_MAX: usize = 34;
 
 /// A program's own message: one JSON value, checked, without white space around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,16 +93,24 @@ impl UserMessage<'_> {
 /// The message with `"fromWorker":from` as the last member of the object, where it wins over one that the
 /// sender wrote. A message that is no object comes back as it is.
 pub fn with_sender(raw: &[u8], from: u64) -> Vec<u8> {
+    let mut sent = Vec::with_capacity(raw.len() + SENDER_BYTES_MAX);
+    push_with_sender(&mut sent, raw, from);
+    sent
+}
+
+/// Appends what [`with_sender`] makes.
+pub fn push_with_sender(out: &mut Vec<u8>, raw: &[u8], from: u64) {
     let trimmed = raw.trim_ascii();
     let inside = trimmed.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
-    let Some(inside) = inside.map(<[u8]>::trim_ascii_end) else { return raw.to_vec() };
-    let separator = if inside.is_empty() { "" } else { "," };
-    let member = format!("{separator}\"fromWorker\":{from}}}");
-    let mut sent = Vec::with_capacity(1 + inside.len() + member.len());
-    sent.push(b'{');
-    sent.extend_from_slice(inside);
-    sent.extend_from_slice(member.as_bytes());
-    sent
+    let Some(inside) = inside.map(<[u8]>::trim_ascii_end) else { return out.extend_from_slice(raw) };
+    out.push(b'{');
+    out.extend_from_slice(inside);
+    if !inside.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"fromWorker\":");
+    push_number(out, from);
+    out.push(b'}');
 }
 
 /// The members that conventions look at, raw. Of duplicates the last one counts.

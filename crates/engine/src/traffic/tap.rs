@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 
-use oxherd_core::InstanceId;
+use oxherd_core::{AppId, InstanceId};
 use oxherd_os::fdpass;
 use oxherd_os::socket::{self, SocketKind};
 use oxherd_wire::worker::{Attached, user_with};
@@ -72,19 +72,20 @@ impl Traffic {
         attachment: Option<&OwnedFd>,
     ) {
         let Some(from) = self.workers.by_instance(sender).map(|worker| worker.place) else { return };
-        let siblings =
-            self.workers.iter().filter(|(_, it)| it.place.app == from.app && it.is_listening_to_us());
+        if let (Target::Worker(id), None) = (target, attachment)
+            && let Some(number) = self.receiver(from.app, id)
+            && self.workers.get(number).is_some_and(|it| it.out.serialization() == Serialization::Json)
+        {
+            return self.pass_line(number, &message, from.instance.worker_id());
+        }
         let receivers: Vec<usize> = match target {
             Target::All => {
-                siblings.filter(|(_, it)| it.place.instance != sender).map(|(number, _)| number).collect()
+                let siblings = self.workers.iter().filter(|(_, it)| it.place.app == from.app);
+                let others =
+                    siblings.filter(|(_, it)| it.is_listening_to_us() && it.place.instance != sender);
+                others.map(|(number, _)| number).collect()
             }
-            Target::Worker(id) => {
-                let siblings: Vec<_> = siblings.collect();
-                let by_id = siblings.iter().find(|(_, it)| it.place.instance.worker_id() == id);
-                // A `fromWorker` that a program fills in itself is often its pid.
-                let by_pid = || siblings.iter().find(|(_, it)| u64::from(it.pid) == id);
-                by_id.or_else(by_pid).map(|(number, _)| *number).into_iter().collect()
-            }
+            Target::Worker(id) => self.receiver(from.app, id).into_iter().collect(),
         };
         // Between workers that both speak it, a value stays what it is.
         let is_advanced = |number: &usize| {
@@ -103,6 +104,36 @@ impl Traffic {
         if let Some(frame) = frame {
             advanced.into_iter().for_each(|number| self.send_message_frame(number, &frame));
         }
+    }
+
+    /// The worker that a message for `id` is for.
+    fn receiver(&self, app: AppId, id: u64) -> Option<usize> {
+        let mut siblings =
+            self.workers.iter().filter(|(_, it)| it.place.app == app && it.is_listening_to_us());
+        let mut by_pid = None;
+        let by_id = siblings.find(|(number, it)| {
+            // A `fromWorker` that a program fills in itself is often its pid.
+            if u64::from(it.pid) == id {
+                by_pid.get_or_insert(*number);
+            }
+            it.place.instance.worker_id() == id
+        });
+        by_id.map(|(number, _)| number).or(by_pid)
+    }
+
+    /// The usual case on the shortest way: one worker, JSON, no descriptor.
+    fn pass_line(&mut self, number: usize, message: &Routed<'_>, sender: u64) {
+        let mut line = std::mem::take(&mut self.scratch);
+        line.clear();
+        match message.has_sender {
+            true => wire::user(&mut line, message.raw),
+            false => {
+                wire::push_with_sender(&mut line, message.raw, sender);
+                line.push(b'\n');
+            }
+        }
+        self.send_message(number, &line);
+        self.scratch = line;
     }
 
     fn send_user(&mut self, number: usize, message: &[u8], attachment: Option<&OwnedFd>) {

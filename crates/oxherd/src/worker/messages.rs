@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 
 use serde::Deserialize;
@@ -47,6 +47,8 @@ const SHOWN_CHARS: usize = 80;
 #[derive(Clone)]
 pub struct Message {
     raw: Arc<str>,
+    /// What is asked about every message, read once.
+    head: Arc<OnceLock<Known>>,
     /// Of all copies one gets it.
     attachment: Option<Arc<Mutex<Option<Attachment>>>>,
 }
@@ -60,9 +62,19 @@ struct Head<'a> {
     from_worker: Option<&'a RawValue>,
 }
 
+#[derive(Debug, Default)]
+struct Known {
+    kind: Option<String>,
+    from_worker: Option<u64>,
+}
+
 impl Message {
     pub(crate) fn new(raw: &str, attachment: Option<Attachment>) -> Self {
-        Self { raw: raw.into(), attachment: attachment.map(|it| Arc::new(Mutex::new(Some(it)))) }
+        Self {
+            raw: raw.into(),
+            head: Arc::default(),
+            attachment: attachment.map(|it| Arc::new(Mutex::new(Some(it)))),
+        }
     }
 
     /// The message as a value of `T`.
@@ -86,13 +98,13 @@ impl Message {
 
     /// The member `type`, where the message is an object that has one and it is a string.
     pub fn kind(&self) -> Option<String> {
-        serde_json::from_str(self.head().kind?.get()).ok()
+        self.head().kind.clone()
     }
 
     /// Which worker sent it: the member `fromWorker`, which the primary fills in when it routes a message. `None`
     /// for the primary's own.
     pub fn from_worker(&self) -> Option<u64> {
-        serde_json::from_str(self.head().from_worker?.get()).ok()
+        self.head().from_worker
     }
 
     /// What rode on the message, the first time it is asked for, be it of a clone.
@@ -109,11 +121,16 @@ impl Message {
         &*self.raw == "\"shutdown\"" || self.kind().as_deref() == Some("shutdown")
     }
 
-    fn head(&self) -> Head<'_> {
-        if !self.raw.starts_with('{') {
-            return Head::default();
-        }
-        serde_json::from_str(&self.raw).unwrap_or_default()
+    fn head(&self) -> &Known {
+        self.head.get_or_init(|| {
+            let is_object = self.raw.starts_with('{');
+            let head: Option<Head<'_>> = is_object.then(|| serde_json::from_str(&self.raw).ok()).flatten();
+            let Head { kind, from_worker } = head.unwrap_or_default();
+            Known {
+                kind: kind.and_then(|raw| serde_json::from_str(raw.get()).ok()),
+                from_worker: from_worker.and_then(|raw| serde_json::from_str(raw.get()).ok()),
+            }
+        })
     }
 }
 
