@@ -50,7 +50,7 @@ async fn fails_later(State(worker): State<Worker>) -> &'static str {
         if let Err(error) = look_up("the meaning of it all").await {
             let backtrace = std::backtrace::Backtrace::force_capture();
             // Without a primary there is nobody to tell.
-            drop(worker.report_error(error.as_ref(), Some(&backtrace.to_string())));
+            drop(worker.report_error(error, Some(&backtrace.to_string())));
         }
     });
     "the task has begun\n"
@@ -61,7 +61,7 @@ async fn look_up(what: &str) -> Result<(), Failure> {
 }
 
 async fn exits(State(worker): State<Worker>) -> &'static str {
-    drop(worker.report_error(&std::io::Error::other("this worker cannot go on"), None));
+    drop(worker.report_error("this worker cannot go on", None));
     // The exit code makes it a failure, after which the slot is filled again.
     std::process::exit(1)
 }

@@ -6,9 +6,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::run::{Tally, cargo, run, run_counted};
+use crate::run::{Tally, capture, cargo, run, run_counted};
 use crate::workspace::Workspace;
 use crate::{Outcome, suites, tidy, tools};
+
+const SDK: &str = "oxherd";
+/// What the default features of the library must never bring.
+const HEAVY: [&str; 5] = ["oxherd-core", "oxherd-engine", "oxherd-config", "hyper", "axum"];
 
 /// What the steps of one invocation share.
 pub(crate) struct Session {
@@ -88,11 +92,25 @@ fn fmt(_session: &mut Session) -> Outcome {
 }
 
 fn clippy(_session: &mut Session) -> Outcome {
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))?;
+    // A worker alone, as most programs have it.
+    run(cargo().args(["clippy", "--package", SDK, "--", "-D", "warnings"]))?;
+    check_lightness(&capture(cargo().args(["tree", "--package", SDK, "-e", "normal", "--prefix", "none"]))?)
+}
+
+/// Whoever only wants to be a worker must not have to compile a primary.
+fn check_lightness(tree: &str) -> Outcome {
+    let heavy = tree.lines().find(|line| HEAVY.iter().any(|name| line.starts_with(&format!("{name} "))));
+    match heavy {
+        None => Ok(()),
+        Some(line) => Err(format!("the default features of {SDK} bring {line}")),
+    }
 }
 
 fn docs(_session: &mut Session) -> Outcome {
-    run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    run(cargo()
+        .args(["doc", "--workspace", "--all-features", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn tidy_step(session: &mut Session) -> Outcome {
@@ -117,7 +135,7 @@ fn tools_step(session: &mut Session) -> Outcome {
 
 fn test(session: &mut Session) -> Outcome {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--exclude", suites::E2E, "--no-fail-fast", "--"]);
+    command.args(["test", "--workspace", "--all-features", "--exclude", suites::E2E, "--no-fail-fast", "--"]);
     command.args(&session.extra).env("OXHERD_TOOLS", session.workspace.tools_dir());
     run_counted(&mut command, &mut session.tally)
 }
