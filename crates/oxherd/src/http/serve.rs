@@ -3,8 +3,11 @@
 //! The graceful end is the point here: no request is cut that was begun, and clients are told to go elsewhere
 //! before their connections are closed. Must never end before axum says that it is done.
 
+use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,18 +16,20 @@ use axum::serve::IncomingStream;
 use tokio::time::sleep;
 
 use super::RequestLayer;
-use crate::worker::told_by_signal;
+use crate::worker::{end_at_next_signal, told_by_signal};
 use crate::{Connection, Listener};
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const REST: Duration = Duration::from_millis(200);
+/// How long requests in hand may take when the primary is gone: nobody else ends a worker then that does not end.
+const FORSAKEN_MAX: Duration = Duration::from_secs(10);
 
 /// Serves a router until it is told to leave, with a [`RequestLayer`] around it, and ends gracefully.
 ///
 /// As a worker it leaves when the primary says so or is gone, or at SIGTERM and SIGINT: it finishes what it has
-/// begun, answers with `Connection: close`, and closes idle connections once [`Worker::drained`](crate::Worker::drained) fires. Alone it
-/// leaves at SIGTERM and SIGINT; a second signal ends it at once. Handlers may ask for
-/// `ConnectInfo<`[`PeerAddr`]`>`.
+/// begun, answers with `Connection: close`, and closes idle connections once [`Worker::drained`](crate::Worker::drained)
+/// fires. Without a primary, which would end it, it takes 10 s at most for that. Alone it leaves at SIGTERM and SIGINT.
+/// A second signal ends the process at once. Handlers may ask for `ConnectInfo<`[`PeerAddr`]`>`.
 ///
 /// # Errors
 ///
@@ -50,20 +55,16 @@ pub async fn serve(listener: Listener, router: Router) -> io::Result<()> {
         return server.with_graceful_shutdown(told_once).await;
     };
     worker.handle_signals()?;
-    server.with_graceful_shutdown(worker.drained()).await?;
+    let served = server.with_graceful_shutdown(worker.drained()).into_future();
+    let (mut served, mut forsaken) = (pin!(served), pin!(worker.forsaken(FORSAKEN_MAX)));
+    let served = poll_fn(|context| match served.as_mut().poll(context) {
+        Poll::Ready(served) => Poll::Ready(served),
+        Poll::Pending => forsaken.as_mut().poll(context).map(Ok),
+    });
+    served.await?;
     // What it said last is sent; a primary that is gone does not hear it.
     drop(worker.flush().await);
     Ok(())
-}
-
-/// Whoever asks twice does not want to wait.
-fn end_at_next_signal() {
-    if let Ok(told) = told_by_signal() {
-        tokio::spawn(async move {
-            told.await;
-            std::process::exit(1);
-        });
-    }
 }
 
 /// Where a connection comes from, for `ConnectInfo`.

@@ -27,6 +27,9 @@ const DEFAULT_LINGER: Duration = Duration::from_secs(3);
 /// The end of the channel after this worker has said that it leaves.
 pub(super) const DEPARTED: &str = "this worker has disconnected";
 
+/// How long a message may wait for others.
+const DEFERRED_MAX: Duration = Duration::from_millis(1);
+
 /// The state of the channel's task.
 pub(super) const TASK_NONE: u8 = 0;
 pub(super) const TASK_RUNS: u8 = 1;
@@ -180,8 +183,17 @@ impl Channel {
         }
     }
 
-    /// Queues a message of the program.
+    /// Sends a message of the program, now or as soon as the socket takes it.
     pub(super) fn send(&self, line: Vec<u8>, fd: Option<OwnedFd>) -> Result<(), SendError> {
+        self.send_message(line, fd, false)
+    }
+
+    /// The same for one that may wait a moment, to go in one write with those that follow it.
+    pub(super) fn send_soon(&self, line: Vec<u8>) -> Result<(), SendError> {
+        self.send_message(line, None, true)
+    }
+
+    fn send_message(&self, line: Vec<u8>, fd: Option<OwnedFd>, defers: bool) -> Result<(), SendError> {
         let mut outbox = lock(&self.outbox);
         if outbox.is_closed() {
             return Err(self.gone());
@@ -191,7 +203,7 @@ impl Channel {
         }
         let queued = outbox.queue(line, fd);
         queued.map_err(|error| SendError::Unsendable { why: error.to_string() })?;
-        if self.may_defer(&outbox) {
+        if defers && self.may_defer(&outbox) {
             if !self.is_deferred.swap(true, Ordering::AcqRel) {
                 self.kick.notify_one();
             }
@@ -202,11 +214,13 @@ impl Channel {
     }
 
     /// While messages wait for the program there are more answers to come: they go together, in one write, at the
-    /// latest when the channel's task has its next turn.
+    /// latest when the channel's task has its next turn. Where no runtime is at work that turn may never come.
     fn may_defer(&self, outbox: &Outbox) -> bool {
         self.mail_waits.load(Ordering::Relaxed)
             && self.task.load(Ordering::Relaxed) == TASK_RUNS
+            && tokio::runtime::Handle::try_current().is_ok()
             && outbox.queued_bytes() < GATHERED_BYTES_MAX
+            && outbox.oldest().is_none_or(|since| since.elapsed() < DEFERRED_MAX)
     }
 
     /// Writes what [`send`](Self::send) has put off.

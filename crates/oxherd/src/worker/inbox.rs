@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use oxherd_os::fdpass;
 use oxherd_wire::worker::{self as frames, FromPrimary, Reply};
@@ -136,9 +137,10 @@ impl Channel {
     fn on_connection(&self, key: &str, ack: Option<u64>, fd: Option<OwnedFd>) {
         let Some(fd) = fd else { return };
         let queue = lock(&self.servers).by_key.get(key).map(Arc::clone);
+        let connection = Waiting { fd, ack, came: Instant::now() };
         let refused = match queue {
-            Some(queue) => queue.push(Waiting { fd, ack }).err(),
-            None => Some(Waiting { fd, ack }),
+            Some(queue) => queue.push(connection).err(),
+            None => Some(connection),
         };
         if let Some(Waiting { ack: Some(ack), .. }) = refused {
             self.owe(|outbox| outbox.owe(|out, seq| frames::answer(out, seq, ack, false)));

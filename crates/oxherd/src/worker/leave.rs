@@ -110,7 +110,8 @@ impl Worker {
         self.channel().set_linger(linger);
     }
 
-    /// From now on SIGTERM and SIGINT tell this worker to leave instead of ending the process. Without effect in a
+    /// From now on SIGTERM and SIGINT tell this worker to leave instead of ending the process; a second one ends it at
+    /// once, with code 1. Without effect in a
     /// thread, whose process has a primary to do that. Call it within a runtime; it lasts as long as that one.
     ///
     /// # Errors
@@ -136,6 +137,7 @@ impl Worker {
             if let Some(channel) = channel.upgrade() {
                 channel.leave(Cause::Signal);
             }
+            end_at_next_signal();
         }));
         Ok(())
     }
@@ -159,6 +161,9 @@ impl Worker {
     /// ```
     pub async fn disconnect(&self) -> Result<(), SendError> {
         let channel = self.channel();
+        if channel.has_departed() {
+            return Ok(());
+        }
         if !channel.is_connected() {
             return Err(channel.gone());
         }
@@ -177,6 +182,16 @@ impl Worker {
         let channel = self.channel();
         channel.drive(channel.flushed()).await;
         if channel.is_connected() { Ok(()) } else { Err(channel.gone()) }
+    }
+
+    /// Fires so long after the primary has gone, and never while there is one or none is wanted.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))]
+    pub(crate) fn forsaken(&self, after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let channel = Arc::clone(self.channel());
+        async move {
+            channel.drive(channel.until(|| channel.has_ended() && !channel.has_departed())).await;
+            tokio::time::sleep(after).await;
+        }
     }
 
     /// Whether it is a thread of its primary's process.
@@ -252,6 +267,16 @@ impl Channel {
             changed.as_mut().await;
             changed.set(self.changed.notified());
         }
+    }
+}
+
+/// Whoever asks twice does not want to wait.
+pub(crate) fn end_at_next_signal() {
+    if let Ok(told) = told_by_signal() {
+        drop(tokio::spawn(async move {
+            told.await;
+            std::process::exit(1);
+        }));
     }
 }
 

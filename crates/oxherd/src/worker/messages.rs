@@ -112,13 +112,14 @@ impl Message {
         lock(self.attachment.as_ref()?).take()
     }
 
-    /// `"shutdown"` or `{type:"shutdown"}`.
+    /// `"shutdown"` or `{type:"shutdown"}` of the primary's own. What another worker says is for the program alone.
     pub(super) fn asks_to_leave(&self) -> bool {
         const LONGEST: usize = 4096;
         if self.raw.len() > LONGEST || !self.raw.contains("shutdown") {
             return false;
         }
-        &*self.raw == "\"shutdown\"" || self.kind().as_deref() == Some("shutdown")
+        let is_object_form = || self.kind().as_deref() == Some("shutdown") && self.from_worker().is_none();
+        &*self.raw == "\"shutdown\"" || is_object_form()
     }
 
     fn head(&self) -> &Known {

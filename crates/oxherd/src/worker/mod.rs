@@ -32,9 +32,9 @@ pub use connection::{Connection, Tracked};
 pub use detect::worker;
 #[cfg_attr(not(feature = "primary"), allow(unused_imports))]
 pub(crate) use detect::{MODE, set_thread_worker};
-#[cfg_attr(not(feature = "axum"), allow(unused_imports))]
-pub(crate) use leave::told_by_signal;
 pub use leave::{Drained, Shutdown};
+#[cfg_attr(not(feature = "axum"), allow(unused_imports))]
+pub(crate) use leave::{end_at_next_signal, told_by_signal};
 pub use listen::{ListenError, bind_udp, listen, listen_unix};
 #[cfg(feature = "stream")]
 pub use listener::Incoming;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use oxherd_os::fdpass;
 use oxherd_wire::{FrameOfError, Serialization, frame_of};
@@ -56,6 +57,7 @@ struct Outgoing {
     sent: usize,
     fd: Option<OwnedFd>,
     resends: u32,
+    since: Instant,
 }
 
 impl Outgoing {
@@ -128,7 +130,7 @@ impl Outbox {
                 frame
             }
         };
-        let message = Outgoing { line, sent: 0, fd, resends: 0 };
+        let message = Outgoing { line, sent: 0, fd, resends: 0, since: Instant::now() };
         self.queued_bytes += message.cost();
         self.messages.push_back(message);
         Ok(())
@@ -148,6 +150,11 @@ impl Outbox {
     /// Whether nothing is left to be written or acknowledged.
     pub(super) fn is_flushed(&self) -> bool {
         self.is_closed || (self.urgent.is_empty() && self.messages.is_empty() && self.under_way.is_none())
+    }
+
+    /// Since when the first message has waited.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.messages.front().map(|message| message.since)
     }
 
     /// What the messages that wait cost.

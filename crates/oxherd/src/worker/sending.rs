@@ -89,7 +89,7 @@ impl Worker {
     pub fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), SendError> {
         let channel = self.channel();
         channel.ensure_task();
-        channel.send(line_of(message)?, None)
+        channel.send_soon(line_of(message)?)
     }
 
     /// As [`send`](Self::send), with a socket that rides on the message. It is the receiver's then; here it is
@@ -148,7 +148,7 @@ impl Worker {
     ///
     /// As [`send`](Self::send).
     pub fn ready(&self) -> Result<(), SendError> {
-        self.send(&Ready { r#type: "ready", pid: std::process::id() })
+        self.channel().send(line_of(&Ready { r#type: "ready", pid: std::process::id() })?, None)
     }
 }
 

@@ -1,14 +1,15 @@
 //! The sockets that a worker has through its primary: asking for one, the connections that wait for the program,
 //! and giving it back.
 //!
-//! A connection is answered `accepted` when the program takes it and not before: until then the primary may give it
-//! to another worker. Must never keep a connection that the program cannot reach any more.
+//! A connection is answered `accepted` when the program takes it and not before. One that it does not take in time is
+//! given back, for another worker. Must never keep a connection that the program cannot reach any more.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use oxherd_wire::load as layout;
 use oxherd_wire::worker::{self as frames, Ask, Reply};
@@ -27,6 +28,7 @@ pub(super) struct Waiting {
     pub(super) fd: OwnedFd,
     /// What the answer acknowledges.
     pub(super) ack: Option<u64>,
+    pub(super) came: Instant,
 }
 
 /// The connections of one server that wait.
@@ -54,6 +56,22 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether one waits that could be given back.
+    fn is_waited_in(&self) -> bool {
+        lock(&self.waiting).iter().flatten().any(|connection| connection.ack.is_some())
+    }
+
+    /// Takes out those that have waited for so long, to be given back.
+    fn take_overdue(&self, patience: Duration) -> Vec<u64> {
+        let mut waiting = lock(&self.waiting);
+        let Some(waiting) = waiting.as_mut() else { return Vec::new() };
+        let is_overdue = |it: &Waiting| it.ack.is_some() && it.came.elapsed() >= patience;
+        let (overdue, rest) = std::mem::take(waiting).into_iter().partition(is_overdue);
+        *waiting = rest;
+        let overdue: VecDeque<Waiting> = overdue;
+        overdue.into_iter().filter_map(|connection| connection.ack).collect()
+    }
+
     pub(super) fn pop(&self) -> Option<Waiting> {
         lock(&self.waiting).as_mut()?.pop_front()
     }
@@ -71,7 +89,7 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Pending {
     /// Goes unused where the asker has lost interest; then the server is closed again.
-    tell: oneshot::Sender<Result<Server, io::Error>>,
+    tell: oneshot::Sender<Result<Server, ListenError>>,
     queue: Arc<Queue>,
     name: Name,
 }
@@ -130,7 +148,7 @@ impl Server {
 
     /// The next connection that was handed over, if one waits. The primary is told that it is taken.
     pub(super) fn take(&self) -> Option<OwnedFd> {
-        let Waiting { fd, ack } = self.queue.pop()?;
+        let Waiting { fd, ack, .. } = self.queue.pop()?;
         let channel = self.channel();
         channel.page.add(layout::WORD_SEEN, 1);
         channel.answer(ack, true);
@@ -169,9 +187,27 @@ impl Channel {
             });
         });
         match self.drive(told).await {
-            Ok(Ok(server)) => Ok(server),
-            Ok(Err(error)) => Err(ListenError::io(error)),
+            Ok(answer) => answer,
             Err(_) => Err(ListenError::gone(self.why_gone())),
+        }
+    }
+
+    /// Whether a connection waits for the program that could be given back.
+    pub(super) fn is_waited_for(&self) -> bool {
+        lock(&self.servers).by_key.values().any(|queue| queue.is_waited_in())
+    }
+
+    /// Gives connections back that the program has not accepted for so long: another worker may be idle, and a
+    /// primary that wants this one to leave waits for their answers before it says so.
+    pub(super) fn give_back(&self, patience: Duration) {
+        let queues: Vec<Arc<Queue>> = lock(&self.servers).by_key.values().map(Arc::clone).collect();
+        let overdue: Vec<u64> = queues.iter().flat_map(|queue| queue.take_overdue(patience)).collect();
+        if !overdue.is_empty() {
+            self.tell(|outbox| {
+                for ack in overdue {
+                    outbox.owe(|out, seq| frames::answer(out, seq, ack, false));
+                }
+            });
         }
     }
 
@@ -196,18 +232,28 @@ impl Channel {
     pub(super) fn on_answered(&self, pending: Pending, reply: &Reply<'_>, fd: Option<OwnedFd>) {
         let Pending { tell, queue, name } = pending;
         let Some(channel) = name.channel.upgrade() else { return };
+        // The name is free before anybody hears that it was not to be had.
+        let refused = |name: Name, error| {
+            drop(name);
+            Err(error)
+        };
         let answer = match (reply.errno, reply.key) {
-            (Some(errno), _) => Err(io::Error::from_raw_os_error(errno)),
-            (None, None) => Err(io::Error::new(io::ErrorKind::InvalidData, "the reply has no key")),
+            (Some(errno), _) => refused(name, ListenError::io(io::Error::from_raw_os_error(errno))),
+            (None, None) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "the reply has no key");
+                refused(name, ListenError::io(error))
+            }
             (None, Some(key)) => {
                 let mut servers = lock(&self.servers);
-                if !servers.are_closed {
-                    // Connections may follow in the same read.
-                    servers.by_key.insert(key.into(), Arc::clone(&queue));
-                }
+                // Connections may follow in the same read.
+                servers.by_key.insert(key.into(), Arc::clone(&queue));
+                let is_late = servers.are_closed;
                 drop(servers);
                 let sockname = reply.sockname;
-                Ok(Server { channel, name, key: key.into(), queue, fd, sockname, is_detached: false })
+                let server =
+                    Server { channel, name, key: key.into(), queue, fd, sockname, is_detached: false };
+                // Granted to one who leaves: it is given back, by being dropped.
+                if is_late { Err(ListenError::leaving()) } else { Ok(server) }
             }
         };
         // Nobody may be waiting any more; the server is closed then, by being dropped.

@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -15,11 +15,14 @@ use oxherd_wire::load as layout;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 
 use super::channel::{Channel, TASK_NONE, TASK_OVER, TASK_RUNS};
 use super::inbox::Read;
 
+/// How long a connection waits to be accepted by the program before it is given back. Tests play the primary by
+/// hand, and a busy machine is slow at that.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 25 });
 /// How often the event loop's lag is measured.
 const PULSE: Duration = Duration::from_millis(250);
 /// Reads in a row before others get a turn.
@@ -82,6 +85,7 @@ enum Event {
     Readable,
     Writable,
     Kicked,
+    Overdue,
     Pulse,
 }
 
@@ -108,8 +112,15 @@ async fn serve(channel: &Channel, socket: &UnixStream) -> String {
     let mut due = Instant::now() + PULSE;
     let mut pulse = interval_at(due, PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut overdue = pin!(sleep_until(due));
+    let mut awaits_overdue = false;
     loop {
-        match next_event(channel, socket, &mut pulse).await {
+        if !awaits_overdue && channel.is_waited_for() {
+            overdue.as_mut().reset(Instant::now() + PATIENCE);
+            awaits_overdue = true;
+        }
+        let patience = awaits_overdue.then_some(overdue.as_mut());
+        match next_event(channel, socket, patience, &mut pulse).await {
             Event::Readable => {
                 if let Some(why) = read(channel, socket).await {
                     return why;
@@ -117,6 +128,10 @@ async fn serve(channel: &Channel, socket: &UnixStream) -> String {
             }
             Event::Writable => flush(channel, socket),
             Event::Kicked => channel.flush_deferred(),
+            Event::Overdue => {
+                awaits_overdue = false;
+                channel.give_back(PATIENCE);
+            }
             Event::Pulse => {
                 let now = Instant::now();
                 note_lag(channel, now.saturating_duration_since(due));
@@ -129,7 +144,12 @@ async fn serve(channel: &Channel, socket: &UnixStream) -> String {
     }
 }
 
-async fn next_event(channel: &Channel, socket: &UnixStream, pulse: &mut Interval) -> Event {
+async fn next_event(
+    channel: &Channel,
+    socket: &UnixStream,
+    mut overdue: Option<Pin<&mut Sleep>>,
+    pulse: &mut Interval,
+) -> Event {
     let mut kicked = pin!(channel.kick.notified());
     poll_fn(|context| {
         if kicked.as_mut().poll(context).is_ready() {
@@ -140,6 +160,9 @@ async fn next_event(channel: &Channel, socket: &UnixStream, pulse: &mut Interval
         }
         if channel.is_blocked.load(Ordering::Relaxed) && socket.poll_write_ready(context).is_ready() {
             return Poll::Ready(Event::Writable);
+        }
+        if overdue.as_mut().is_some_and(|overdue| overdue.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Event::Overdue);
         }
         pulse.poll_tick(context).map(|_| Event::Pulse)
     })

@@ -48,6 +48,20 @@ async fn a_connection_is_answered_when_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_connection_that_nobody_accepts_is_given_back() {
+    let (worker, mut primary) = start().await;
+    let listener = listening(&worker, &mut primary).await;
+    let (_client, server) = connection();
+    primary.newconn(KEY, 11, &server).await;
+    assert_eq!(primary.line().await, ACK);
+    assert_eq!(answer(&primary.line().await), (11, false), "another worker may be idle");
+    primary.newconn(KEY, 12, &server).await;
+    primary.meanwhile(listener.accept()).await.unwrap();
+    assert_eq!(primary.line().await, ACK);
+    assert_eq!(answer(&primary.line().await), (12, true), "the listener is as it was");
+}
+
+#[tokio::test]
 async fn both_answers_go_in_one_write_when_somebody_waits() {
     let (worker, mut primary) = start().await;
     let listener = listening(&worker, &mut primary).await;

@@ -111,7 +111,19 @@ async fn it_leaves_by_its_own_will_once_that_is_acknowledged() {
     worker.shutdown().await;
     let error = worker.send(&1).unwrap_err();
     assert_eq!(error.to_string(), "cannot send: the primary is gone (this worker has disconnected)");
-    assert!(worker.disconnect().await.is_err());
+    worker.disconnect().await.expect("what is done need not be done again");
+}
+
+#[tokio::test]
+async fn only_the_primary_says_when_to_leave() {
+    let (worker, mut primary) = start().await;
+    let mut messages = worker.messages();
+    primary.say(r#"{"targetWorker":"all","type":"shutdown","data":"a topic","fromWorker":2}"#).await;
+    let message = primary.meanwhile(messages.recv()).await.unwrap();
+    assert_eq!((message.kind().as_deref(), message.from_worker()), (Some("shutdown"), Some(2)));
+    assert!(!worker.is_shutting_down());
+    primary.say(r#"{"type":"shutdown"}"#).await;
+    primary.meanwhile(worker.shutdown()).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,24 @@ use oxherd_wire::load as layout;
 use serde::Deserialize;
 
 use super::*;
+
+#[test]
+fn outside_a_runtime_nothing_is_put_off() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (worker, mut primary) = runtime.block_on(async {
+        let (worker, mut primary) = start().await;
+        let mut messages = worker.messages();
+        for number in 0..3 {
+            primary.say(&number.to_string()).await;
+        }
+        assert_eq!(primary.meanwhile(messages.recv()).await.unwrap().raw(), "0");
+        (worker, primary)
+    });
+    // Two wait for the program, and nobody drives the channel now.
+    worker.send("said").unwrap();
+    assert!(primary.hears(), "it is out");
+    drop(runtime);
+}
 use crate::{Attachment, SendError};
 
 #[tokio::test]
