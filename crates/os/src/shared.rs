@@ -42,9 +42,8 @@ impl SharedWords {
     ///
     /// `InvalidData` for anything else.
     pub fn of(fd: impl AsFd) -> io::Result<Self> {
-        let is_whole = fstat(&fd).is_ok_and(|stat| stat.st_size == BYTES as i64);
-        let is_sealed = fcntl_get_seals(&fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
-        if is_whole && is_sealed { Self::map(fd) } else { Err(io::ErrorKind::InvalidData.into()) }
+        Self::check(&fd, || ())?;
+        Self::map(fd)
     }
 
     /// The numbers.
@@ -52,6 +51,16 @@ impl SharedWords {
         // SAFETY: the mapping is as large as the array, aligned to a page, lives as long as `self`, and every bit
         // pattern is a number; others change it through atomics only.
         unsafe { self.words.as_ref() }
+    }
+
+    /// Whether it can be mapped for good. `meanwhile` is what others do between the two looks.
+    fn check(fd: impl AsFd, meanwhile: impl FnOnce()) -> io::Result<()> {
+        // The seals first: whoever holds the file may change its size until it is sealed, and nobody can afterwards.
+        // A size looked at before could be another one by now, and a read beyond the end is the death of the reader.
+        let is_sealed = fcntl_get_seals(&fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
+        meanwhile();
+        let is_whole = fstat(&fd).is_ok_and(|stat| stat.st_size == BYTES as i64);
+        if is_sealed && is_whole { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     fn map(fd: impl AsFd) -> io::Result<Self> {
@@ -93,7 +102,21 @@ mod tests {
         let short = memfd_create("short", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
         ftruncate(&short, 8).unwrap();
         assert_eq!(SharedWords::of(&short).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let unsealed = memfd_create("unsealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&unsealed, BYTES as u64).unwrap();
+        assert_eq!(SharedWords::of(&unsealed).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let null = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(SharedWords::of(&null).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn one_that_is_emptied_and_sealed_while_it_is_looked_at_is_not_mapped() {
+        let fd = memfd_create("sly", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&fd, BYTES as u64).unwrap();
+        let checked = SharedWords::check(&fd, || {
+            ftruncate(&fd, 0).unwrap();
+            fcntl_add_seals(&fd, SealFlags::SHRINK).unwrap();
+        });
+        assert_eq!(checked.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
