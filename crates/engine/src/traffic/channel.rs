@@ -85,6 +85,13 @@ pub(crate) enum Sent {
     Closed,
 }
 
+impl Sent {
+    /// What a frame waits for that is queued behind those of which this became.
+    fn and_behind(self) -> Self {
+        if self == Self::Whole { Self::Queued } else { self }
+    }
+}
+
 /// The primary's end of a channel, for writing, with the bookkeeping that recall needs.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -223,9 +230,13 @@ impl Outgoing {
             return Some(self.send_frame_bounded(frame));
         }
         if self.gathered.len() + frame.len() > GATHERED_BYTES_MAX.min(self.whole_bytes) {
-            match self.release() {
-                Sent::Whole => {}
-                _ => return Some(self.send_frame_bounded(frame)),
+            let released = self.release();
+            if released != Sent::Whole {
+                let sent = self.send_frame_bounded(frame);
+                // One small frame lies there at most.
+                debug_assert_ne!(sent, Sent::Dropped, "the queue was empty a moment ago");
+                // What the frame waits for is what those before it wait for.
+                return Some(released);
             }
         }
         self.gathered.extend_from_slice(frame);
@@ -268,7 +279,7 @@ impl Outgoing {
         name: u64,
     ) -> io::Result<Sent> {
         // What does not go now is queued before this.
-        self.release();
+        let released = self.release();
         if self.broken {
             return Ok(Sent::Closed);
         }
@@ -279,7 +290,7 @@ impl Outgoing {
             let why = match self.queue.is_empty() {
                 true if self.takes_handles() => Sent::Starved,
                 true => Sent::Held,
-                false => Sent::Queued,
+                false => released.and_behind(),
             };
             self.enqueue(bytes, 0, Some(name), Some(fd.try_clone_to_owned()?));
             return Ok(why);
@@ -345,13 +356,13 @@ impl Outgoing {
 
     fn put(&mut self, bytes: &[u8]) -> Sent {
         // What does not go now is queued before this.
-        self.release();
+        let released = self.release();
         if self.broken {
             return Sent::Closed;
         }
         if !self.queue.is_empty() {
             self.enqueue(bytes, 0, None, None);
-            return Sent::Queued;
+            return released.and_behind();
         }
         if bytes.len() > self.whole_bytes || self.would_be_cut(bytes) {
             self.enqueue(bytes, 0, None, None);

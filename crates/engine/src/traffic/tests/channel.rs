@@ -3,8 +3,11 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
+use oxherd_wire::Serialization;
+
 use super::harness::{Herd, client, clients, newconn_seq};
-use crate::traffic::Order;
+use crate::traffic::channel::{Outgoing, Sent};
+use crate::traffic::{Order, READ_BYTES};
 
 fn tiny_pair() -> (UnixStream, UnixStream) {
     let (primary, worker) = UnixStream::pair().unwrap();
@@ -122,4 +125,22 @@ fn the_end_of_a_channel_is_an_end_whatever_waits() {
     herd.settle();
     assert!(herd.fact(|event| matches!(event, oxherd_core::Event::ChannelClosed { .. })));
     assert!(herd.settle() < 5);
+}
+
+#[test]
+fn what_gathered_frames_wait_for_is_told_with_the_one_that_comes_behind() {
+    let (primary, worker) = UnixStream::pair().unwrap();
+    let mut out = Outgoing::new(primary.into(), Serialization::Advanced);
+    out.watch_reader(&worker.into());
+    let frame = |len: usize| [&(len as u32 - 4).to_be_bytes()[..], &vec![0; len - 4]].concat();
+    // The next frame's length would lie across the end of a read.
+    let mut left = READ_BYTES - 2;
+    while left > 0 {
+        let len = left.min(1000);
+        assert_eq!(out.send_frames(&frame(len)), Sent::Whole);
+        left -= len;
+    }
+    assert_eq!(out.gather(&frame(10_000)), None);
+    assert_eq!(out.gather(&frame(10_000)), Some(Sent::Starved));
+    assert_eq!(out.gather(&frame(10)), Some(Sent::Queued));
 }
