@@ -88,7 +88,7 @@ fn the_life_of_an_app_is_told_line_by_line() {
     );
     assert_eq!(
         told(&["describe", "web"]).replace(places::node(places::DEFAULT_NODE).to_str().expect("text"), "NODE"),
-        "web (id 0)\nstatus 1 of 1 slot online\ngeneration 2\nmode handoff\nsockets over the channel\n\
+        "web (id 0)\nstatus 1 of 1 slot online\ngeneration 2\nmode handoff\nstrategy least-busy\nsockets over the channel\n\
          program NODE ~/web.js\nfolder CWD\noutput ~/home/logs/web-out.log\n\
          error output ~/home/logs/web-error.log\ndropped lines 0\nrequests 0\nerrors 0\n\
          handed over 0 connections\n\nListens on\n127.0.0.1:#\n\nWorkers\n\
