@@ -25,6 +25,7 @@ pub use oxherd_core as core;
 #[cfg(debug_assertions)]
 pub use handle::Culprit;
 pub use handle::{Handle, SendError, Survey};
+pub use link::Permit;
 pub use observer::{Alert, Bulletin, Ear, Observer, OutputLine, Stream, WorkerMessage};
 pub use report::{AppReport, Report, WorkerReport};
 pub use settings::{EngineError, Settings};

@@ -13,7 +13,7 @@ pub(crate) fn link<T>() -> io::Result<(Writer<T>, Reader<T>)> {
     Ok((Writer { shared: Arc::clone(&shared) }, Reader { shared }))
 }
 
-/// How much may wait in a queue, in bytes, where those who fill it do so at will.
+/// How much may be kept, in bytes, where those who fill it do so at will.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
@@ -31,15 +31,24 @@ impl Budget {
         bytes + Self::OVERHEAD_BYTES + if has_fd { Self::FD_BYTES } else { 0 }
     }
 
-    /// Takes it, if there is room or nothing else waits.
-    pub(crate) fn take(&self, cost: usize) -> bool {
+    /// Takes it, if there is room or nothing else is kept. It is given back when the permit is dropped.
+    pub(crate) fn take(&self, cost: usize) -> Option<Permit> {
         let fits = |used: usize| (used == 0 || used + cost <= Self::MAX_BYTES).then_some(used + cost);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
+        Some(Permit { used: Arc::clone(&self.used), cost })
     }
+}
 
-    /// Gives it back once the thing was taken out of the queue.
-    pub(crate) fn give_back(&self, cost: usize) {
-        self.used.fetch_sub(cost, Ordering::AcqRel);
+/// Room that something takes up; to be dropped with it, and not before.
+#[derive(Debug)]
+pub struct Permit {
+    used: Arc<AtomicUsize>,
+    cost: usize,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.cost, Ordering::AcqRel);
     }
 }
 
@@ -101,10 +110,11 @@ mod tests {
     fn a_budget_is_bounded_and_lets_one_large_thing_through() {
         let budget = Budget::default();
         let large = Budget::cost(64 << 20, false);
-        assert!(budget.take(large) && !budget.take(1));
-        budget.give_back(large);
+        let permit = budget.take(large).unwrap();
+        assert!(budget.take(1).is_none());
+        drop(permit);
         let with_fd = Budget::cost(1, true);
-        let taken = (0..1000).take_while(|_| budget.take(with_fd)).count();
-        assert!((100..=128).contains(&taken), "{taken}");
+        let taken: Vec<Permit> = (0..1000).map_while(|_| budget.take(with_fd)).collect();
+        assert!((100..=128).contains(&taken.len()), "{}", taken.len());
     }
 }

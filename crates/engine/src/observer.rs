@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use oxherd_core::{AppId, Notice, Place, Span};
 use serde::{Deserialize, Serialize};
 
-use crate::Report;
+use crate::{Permit, Report};
 
 /// Hears of everything that happens. Called on the control thread: hand things on and return.
 pub trait Observer {
@@ -79,6 +79,9 @@ pub struct WorkerMessage {
     pub raw: Vec<u8>,
     /// The descriptor that rode on it.
     pub attachment: Option<OwnedFd>,
+    /// The room that it takes up, of 16 MiB for all messages. To be kept as long as the message is: while there is no
+    /// room, messages are lost, which is [told](Alert::MessagesLost).
+    pub permit: Permit,
 }
 
 /// One of a worker's output streams.

@@ -34,9 +34,8 @@ impl Control<'_> {
     }
 
     pub(super) fn on_message(&mut self, delivery: Delivery) {
-        let Delivery { place, raw, attachment, cost, budget } = delivery;
-        budget.give_back(cost);
-        self.observer.message(WorkerMessage { place, raw, attachment });
+        let Delivery { place, raw, attachment, permit } = delivery;
+        self.observer.message(WorkerMessage { place, raw, attachment, permit });
     }
 
     pub(super) fn tell_disconnected(&mut self, instance: InstanceId) {

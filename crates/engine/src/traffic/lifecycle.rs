@@ -181,6 +181,7 @@ impl Traffic {
         };
         self.drop_worker_end(number);
         self.read_what_is_left(number);
+        self.tell_lost(number);
         self.exclude(number);
         // Nothing is given to it any more: it is at its end for all that look.
         if let Some(worker) = self.workers.get_mut(number) {

@@ -10,7 +10,7 @@ use oxherd_core::{AppId, AppSpec, Event, InstanceId, Parting, Place, Slot};
 use crate::Alert;
 use crate::counters::Counters;
 use crate::host::{Entry, Stash};
-use crate::link::Budget;
+use crate::link::Permit;
 
 /// From control to traffic.
 #[derive(Debug)]
@@ -74,9 +74,8 @@ pub(crate) struct Parcel {
     /// One JSON value.
     pub(crate) message: Vec<u8>,
     pub(crate) attachment: Option<OwnedFd>,
-    /// What is given back once it is on its way.
-    pub(crate) cost: usize,
-    pub(crate) budget: Budget,
+    /// The room that it takes up until it is on its way.
+    pub(crate) permit: Permit,
 }
 
 /// A message from a worker.
@@ -86,9 +85,8 @@ pub(crate) struct Delivery {
     /// One JSON value.
     pub(crate) raw: Vec<u8>,
     pub(crate) attachment: Option<OwnedFd>,
-    /// What is given back once it was taken.
-    pub(crate) cost: usize,
-    pub(crate) budget: Budget,
+    /// The room that it takes up as long as anybody keeps it.
+    pub(crate) permit: Permit,
 }
 
 /// What traffic takes over from the primary before.

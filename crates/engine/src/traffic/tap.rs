@@ -38,8 +38,8 @@ impl Tap {
 impl Traffic {
     /// A message of the embedder's for one worker.
     pub(super) fn send_parcel(&mut self, parcel: Parcel) {
-        let Parcel { instance, message, attachment, cost, budget } = parcel;
-        budget.give_back(cost);
+        let Parcel { instance, message, attachment, permit } = parcel;
+        drop(permit);
         if let Some(number) = self.worker_of(instance) {
             self.send_user(number, &message, attachment.as_ref());
         }
@@ -48,19 +48,35 @@ impl Traffic {
     /// Passes a message on to whoever embeds the primary.
     pub(super) fn pass_on(&mut self, number: usize, raw: &[u8], attachment: Option<OwnedFd>) {
         let Some(Tap { budget, .. }) = self.tap.as_ref().filter(|tap| tap.ear.is_open()) else { return };
-        let Some(worker) = self.workers.get_mut(number) else { return };
-        let place = worker.place;
-        let cost = Budget::cost(raw.len(), attachment.is_some());
-        if !budget.take(cost) {
-            worker.lost_messages += 1;
-            return;
+        let Some(place) = self.workers.get(number).map(|worker| worker.place) else { return };
+        let Some(permit) = budget.take(Budget::cost(raw.len(), attachment.is_some())) else {
+            return self.lose(number);
+        };
+        self.tell_lost(number);
+        if let Some(worker) = self.workers.get_mut(number) {
+            worker.lost_in_a_row = 0;
         }
-        let count = std::mem::take(&mut worker.lost_messages);
-        let budget = budget.clone();
+        self.tell(News::Message(Delivery { place, raw: raw.to_vec(), attachment, permit }));
+    }
+
+    /// A message that nobody has room for. Whoever has none may have none for ever, so the first of a row is told at
+    /// once, and the rest whenever there are twice as many: that is little news however many there are.
+    fn lose(&mut self, number: usize) {
+        let Some(worker) = self.workers.get_mut(number) else { return };
+        worker.lost_messages += 1;
+        worker.lost_in_a_row += 1;
+        if worker.lost_in_a_row.is_power_of_two() {
+            self.tell_lost(number);
+        }
+    }
+
+    /// Tells of what is lost and not told yet.
+    pub(super) fn tell_lost(&mut self, number: usize) {
+        let Some(worker) = self.workers.get_mut(number) else { return };
+        let (place, count) = (worker.place, std::mem::take(&mut worker.lost_messages));
         if count > 0 {
             self.tell(News::Alert(Alert::MessagesLost { place, count }));
         }
-        self.tell(News::Message(Delivery { place, raw: raw.to_vec(), attachment, cost, budget }));
     }
 
     /// Passes a message on to the worker or workers it names, with its sender filled in.

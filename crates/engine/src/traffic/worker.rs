@@ -62,8 +62,10 @@ pub(crate) struct Worker {
     pub(crate) talk: Talk,
     /// Messages to it that it has left no room for.
     pub(crate) dropped_messages: u64,
-    /// Messages from it that control has left no room for.
+    /// Messages from it that whoever hears them has left no room for, as far as they are not told.
     pub(crate) lost_messages: u64,
+    /// The same since the last for which there was room, told or not.
+    pub(crate) lost_in_a_row: u64,
     pub(crate) counters: Arc<Counters>,
     /// By which others can go on with the counters.
     pub(crate) counters_fd: Option<OwnedFd>,
@@ -203,6 +205,7 @@ impl Worker {
             talk: Talk::default(),
             dropped_messages: 0,
             lost_messages: 0,
+            lost_in_a_row: 0,
             gauge: Gauge::of(&counters),
             counters,
             counters_fd,

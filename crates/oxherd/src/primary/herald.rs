@@ -146,12 +146,14 @@ impl Observer for Herald {
     }
 
     fn message(&mut self, message: WorkerMessage) {
-        let WorkerMessage { place, raw, attachment } = message;
+        let WorkerMessage { place, raw, attachment, permit } = message;
         // It was JSON when it came in.
         let Ok(raw) = String::from_utf8(raw) else { return };
         let attachment = attachment.and_then(|fd| Attachment::try_from(fd).ok());
         let worker = self.handle_of(place);
-        self.shared.tell(Event::Message { worker, message: Message::new(&raw, attachment) });
+        // Whoever does not listen keeps it, and its permit with it.
+        let message = Message::new(&raw, attachment).keeping(Arc::new(permit));
+        self.shared.tell(Event::Message { worker, message });
     }
 
     fn disconnected(&mut self, place: Place) {

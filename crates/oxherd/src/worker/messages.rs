@@ -3,9 +3,10 @@
 //! They wait in a bounded mailbox until the program takes them. Must never let a program that does not listen grow
 //! without bound, nor refuse a message for what it says.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -51,7 +52,12 @@ pub struct Message {
     head: Arc<OnceLock<Known>>,
     /// Of all copies one gets it.
     attachment: Option<Arc<Mutex<Option<Attachment>>>>,
+    /// What is to be dropped with the last copy.
+    _guard: Option<Guard>,
 }
+
+/// Anything; nobody looks at it.
+type Guard = Arc<dyn Any + Send + Sync + UnwindSafe + RefUnwindSafe>;
 
 /// The members that are looked at here.
 #[derive(Default, Deserialize)]
@@ -74,7 +80,14 @@ impl Message {
             raw: raw.into(),
             head: Arc::default(),
             attachment: attachment.map(|it| Arc::new(Mutex::new(Some(it)))),
+            _guard: None,
         }
+    }
+
+    /// The same, with something that is dropped with its last copy.
+    #[cfg(feature = "primary")]
+    pub(crate) fn keeping(self, guard: Guard) -> Self {
+        Self { _guard: Some(guard), ..self }
     }
 
     /// The message as a value of `T`.

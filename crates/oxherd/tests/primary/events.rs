@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 #[cfg(feature = "stream")]
 use futures_core::Stream;
+use oxherd::primary::Alert;
 use oxherd::{Event, RestartWhen, Worker, Workers};
 
 use crate::stage::{block_on, builder, line_server, scenarios, start, until};
@@ -11,6 +12,7 @@ use crate::stage::{block_on, builder, line_server, scenarios, start, until};
 scenarios! {
     a_life_is_told_in_order => 0, [];
     who_is_slow_is_told_what_was_lost => 0, [];
+    who_never_reads_keeps_no_more_than_there_is_room_for => 0, [];
     giving_up_is_told => 3, [];
     every_message_is_told_once => 0, [];
     events_are_a_stream_too => 0, [];
@@ -77,6 +79,35 @@ fn who_is_slow_is_told_what_was_lost() -> ExitCode {
         left += 1;
     }
     assert_eq!(left, 8);
+    code
+}
+
+const LONG_BYTES: usize = 100 << 10;
+const LONG_COUNT: u64 = 400;
+
+async fn talks_at_length(worker: Worker) -> Result<(), std::io::Error> {
+    let long = "x".repeat(LONG_BYTES);
+    for _ in 0..LONG_COUNT {
+        worker.send(&long).map_err(std::io::Error::other)?;
+        worker.flush().await.map_err(std::io::Error::other)?;
+    }
+    Ok(())
+}
+
+fn who_never_reads_keeps_no_more_than_there_is_room_for() -> ExitCode {
+    let builder = builder().workers(Workers::Count(1)).restart(RestartWhen::Never).stays(false);
+    let (cluster, mut events) = start(builder, talks_at_length);
+    let code = cluster.wait();
+    let (mut kept, mut lost) = (0, 0);
+    while let Some(event) = events.blocking_recv() {
+        match event {
+            Event::Message { .. } => kept += 1,
+            Event::Alert(Alert::MessagesLost { count, .. }) => lost += count,
+            _ => {}
+        }
+    }
+    assert_eq!(kept + lost, LONG_COUNT);
+    assert!((100..=(16 << 20) / LONG_BYTES as u64).contains(&kept), "{kept}");
     code
 }
 
