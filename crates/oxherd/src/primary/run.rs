@@ -4,8 +4,10 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -33,6 +35,9 @@ const FAILED: u8 = 1;
 /// What a process exits with whose main thread has panicked.
 const PANICKED: u8 = 101;
 
+/// Whether this process, which is a worker, runs its function: that must not run itself once more.
+static IN_FUNCTION: AtomicBool = AtomicBool::new(false);
+
 type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>>>>;
 
 /// A worker's function with the runtime that it runs in.
@@ -47,8 +52,8 @@ impl Builder {
     /// ([`signals`](Self::signals)); in a worker until `worker` has returned. Returns what the process is to exit with.
     ///
     /// In the primary that is the exit code of `oxherd run`: 0 stopped on request, or every worker has ended and none
-    /// is to be restarted; 1 killed by a second signal, or an internal error; 2 it cannot start; 3 a slot has given up
-    /// and no worker is left. In a worker an `Err` is reported (`{type:"error"}`), printed, and exit code 1.
+    /// is to be restarted; 1 killed by a second signal, or an internal error; 2 it cannot start, as within a worker's
+    /// function; 3 a slot has given up and no worker is left. In a worker an `Err` is reported (`{type:"error"}`), printed, and exit code 1.
     ///
     /// The calling thread becomes the primary's, and its workers die with it. Call it from `main`, before other
     /// threads are started. The worker's runtime is made here; one around it is not used.
@@ -72,10 +77,12 @@ impl Builder {
         E: Into<BoxError>,
     {
         let job = Job::new(worker, self.worker_runtime());
-        if let Some(worker) = crate::worker() {
-            return job.run_process(worker).into();
-        }
-        match self.plan(true, false).and_then(|plan| serve(plan, Some(job), drop)) {
+        let ending = match process_worker() {
+            Ok(Some(worker)) => return job.run_process(worker).into(),
+            Ok(None) => self.plan(true, false).and_then(|plan| serve(plan, Some(job), drop)),
+            Err(error) => Err(error),
+        };
+        match ending {
             Ok(ending) => code(ending),
             Err(error) => {
                 eprintln!("oxherd: {error}");
@@ -88,7 +95,7 @@ impl Builder {
     /// does not return: it runs `worker` and exits as [`run`](Self::run) would.
     ///
     /// # Errors
-    /// An option that cannot be, or the kernel refuses something.
+    /// [`ClusterError::IsWorker`] within a worker's function; an option that cannot be; the kernel refuses something.
     ///
     /// ```no_run
     /// # use oxherd::{Cluster, Worker};
@@ -105,7 +112,7 @@ impl Builder {
         E: Into<BoxError>,
     {
         let job = Job::new(worker, self.worker_runtime());
-        if let Some(worker) = crate::worker() {
+        if let Some(worker) = process_worker()? {
             std::process::exit(job.run_process(worker).into());
         }
         spawn(self.plan(true, true)?, Some(job))
@@ -129,6 +136,16 @@ impl Builder {
             return Err(ClusterError::IsWorker);
         }
         spawn(self.plan(false, true)?, None)
+    }
+}
+
+/// This process as a worker that has its function still to run; nothing in a primary.
+fn process_worker() -> Result<Option<Worker>, ClusterError> {
+    match crate::worker() {
+        Some(worker) if worker.is_thread() || IN_FUNCTION.load(Ordering::Acquire) => {
+            Err(ClusterError::IsWorker)
+        }
+        worker => Ok(worker),
     }
 }
 
@@ -221,6 +238,13 @@ impl Job {
 
     /// Runs in this process, and says what to exit with.
     fn run_process(&self, worker: Worker) -> u8 {
+        IN_FUNCTION.store(true, Ordering::Release);
+        let code = self.run_once(worker);
+        IN_FUNCTION.store(false, Ordering::Release);
+        code
+    }
+
+    fn run_once(&self, worker: Worker) -> u8 {
         let work = || self.run(worker, std::future::pending());
         if tokio::runtime::Handle::try_current().is_err() {
             return work();
@@ -241,7 +265,7 @@ impl Job {
                 return FAILED;
             }
         };
-        let code = runtime.block_on(async {
+        let work = async {
             // From here on the channel is looked after, whatever the function does.
             let _connected = worker.is_connected();
             let work = async {
@@ -250,10 +274,11 @@ impl Job {
                 conclude(&worker, result).await
             };
             first_of(work, killed).await
-        });
-        // What runs on threads of its own is not waited for, as when a process ends.
+        };
+        let code = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+        // What runs on threads of its own is not waited for, as when a process ends; not after a panic either.
         runtime.shutdown_background();
-        code.unwrap_or(FAILED)
+        code.unwrap_or_else(|panic| resume_unwind(panic)).unwrap_or(FAILED)
     }
 
     fn build_runtime(&self, worker: &Worker) -> std::io::Result<tokio::runtime::Runtime> {

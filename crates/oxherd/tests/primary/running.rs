@@ -24,7 +24,8 @@ scenarios! {
     reports_are_called_for => 0, ["a report with 1 worker"];
     a_runtime_of_several_threads => 0, ["on 2 threads"];
     a_runtime_around_it_is_no_matter => 0, ["Every worker has ended and none is to be restarted"];
-    a_worker_cannot_have_workers => 0, ["cannot start a cluster: this is a worker of one already"];
+    a_panic_waits_for_no_other_thread => 3, ["ended with code 101"];
+    a_worker_cannot_have_workers => 0, ["oxherd: cannot start a cluster: this is a worker of one already"];
     another_program_is_run_as_it_is => 0, ["slot 0 | hello from a shell"];
 }
 
@@ -63,6 +64,23 @@ async fn panics(_: Worker) -> Done {
 
 fn a_panic_is_reported() -> ExitCode {
     Cluster::builder().workers(Workers::Count(1)).max_restarts(1).run(panics)
+}
+
+/// Panics while a thread of its runtime is busy for ever.
+pub(crate) async fn panics_beside_a_busy_thread(_: Worker) -> Done {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        tell.send(()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    told.await.unwrap();
+    panic!("planted");
+}
+
+fn a_panic_waits_for_no_other_thread() -> ExitCode {
+    Cluster::builder().workers(Workers::Count(1)).max_restarts(1).run(panics_beside_a_busy_thread)
 }
 
 fn a_wrong_option_is_named() -> ExitCode {
@@ -129,10 +147,10 @@ fn a_runtime_around_it_is_no_matter() -> ExitCode {
 }
 
 async fn wants_workers(_: Worker) -> Result<(), ClusterError> {
-    match Cluster::builder().primary() {
-        Err(error @ ClusterError::IsWorker) => println!("{error}"),
-        other => panic!("{other:?}"),
-    }
+    assert!(matches!(Cluster::builder().primary(), Err(ClusterError::IsWorker)));
+    assert!(matches!(Cluster::builder().start(done), Err(ClusterError::IsWorker)));
+    let code = Cluster::builder().run(done);
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use oxherd::primary::Alert;
 use oxherd::{Cluster, ClusterError, Event, RestartWhen, Serialization, Worker, Workers};
 
+use crate::running::panics_beside_a_busy_thread;
 use crate::stage::{ask, block_on, builder, eventually, line_server, scenarios, serving, start, until};
 
 scenarios! {
@@ -22,7 +23,8 @@ scenarios! {
     a_thread_has_no_environment_of_its_own => 0, [];
     a_thread_that_is_done_ends_it => 0, ["Every worker has ended and none is to be restarted"];
     threads_need_a_function => 0, [];
-    a_thread_cannot_have_workers => 0, ["cannot start a cluster: this is a worker of one already"];
+    a_panicking_thread_waits_for_no_other => 3, ["ended with code 101"];
+    a_thread_cannot_have_workers => 0, ["oxherd: cannot start a cluster: this is a worker of one already"];
 }
 
 fn stopped(cluster: &Cluster) -> ExitCode {
@@ -80,6 +82,10 @@ fn a_panicking_thread_is_respawned() -> ExitCode {
         ask(serving(&mut events).await);
     });
     stopped(&cluster)
+}
+
+fn a_panicking_thread_waits_for_no_other() -> ExitCode {
+    Cluster::builder().workers(Workers::Threads(1)).max_restarts(1).run(panics_beside_a_busy_thread)
 }
 
 static STUCK: AtomicBool = AtomicBool::new(false);
@@ -257,7 +263,10 @@ fn threads_need_a_function() -> ExitCode {
 }
 
 async fn wants_workers(_: Worker) -> Result<(), std::io::Error> {
-    println!("{}", Cluster::builder().primary().unwrap_err());
+    assert!(matches!(Cluster::builder().primary(), Err(ClusterError::IsWorker)));
+    assert!(matches!(Cluster::builder().start(done), Err(ClusterError::IsWorker)));
+    let code = Cluster::builder().run(done);
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
     Ok(())
 }
 
