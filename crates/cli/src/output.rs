@@ -9,7 +9,7 @@ use oxherd_engine::core::{AppId, Exit, Outcome};
 use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
 
 pub(crate) use oxherd::console::{
-    Console, abort_reason, ended, give_up, left_as_they_were, line_of_alert, line_of_bulletin, shown_address,
+    Console, aborted, ended, give_up, line_of_alert, line_of_bulletin, shown_address,
 };
 
 use crate::exit::{self, ExitStatus};

@@ -8,7 +8,7 @@ use super::form::Screen;
 use super::paint::{Paint, Styled};
 use super::progress::{AppProgress, SlotProgress, Standing, Verb};
 use super::words::{count, enumerate};
-use crate::output::{abort_reason, ended, give_up, left_as_they_were, shown_address};
+use crate::output::{aborted, ended, give_up, shown_address};
 
 /// What turns while something goes on.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -125,8 +125,8 @@ pub(crate) fn conclusion(app: &AppProgress) -> Word {
     match &app.outcome {
         Some(ChangeOutcome::Done) => Word::Good(format!("{name}: {}", done(app))),
         Some(ChangeOutcome::ReloadAborted(why)) => {
-            let left = left_as_they_were(app.replaced.unwrap_or(0));
-            Word::Bad(format!("{name}: the reload is aborted: {}; {left}", abort_reason(why)))
+            let why = aborted(why, app.replaced.unwrap_or(0));
+            Word::Bad(format!("{name}: the reload is aborted: {why}"))
         }
         Some(ChangeOutcome::Failed) => Word::Bad(failed(app)),
         Some(ChangeOutcome::Superseded) => {

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use oxherd_engine::core::{AppId, Notice, Outcome};
 use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
 
-pub use notices::{abort_reason, ended, give_up, left_as_they_were, shown_address};
+pub use notices::{abort_reason, aborted, ended, give_up, shown_address};
 
 use frame::{Frame, Line, Weight};
 use printer::{Loss, Printer};

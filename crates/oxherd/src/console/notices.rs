@@ -220,7 +220,7 @@ fn stalled(who: &str) -> Line {
 }
 
 fn reload_aborted(why: &ReloadFailure, replaced: u32) -> Line {
-    Line::trouble(format!("Reload is aborted: {}; {}", abort_reason(why), left_as_they_were(replaced)))
+    Line::trouble(format!("Reload is aborted: {}", aborted(why, replaced)))
 }
 
 /// Why a reload was aborted, in words that follow a colon.
@@ -237,8 +237,19 @@ pub fn abort_reason(why: &ReloadFailure) -> String {
     }
 }
 
-/// What an aborted reload that replaced so many slots left.
-pub fn left_as_they_were(replaced: u32) -> String {
+/// Why a reload was aborted that replaced so many slots, and what it left, in words that follow a colon.
+pub fn aborted(why: &ReloadFailure, replaced: u32) -> String {
+    let reason = abort_reason(why);
+    match why {
+        // Whatever came in between says what becomes of the workers.
+        ReloadFailure::Superseded => reason,
+        ReloadFailure::NotReady { .. } | ReloadFailure::Died { .. } | ReloadFailure::CannotSpawn { .. } => {
+            format!("{reason}; {}", left_as_they_were(replaced))
+        }
+    }
+}
+
+fn left_as_they_were(replaced: u32) -> String {
     match replaced {
         0 => "no slot was replaced, the old workers go on".to_owned(),
         1 => "1 slot was replaced, the others go on as they were".to_owned(),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
 
-use oxherd_engine::core::{AppStatus, ChangeOutcome, Refusal, Request};
+use oxherd_engine::core::{AppStatus, ChangeOutcome, Refusal, ReloadFailure, Request};
 use oxherd_engine::{Handle, Report};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -117,6 +117,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::ReloadAborted`] when a successor is not ready: then the old workers go on.
+    /// [`ClusterError::Superseded`] when the cluster is restarted or told to end meanwhile.
     pub async fn reload(&self) -> Result<(), ClusterError> {
         self.change(Request::Reload { app: APP, spec: None }).await
     }
@@ -194,6 +195,8 @@ impl Cluster {
         self.or_end(told).await?.map_err(ClusterError::Refused)?;
         match self.or_end(end).await? {
             ChangeOutcome::Done => Ok(()),
+            // The old workers do not go on either.
+            ChangeOutcome::ReloadAborted(ReloadFailure::Superseded) => Err(ClusterError::Superseded),
             ChangeOutcome::ReloadAborted(why) => Err(ClusterError::ReloadAborted(abort_reason(&why))),
             ChangeOutcome::Failed => Err(ClusterError::NotServing),
             ChangeOutcome::Superseded => Err(ClusterError::Superseded),

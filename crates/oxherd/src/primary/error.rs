@@ -46,7 +46,7 @@ pub enum ClusterError {
     /// A slot gave up, or ended, before every worker was ready.
     #[error("not every worker is ready: a slot has given up or finished; its events say why")]
     NotServing,
-    /// A later wish took the place of this one.
+    /// A later wish took the place of this one: another reload, a restart, or the end of the cluster.
     #[error("a later request took the place of this one")]
     Superseded,
     /// The worker has ended.

@@ -18,6 +18,7 @@ scenarios! {
     a_reload_loses_nothing => 0, [];
     a_reload_runs_the_file_that_stands_there_now => 0, [];
     an_aborted_reload_says_why => 0, [];
+    a_reload_that_the_end_overtakes_says_so => 0, ["Reload is aborted: the app was stopped or restarted meanwhile\n"];
     scaling_up_and_down => 0, [];
     restarting => 0, [];
     status_tells_of_slots_and_figures => 0, [];
@@ -249,6 +250,36 @@ fn an_aborted_reload_says_why() -> ExitCode {
         ask(address);
     });
     stopped(&cluster)
+}
+
+async fn never_ready_again(worker: Worker) -> Result<(), std::io::Error> {
+    if worker.generation() == 1 {
+        return line_server(worker).await;
+    }
+    worker.shutdown().await;
+    Ok(())
+}
+
+fn a_reload_that_the_end_overtakes_says_so() -> ExitCode {
+    let builder = builder().console(true).workers(Workers::Count(1));
+    let builder = builder.min_uptime(std::time::Duration::from_secs(1000));
+    let (cluster, mut events) = start(builder, never_ready_again);
+    block_on(async {
+        serving(&mut events).await;
+        let reload = async {
+            let error = cluster.reload().await.unwrap_err();
+            assert!(matches!(error, ClusterError::Superseded), "{error}");
+        };
+        let end = async {
+            until(&mut events, |event| match event {
+                Event::Online { worker } if worker.generation() == 2 => Some(()),
+                _ => None,
+            })
+            .await;
+            cluster.shutdown().await
+        };
+        tokio::join!(reload, end).1
+    })
 }
 
 fn scaling_up_and_down() -> ExitCode {
