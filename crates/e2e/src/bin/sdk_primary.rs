@@ -29,14 +29,14 @@ fn main() -> Outcome<ExitCode> {
 }
 
 async fn play(cluster: &Cluster, events: &mut Events) -> Outcome<ExitCode> {
-    let one = cluster.fork([("ROLE", "one")]).await?;
+    let one = cluster.fork_with([("ROLE", "one")]).await?;
     let address = listening(events, &one).await?;
     tell(&json!({"listening": one.id(), "slot": one.slot(), "is_connected": one.is_connected()}));
     tell(&json!({"served": get(address)?}));
     messages(events, &one).await?;
     sockets(events, &one).await?;
 
-    let two = cluster.fork([("ROLE", "two")]).await?;
+    let two = cluster.fork_with([("ROLE", "two")]).await?;
     listening(events, &two).await?;
     tell(&json!({"fork": two.id(), "slot": two.slot(), "workers": cluster.workers().len()}));
 

@@ -69,6 +69,7 @@ pub enum Runtime {
 pub struct Builder {
     pub(super) spec: AppSpec,
     pub(super) problem: Option<ClusterError>,
+    bad_variable: Option<ClusterError>,
     workers: Workers,
     distribution: Option<Distribution>,
     recall: bool,
@@ -125,6 +126,7 @@ impl Builder {
         let mut builder = Self {
             spec,
             problem,
+            bad_variable: None,
             workers: Workers::default(),
             distribution: None,
             recall: true,
@@ -159,7 +161,10 @@ impl Builder {
         cwd: impl AsRef<Path> => |it, folder| it.set_cwd(folder.as_ref());
         /// Variables for the workers, beyond those of this process.
         envs: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)> => |it, variables| {
-            it.spec.env.extend(variables.into_iter().map(|(key, value)| (key.into(), value.into())))
+            match variables_of(variables) {
+                Ok(variables) => it.spec.env.extend(variables),
+                Err(problem) => it.bad_variable = Some(problem),
+            }
         };
         /// How connections reach the workers: `Handoff` unless set; `Kernel` for threads, unless the strategy needs
         /// the other.
@@ -289,6 +294,9 @@ impl Builder {
             }
             Some(_) | None => {}
         }
+        if let Some(problem) = self.bad_variable.take() {
+            return Err(problem);
+        }
         if are_threads && !has_function {
             return Err(ClusterError::NoFunction);
         }
@@ -362,6 +370,21 @@ fn sender(capacity: usize) -> Sender<Event> {
 
 fn check(spec: &AppSpec, settings: &Settings) -> Result<(), SpecError> {
     spec.check(Limits { may_be_empty: settings.may_be_empty, ..Limits::default() })
+}
+
+/// Variables as they are added to an environment.
+pub(super) fn variables_of(
+    variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
+) -> Result<Vec<(String, String)>, ClusterError> {
+    let mut checked = Vec::new();
+    for (key, value) in variables {
+        let (key, value) = (key.into(), value.into());
+        if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+            return Err(ClusterError::BadVariable(key));
+        }
+        checked.push((key, value));
+    }
+    Ok(checked)
 }
 
 fn inherited_environment() -> Vec<(String, String)> {

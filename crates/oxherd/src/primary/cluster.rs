@@ -13,6 +13,7 @@ use oxherd_engine::{Handle, Report};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::builder::variables_of;
 use super::shared::{APP, Shared, WorkerState};
 use super::{Builder, ClusterError, Events, WorkerHandle};
 use crate::console::{Ending, abort_reason};
@@ -30,7 +31,7 @@ use crate::worker::json_of;
 /// # async fn main_() -> Result<(), oxherd::ClusterError> {
 /// let cluster = Cluster::builder().workers(Workers::Count(2)).start(serve)?;
 /// cluster.scale(3).await?;
-/// let special = cluster.fork([("ROLE", "cron")]).await?;
+/// let special = cluster.fork_with([("ROLE", "cron")]).await?;
 /// println!("worker {} does the chores", special.id());
 /// cluster.shutdown().await;
 /// # Ok(()) }
@@ -57,16 +58,25 @@ impl Cluster {
         Builder::new()
     }
 
-    /// Fills one more slot: the first that has finished or given up, else a new one. Whoever fills it from now on, its
-    /// respawns included, has these variables beyond those of the cluster.
+    /// Fills one more slot: the first that has finished or given up, else a new one.
     ///
     /// # Errors
-    /// The cluster is about to end, has as many workers as it may, or consists of threads and `env` is not empty.
-    pub async fn fork<K: Into<String>, V: Into<String>>(
+    /// The cluster is about to end, or has as many workers as it may.
+    pub async fn fork(&self) -> Result<WorkerHandle, ClusterError> {
+        self.fork_with([] as [(String, String); 0]).await
+    }
+
+    /// As [`fork`](Self::fork): whoever fills the slot from now on, its respawns included, has these variables beyond
+    /// those of the cluster.
+    ///
+    /// # Errors
+    /// As with [`fork`](Self::fork); [`ClusterError::BadVariable`]; the cluster consists of threads, and `env` is not
+    /// empty.
+    pub async fn fork_with<K: Into<String>, V: Into<String>>(
         &self,
         env: impl IntoIterator<Item = (K, V)>,
     ) -> Result<WorkerHandle, ClusterError> {
-        let env: Vec<_> = env.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let env = variables_of(env)?;
         if self.shared.are_threads && !env.is_empty() {
             return Err(ClusterError::NoEnvironment);
         }
@@ -97,7 +107,7 @@ impl Cluster {
     /// Sends a value to every worker that is connected; returns how many that are.
     ///
     /// # Errors
-    /// The value cannot be JSON, or too much waits already: then some may have got it.
+    /// The value cannot be JSON or is too long; too much waits already: then some may have got it.
     pub fn broadcast<T: Serialize + ?Sized>(&self, message: &T) -> Result<usize, ClusterError> {
         let json = json_of(message)?;
         let mut count = 0;

@@ -25,6 +25,11 @@ pub enum ClusterError {
     /// An option that cannot be.
     #[error("cannot start the cluster: {0}")]
     Option(#[from] SpecError),
+    /// A variable that no environment can hold. Its value is not shown: it may be a secret.
+    #[error(
+        "cannot give workers the variable {0:?}: a name must not be empty nor have `=` or NUL in it, a value no NUL"
+    )]
+    BadVariable(String),
     /// Threads run a function of this program, and none was given.
     #[error("cannot start threads without their function: use `run` or `start`")]
     NoFunction,
@@ -58,6 +63,16 @@ pub enum ClusterError {
     /// The value is nothing that JSON can say, or a frame of the protocol.
     #[error(transparent)]
     Message(#[from] crate::SendError),
+    /// The worker would take it for a breach of the protocol.
+    #[error(
+        "cannot send: the message is {bytes} bytes long and may have {limit}; send it in parts, or where it is"
+    )]
+    TooLong {
+        /// How long it is as JSON.
+        bytes: usize,
+        /// How long it may be.
+        limit: usize,
+    },
     /// Too much waits to be sent already.
     #[error("cannot send: too many messages wait already; send fewer, or later")]
     Full,

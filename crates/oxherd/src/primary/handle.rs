@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use oxherd_engine::core::{Request, Signal};
 use oxherd_engine::{Handle, SendError};
+use oxherd_wire::DEFAULT_MAX_MESSAGE_BYTES;
 use serde::Serialize;
 
 use super::ClusterError;
@@ -75,7 +76,8 @@ impl WorkerHandle {
     /// end is dropped, and an [`Alert`](crate::Event::Alert) tells of it.
     ///
     /// # Errors
-    /// The worker is disconnected, the value cannot be JSON, or too much waits already; nothing was sent then.
+    /// The worker is disconnected, the value cannot be JSON or has more than 64 MiB as such, or too much waits
+    /// already; nothing was sent then.
     pub fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), ClusterError> {
         self.send_json(json_of(message)?, None)
     }
@@ -96,6 +98,10 @@ impl WorkerHandle {
     pub(super) fn send_json(&self, json: Vec<u8>, fd: Option<OwnedFd>) -> Result<(), ClusterError> {
         if !self.is_connected() {
             return Err(ClusterError::Disconnected(self.id()));
+        }
+        let (bytes, limit) = (json.len(), DEFAULT_MAX_MESSAGE_BYTES);
+        if bytes > limit {
+            return Err(ClusterError::TooLong { bytes, limit });
         }
         self.primary()?.send(self.state.place.instance, json, fd).map_err(|error| match error {
             SendError::Full => ClusterError::Full,

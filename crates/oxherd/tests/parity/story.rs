@@ -166,7 +166,7 @@ struct Teller<'a> {
 impl Teller<'_> {
     async fn tell(&mut self) {
         self.greet(2).await;
-        let forked = self.cluster.fork([("ROLE", "forked")]).await.expect("it forks");
+        let forked = self.cluster.fork_with([("ROLE", "forked")]).await.expect("it forks");
         self.story.forked_id = forked.id();
         self.greet(3).await;
         self.look_around(&forked).await;
@@ -233,7 +233,7 @@ impl Teller<'_> {
         self.story.disconnected_by_itself = workers[0].exited_after_disconnect() == Some(true);
         workers[1].terminate().expect("it lives");
         self.story.terminated_by = self.await_exit(&workers[1]).await;
-        let victim = self.cluster.fork([("ROLE", "victim")]).await.expect("it forks");
+        let victim = self.cluster.fork_with([("ROLE", "victim")]).await.expect("it forks");
         self.greet(4).await;
         victim.kill().expect("it lives");
         self.story.killed_by = self.await_exit(&victim).await;
@@ -242,7 +242,7 @@ impl Teller<'_> {
 
     async fn end(&mut self) {
         for count in [5, 6] {
-            self.cluster.fork([("ROLE", "last")]).await.expect("it forks");
+            self.cluster.fork_with([("ROLE", "last")]).await.expect("it forks");
             self.greet(count).await;
         }
         let last = self.cluster.workers();

@@ -132,7 +132,7 @@ fn giving_up_is_told() -> ExitCode {
 fn every_message_is_told_once() -> ExitCode {
     let (cluster, mut events) = start(builder().workers(Workers::None).stays(true), talks);
     block_on(async {
-        let worker = cluster.fork([("ROLE", "talker")]).await.unwrap();
+        let worker = cluster.fork_with([("ROLE", "talker")]).await.unwrap();
         let mut heard = Vec::new();
         until(&mut events, |event| {
             if let Event::Message { message, .. } = &event {

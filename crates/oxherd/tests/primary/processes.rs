@@ -42,7 +42,7 @@ fn who(line: &str) -> u64 {
 
 async fn forked(cluster: &Cluster, role: &str) -> WorkerHandle {
     let mut events = cluster.events();
-    let worker = cluster.fork([("ROLE", role)]).await.unwrap();
+    let worker = cluster.fork_with([("ROLE", role)]).await.unwrap();
     until(&mut events, |event| match event {
         Event::Ready { worker: ready, .. } if ready == worker => Some(()),
         _ => None,
@@ -141,7 +141,7 @@ fn a_killed_worker_is_replaced_with_its_tree() -> ExitCode {
             Event::Message { worker, message } => Some((worker, message.parse::<u32>().unwrap())),
             _ => None,
         };
-        cluster.fork([("CHILD", "sleep")]).await.unwrap();
+        cluster.fork_with([("CHILD", "sleep")]).await.unwrap();
         let (worker, sleeper) = until(&mut events, child).await;
         assert_eq!(exit_of(&cluster, &worker, || worker.kill().unwrap()).await, (None, Some(9)));
         let path = format!("/proc/{sleeper}/environ");
@@ -203,7 +203,7 @@ fn a_reload_runs_the_file_that_stands_there_now() -> ExitCode {
     let cluster = builder().workers(Workers::None).program(&program).primary().unwrap();
     block_on(async {
         let mut events = cluster.events();
-        cluster.fork([("RELEASE", "any")]).await.unwrap();
+        cluster.fork_with([("RELEASE", "any")]).await.unwrap();
         let release = |event| match event {
             Event::Message { message, .. } => Some(message.raw().to_owned()),
             _ => None,
@@ -406,6 +406,13 @@ fn broadcasts() -> ExitCode {
     let (cluster, mut events) = start(builder().workers(Workers::Count(3)), adds);
     block_on(async {
         eventually("all are forked", || cluster.workers().len() == 3).await;
+        let limit = 64 << 20;
+        let too_long = "x".repeat(limit - 1);
+        let refused = cluster.broadcast(&too_long);
+        assert!(
+            matches!(refused, Err(ClusterError::TooLong { bytes, limit: it }) if it == limit && bytes == limit + 1)
+        );
+        assert!(matches!(cluster.workers()[0].send(&too_long), Err(ClusterError::TooLong { .. })));
         assert_eq!(cluster.broadcast(&Sum { of: vec![3, 4] }).unwrap(), 3);
         let mut answered = BTreeSet::new();
         while answered.len() < 3 {
@@ -426,11 +433,11 @@ fn broadcasts() -> ExitCode {
 
 fn what_has_ended_says_so() -> ExitCode {
     let (cluster, mut events) = start(builder().workers(Workers::None), adds);
-    let worker = block_on(cluster.fork([("A", "b")])).unwrap();
+    let worker = block_on(cluster.fork_with([("A", "b")])).unwrap();
     let code = stopped(&cluster);
     block_on(async {
         assert!(matches!(cluster.reload().await, Err(ClusterError::Ended)));
-        assert!(matches!(cluster.fork([("A", "b")]).await, Err(ClusterError::Ended)));
+        assert!(matches!(cluster.fork_with([("A", "b")]).await, Err(ClusterError::Ended)));
         assert!(matches!(cluster.status().await, Err(ClusterError::Ended)));
         assert!(matches!(worker.send(&1), Err(ClusterError::Disconnected(_))));
         assert!(worker.kill().is_err() && worker.is_dead() && cluster.workers().is_empty());

@@ -18,6 +18,7 @@ scenarios! {
     ];
     a_panic_is_reported => 3, ["reports an error: thread 'main' panicked at", "ended with code 101"];
     a_wrong_option_is_named => 2, ["oxherd: cannot start the cluster: max_restarts must be at least 1"];
+    a_variable_that_cannot_be_is_named => 2, ["oxherd: cannot give workers the variable \"A=B\": "];
     a_strategy_that_cannot_be_is_named => 2, ["oxherd: cannot start the cluster: "];
     a_program_that_is_not_there_is_named => 2, ["no-such-program"];
     signals_end_it => 0, ["Stopped: 2 workers ended"];
@@ -85,6 +86,14 @@ fn a_panic_waits_for_no_other_thread() -> ExitCode {
 
 fn a_wrong_option_is_named() -> ExitCode {
     builder().max_restarts(0).run(done)
+}
+
+fn a_variable_that_cannot_be_is_named() -> ExitCode {
+    for (key, value) in [("", "x"), ("A\0", "x"), ("=", "x"), ("A", "\0")] {
+        let refused = builder().env("GOOD", "=").env(key, value).start(done).unwrap_err();
+        assert!(matches!(&refused, ClusterError::BadVariable(it) if it == key), "{refused}");
+    }
+    builder().env("A=B", "x").run(done)
 }
 
 fn a_strategy_that_cannot_be_is_named() -> ExitCode {

@@ -239,9 +239,9 @@ fn exchange(serialization: Serialization) -> ExitCode {
 fn a_thread_has_no_environment_of_its_own() -> ExitCode {
     let (cluster, _events) = start(builder().workers(Workers::Threads(1)), line_server);
     block_on(async {
-        let refused = cluster.fork([("ROLE", "x")]).await.unwrap_err();
+        let refused = cluster.fork_with([("ROLE", "x")]).await.unwrap_err();
         assert!(matches!(refused, ClusterError::NoEnvironment), "{refused}");
-        let worker = cluster.fork::<String, String>([]).await.unwrap();
+        let worker = cluster.fork().await.unwrap();
         assert_eq!(worker.slot(), 1);
     });
     stopped(&cluster)
