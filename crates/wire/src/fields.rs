@@ -31,6 +31,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) errno: Option<&'a str>,
     pub(crate) sockname: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
+    pub(crate) max_message: Option<&'a str>,
     pub(crate) oxherd: Option<&'a str>,
 }
 
@@ -69,6 +70,7 @@ impl<'a> Fields<'a> {
             b"errno" => &mut self.errno,
             b"sockname" => &mut self.sockname,
             b"version" => &mut self.version,
+            b"maxMessage" => &mut self.max_message,
             b"oxherd" => &mut self.oxherd,
             _ => return None,
         })

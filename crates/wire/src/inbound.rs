@@ -33,7 +33,7 @@ pub enum Inbound<'a> {
     Handle(HandleFrame<'a>),
     /// The worker's first frame.
     Online {
-        /// It speaks Oxherd's extension: it awaits [`HELLO`](crate::HELLO).
+        /// It speaks Oxherd's extension: it awaits [`hello`](crate::hello).
         oxherd: bool,
     },
     /// The worker wants a socket and waits for a reply.

@@ -46,7 +46,7 @@ pub use ledger::{FrameKind, Ledger, MAX_RECALL_BYTES, MAX_RECORDS, Recall};
 pub use listen::{AddressType, Listening, Port, Query};
 pub use message::{Convention, MAX_ERROR_TEXT_BYTES, Target, UserMessage, push_with_sender, with_sender};
 pub use outbound::{
-    HANDLE_ACK, HANDLE_NACK, HELLO, HandleKind, NewConn, SHUTDOWN_OBJECT, SHUTDOWN_STRING, ack, disconnect,
+    HANDLE_ACK, HANDLE_NACK, HandleKind, NewConn, SHUTDOWN_OBJECT, SHUTDOWN_STRING, ack, disconnect, hello,
     reply_error, reply_round_robin, reply_shared, socket_all_closed, socket_count, user,
 };
 pub use pacing::{Pacing, SAFE_HANDLE_BYTES, SAFE_SPAN_BYTES};

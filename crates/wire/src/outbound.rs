@@ -20,8 +20,12 @@ pub const SHUTDOWN_OBJECT: &[u8] = b"{\"type\":\"shutdown\"}\n";
 pub const SHUTDOWN_STRING: &[u8] = b"\"shutdown\"\n";
 
 /// Answers the first frame of a worker that speaks Oxherd's extension: it may send what Node's primary would die
-/// of. Node's worker passes over it.
-pub const HELLO: &[u8] = b"{\"cmd\":\"NODE_OXHERD_HELLO\",\"version\":1}\n";
+/// of, and no message longer than so many bytes. Node's worker passes over it.
+pub fn hello(out: &mut Vec<u8>, max_message: usize) {
+    push(out, r#"{"cmd":"NODE_OXHERD_HELLO","version":1,"maxMessage":"#);
+    push_number(out, max_message as u64);
+    push(out, "}\n");
+}
 
 /// What kind of socket a shared reply carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

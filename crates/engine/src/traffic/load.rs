@@ -108,7 +108,8 @@ impl Traffic {
         }
         worker.gauge.greeted_at = Some(now);
         worker.gauge.awaits_page = true;
-        self.send_to(number, wire::HELLO);
+        let max_message = worker.max_message;
+        self.reply(number, |out| wire::hello(out, max_message));
     }
 
     /// Takes the page that a worker sends in answer to its greeting. What is none is closed.

@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) grace_until: u64,
     /// How much news of its own making control was told in the current second.
     pub(crate) talk: Talk,
+    /// The longest message that it may send, in bytes.
+    pub(crate) max_message: usize,
     /// Messages to it that it has left no room for.
     pub(crate) dropped_messages: u64,
     /// Messages from it that whoever hears them has left no room for, as far as they are not told.
@@ -187,6 +189,7 @@ impl Worker {
             fence: None,
             is_resynchronising: false,
             decoder: Some(Decoder::with(serialization, spec.max_message)),
+            max_message: spec.max_message,
             received: VecDeque::new(),
             expects_handle: false,
             next_seq: first_seq,

@@ -71,6 +71,8 @@ pub(super) struct Channel {
     linger: Mutex<Duration>,
     pub(super) page: Arc<Page>,
     open: AtomicUsize,
+    /// The longest message that the primary takes, in bytes; as long as it has not said so there is no limit.
+    pub(super) max_message: AtomicUsize,
     /// How many wait for everything to be sent.
     pub(super) awaited_flushes: AtomicUsize,
 }
@@ -122,6 +124,7 @@ impl Channel {
             linger: Mutex::new(DEFAULT_LINGER),
             page,
             open: AtomicUsize::new(0),
+            max_message: AtomicUsize::new(usize::MAX),
             awaited_flushes: AtomicUsize::new(0),
         })
     }
@@ -194,6 +197,11 @@ impl Channel {
     }
 
     fn send_message(&self, line: Vec<u8>, fd: Option<OwnedFd>, defers: bool) -> Result<(), SendError> {
+        // The primary would take it for a breach of the protocol, and its newline does not count.
+        let (bytes, limit) = (line.len().saturating_sub(1), self.max_message.load(Ordering::Relaxed));
+        if bytes > limit {
+            return Err(SendError::TooLong { bytes, limit });
+        }
         let mut outbox = lock(&self.outbox);
         if outbox.is_closed() {
             return Err(self.gone());

@@ -119,7 +119,7 @@ impl Channel {
             FromPrimary::NewConn { key, seq } => self.on_connection(key, seq, fd),
             FromPrimary::Reply(reply) => self.on_reply(&reply, fd),
             FromPrimary::Disconnect => self.leave(Cause::Disconnect),
-            FromPrimary::Hello { .. } => self.on_hello(),
+            FromPrimary::Hello { max_message, .. } => self.on_hello(max_message),
             FromPrimary::SocketCountQuery { key } => self.owe(|outbox| {
                 outbox.owe_with(|out| wire::socket_count(out, &key, 0));
             }),
@@ -161,7 +161,9 @@ impl Channel {
     }
 
     /// The primary is one of Oxherd, perhaps another than before: it gets the page of figures.
-    fn on_hello(&self) {
+    fn on_hello(&self, max_message: Option<u64>) {
+        let limit = max_message.and_then(|bytes| usize::try_from(bytes).ok());
+        self.max_message.store(limit.unwrap_or(usize::MAX), Ordering::Relaxed);
         let Ok(fd) = self.page_fd() else { return };
         self.tell(|outbox| {
             // What its predecessor did not acknowledge nobody will.

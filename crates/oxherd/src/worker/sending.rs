@@ -21,6 +21,17 @@ pub enum SendError {
     /// The primary does not read, and 16 MiB wait for it already. Send less, or later.
     #[error("cannot send: the primary does not read, and its queue is full (send later)")]
     Full,
+    /// The primary takes no message of this length: it would end the channel. Nothing is known of a Node primary,
+    /// which has no limit.
+    #[error(
+        "cannot send: the message is {bytes} bytes long and the primary takes {limit} (send it in parts)"
+    )]
+    TooLong {
+        /// How long it is as JSON, with what goes around it.
+        bytes: usize,
+        /// How long it may be.
+        limit: usize,
+    },
     /// The value is nothing that JSON can say.
     #[error("cannot send: the message cannot be written as JSON")]
     Encode(#[source] serde_json::Error),

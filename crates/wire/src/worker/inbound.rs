@@ -36,6 +36,8 @@ pub enum FromPrimary<'a> {
     Hello {
         /// What it speaks.
         version: u64,
+        /// The longest message that it takes, in bytes of JSON, if it says so: a longer one breaks the protocol.
+        max_message: Option<u64>,
     },
     /// How many sockets with this key do we hold? Answer with `socket_count`.
     SocketCountQuery {
@@ -127,7 +129,9 @@ fn parse_object(text: &str) -> Result<FromPrimary<'_>, ParseError> {
         b"NODE_SOCKET_GET_COUNT" => Ok(FromPrimary::SocketCountQuery { key: fields.key()? }),
         b"NODE_SOCKET_NOTIFY_CLOSE" => Ok(FromPrimary::SocketCloseQuery { key: fields.key()? }),
         b"NODE_OXHERD_HELLO" => {
-            Ok(FromPrimary::Hello { version: fields.version.and_then(json::unsigned).unwrap_or(0) })
+            let number = |field: Option<&str>| field.and_then(json::unsigned);
+            let version = number(fields.version).unwrap_or(0);
+            Ok(FromPrimary::Hello { version, max_message: number(fields.max_message) })
         }
         _ => Ok(FromPrimary::OtherInternal),
     }
@@ -220,7 +224,14 @@ mod tests {
             (r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":3}"#, FromPrimary::Disconnect),
             (r#"{"cmd":"NODE_HANDLE_ACK"}"#, FromPrimary::HandleAck),
             (r#"{"cmd":"NODE_HANDLE_NACK"}"#, FromPrimary::HandleNack),
-            (r#"{"cmd":"NODE_OXHERD_HELLO","version":1}"#, FromPrimary::Hello { version: 1 }),
+            (
+                r#"{"cmd":"NODE_OXHERD_HELLO","version":1}"#,
+                FromPrimary::Hello { version: 1, max_message: None },
+            ),
+            (
+                r#"{"cmd":"NODE_OXHERD_HELLO","version":1,"maxMessage":70}"#,
+                FromPrimary::Hello { version: 1, max_message: Some(70) },
+            ),
             (
                 r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"6::::5701"}"#,
                 FromPrimary::SocketCountQuery { key: "6::::5701".into() },

@@ -51,7 +51,11 @@ fn send_page(herd: &mut Herd, worker: &mut Worker, fd: impl AsFd) {
 
 fn await_hello(herd: &mut Herd, worker: &mut Worker) {
     herd.until("a greeting", |_| {
-        worker.hear().filter(|line| format!("{line}\n").as_bytes() == oxherd_wire::HELLO)
+        worker.hear().filter(|line| {
+            let mut hello = Vec::new();
+            oxherd_wire::hello(&mut hello, 64 << 20);
+            format!("{line}\n").as_bytes() == hello
+        })
     });
 }
 

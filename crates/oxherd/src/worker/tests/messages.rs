@@ -188,6 +188,19 @@ async fn attachments_are_what_the_socket_says() {
 }
 
 #[tokio::test]
+async fn what_the_primary_does_not_take_is_not_sent() {
+    let (worker, mut primary) = start().await;
+    worker.send(&"x".repeat(100)).unwrap();
+    assert_eq!(primary.line().await.len(), 102);
+    primary.say(r#"{"cmd":"NODE_OXHERD_HELLO","version":1,"maxMessage":70}"#).await;
+    assert!(primary.line().await.contains("oxherd.load"));
+    let refused = worker.send(&"x".repeat(69)).unwrap_err();
+    assert!(matches!(refused, SendError::TooLong { bytes: 71, limit: 70 }), "{refused}");
+    worker.send(&"x".repeat(68)).unwrap();
+    assert_eq!(primary.line().await.len(), 70);
+}
+
+#[tokio::test]
 async fn a_primary_that_says_hello_gets_the_page() {
     let (worker, mut primary) = start().await;
     for _ in 0..2 {
