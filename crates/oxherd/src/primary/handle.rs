@@ -177,3 +177,25 @@ impl fmt::Debug for WorkerHandle {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oxherd_engine::core::Label;
+    use tokio::sync::broadcast;
+
+    use super::*;
+
+    #[test]
+    fn what_would_end_the_worker_is_not_sent() {
+        let shared = Shared::new(broadcast::Sender::new(1), Signal::TERM, false);
+        let Label(place) = "0:0:1:0.1".parse().unwrap();
+        let worker = WorkerHandle::new(&shared, Arc::new(WorkerState::new(place, Some(1), true)));
+        let limit = DEFAULT_MAX_MESSAGE_BYTES;
+        let sent = worker.send_json(vec![b'1'; limit + 1], None);
+        assert!(
+            matches!(sent, Err(ClusterError::TooLong { bytes, limit: it }) if (bytes, it) == (limit + 1, limit))
+        );
+        // There is no primary to send by, but the length is no hindrance.
+        assert!(matches!(worker.send_json(vec![b'1'; limit], None), Err(ClusterError::Ended)));
+    }
+}
