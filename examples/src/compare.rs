@@ -19,6 +19,18 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const SECONDS: f64 = 2.0;
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
+/// Between two requests of a client that asks at fixed times.
+const PACE: Duration = Duration::from_millis(5);
+
+/// When a client asks again.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// As soon as it has its answer.
+    AtOnce,
+    /// At fixed times, or late where the answer was.
+    Every(Duration),
+}
+
 /// What was seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
@@ -28,7 +40,8 @@ pub struct Measured {
     pub p50: Duration,
     /// And 99 of 100 this.
     pub p99: Duration,
-    /// The same two, while others ask for calculations.
+    /// The same two, while others ask for calculations. These clients ask at fixed times, and each answer's time counts
+    /// from when its request was due: whoever waits behind a calculation would else ask less and hide it.
     pub p50_amid_heavy: Duration,
     /// As above.
     pub p99_amid_heavy: Duration,
@@ -77,10 +90,12 @@ pub fn measure(cluster: &Cluster) -> Result<Measured, Failure> {
 
 async fn ask_all(cluster: &Cluster) -> Result<Measured, Failure> {
     let (place, time) = (wait_serving(cluster).await?, time()?);
-    ask(place, "/", CLIENTS, WARM_UP).await?;
-    let light = ask(place, "/", CLIENTS, time).await?;
-    let (amid, heavy) =
-        tokio::try_join!(ask(place, "/", CLIENTS, time), ask(place, "/heavy-task", HEAVY_CLIENTS, time))?;
+    ask(place, "/", CLIENTS, Pace::AtOnce, WARM_UP).await?;
+    let light = ask(place, "/", CLIENTS, Pace::AtOnce, time).await?;
+    let (amid, heavy) = tokio::try_join!(
+        ask(place, "/", CLIENTS, Pace::Every(PACE), time),
+        ask(place, "/heavy-task", HEAVY_CLIENTS, Pace::AtOnce, time)
+    )?;
     Ok(Measured {
         per_second: light.len() as f64 / time.as_secs_f64(),
         p50: quantile(&light, 0.5),
@@ -127,11 +142,12 @@ async fn ask(
     place: SocketAddr,
     path: &str,
     clients: usize,
+    pace: Pace,
     time: Duration,
 ) -> Result<Vec<Duration>, Failure> {
     let over: &'static AtomicBool = Box::leak(Box::default());
     let request: &'static str = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").leak();
-    let tasks: Vec<_> = (0..clients).map(|_| tokio::spawn(ask_on(place, request, over))).collect();
+    let tasks: Vec<_> = (0..clients).map(|_| tokio::spawn(ask_on(place, request, pace, over))).collect();
     tokio::time::sleep(time).await;
     over.store(true, Ordering::Relaxed);
     let mut times = Vec::new();
@@ -142,13 +158,26 @@ async fn ask(
     Ok(times)
 }
 
-async fn ask_on(place: SocketAddr, request: &str, over: &AtomicBool) -> Result<Vec<Duration>, Failure> {
+async fn ask_on(
+    place: SocketAddr,
+    request: &str,
+    pace: Pace,
+    over: &AtomicBool,
+) -> Result<Vec<Duration>, Failure> {
     let mut stream = TcpStream::connect(place).await?;
     stream.set_nodelay(true)?;
     let mut times = Vec::new();
     let mut answer = vec![0; ANSWER_BYTES_MAX];
+    let mut due = Instant::now();
     while !over.load(Ordering::Relaxed) {
-        let begun = Instant::now();
+        let begun = match pace {
+            Pace::AtOnce => Instant::now(),
+            Pace::Every(pace) => {
+                due += pace;
+                tokio::time::sleep_until(due.into()).await;
+                due
+            }
+        };
         stream.write_all(request.as_bytes()).await?;
         receive(&mut stream, &mut answer).await?;
         times.push(begun.elapsed());
