@@ -109,9 +109,10 @@ impl fmt::Display for ListenError {
 }
 
 impl std::error::Error for ListenError {
+    /// What is behind the cause: the cause itself is what `Display` says.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.why {
-            Why::Io { error, .. } => Some(error),
+            Why::Io { error, .. } => error.source(),
             Why::Twice | Why::Leaving | Why::Gone(_) => None,
         }
     }
