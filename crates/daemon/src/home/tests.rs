@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
 
 use super::scratch::{Scratch, skips_as_root};
 use super::*;
@@ -217,8 +218,18 @@ fn the_control_socket_is_private_and_a_stale_one_is_replaced() {
     assert_eq!(mode_of(&home.socket()), 0o600);
     UnixStream::connect(home.socket()).unwrap();
     drop(first);
+    // A process that another test is just starting may hold a copy until it has become its program.
+    wait_until_nobody_listens(&home.socket());
     let _second = home.bind_control_socket(lock.as_fd()).unwrap();
     UnixStream::connect(home.socket()).unwrap();
+}
+
+fn wait_until_nobody_listens(path: &Path) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while UnixStream::connect(path).is_ok() {
+        assert!(Instant::now() < until, "somebody still listens at {}", path.display());
+        thread::yield_now();
+    }
 }
 
 #[test]
