@@ -6,6 +6,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The release lines of Node that are tested.
 pub const NODES: [&str; 5] = ["18", "20", "22", "24", "26"];
+/// Makes a test for each of [`NODES`], named after it, of a function that takes the release line.
+#[macro_export]
+macro_rules! for_each_node {
+    ($works:path) => {
+        $crate::for_each_node!($works: node_18 "18", node_20 "20", node_22 "22", node_24 "24", node_26 "26");
+    };
+    ($works:path: $($name:ident $line:literal),*) => {$(
+        #[test]
+        fn $name() {
+            $works($line);
+        }
+    )*};
+}
+
 /// What runs fixtures where the version does not matter.
 pub const DEFAULT_NODE: &str = "22";
 

@@ -60,27 +60,4 @@ fn works_with(node: &str) {
     assert_eq!(told(node), expected, "node {node}");
 }
 
-#[test]
-fn node_18() {
-    works_with("18");
-}
-
-#[test]
-fn node_20() {
-    works_with("20");
-}
-
-#[test]
-fn node_22() {
-    works_with("22");
-}
-
-#[test]
-fn node_24() {
-    works_with("24");
-}
-
-#[test]
-fn node_26() {
-    works_with("26");
-}
+oxherd_e2e::for_each_node!(works_with);

@@ -3,14 +3,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod seeds;
+
 use std::time::{Duration, Instant};
 
 use oxherd_wire::{
     Decoder, FrameError, FrameOfError, MAX_READ_DEPTH, MAX_WRITTEN_DEPTH, Serialization, frame_of, line_of,
     relay, split_frames,
 };
+use seeds::{Random, each_seed};
 
-const SEEDS: u64 = 300;
 const MAX: usize = 1 << 20;
 
 /// Frames that Node has written: what a worker says, and values of all kinds. `crates/wire/tests/node.rs` has more.
@@ -45,33 +47,6 @@ const FRAMES: &[(&str, &str)] = &[
     ("00000003ff0e54", "true"),
     ("00000003ff0d46", "false"),
 ];
-
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
-
-fn each_seed(mut property: impl FnMut(u64, &mut Random)) {
-    let count = std::env::var("OXHERD_WIRE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS);
-    for seed in 0..count {
-        property(seed, &mut Random::new(seed));
-    }
-}
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|each| each.to_digit(16)).collect();

@@ -2,12 +2,13 @@
 //!
 //! Each property runs over seeds from 0; `OXHERD_WIRE_SEEDS` says how many. A failing assertion prints its seed.
 
+mod seeds;
+
 use oxherd_wire::{
     Convention, Decoder, FrameError, FrameKind, Inbound, Ledger, NewConn, Pacing, Target, UserMessage, parse,
     with_sender, worker,
 };
-
-const SEEDS: u64 = 300;
+use seeds::{Random, each_seed};
 
 const FRAMES: &[&str] = &[
     r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#,
@@ -42,37 +43,6 @@ const FRAMES_OF_PRIMARIES: &[&str] = &[
     r#"{"cmd":"NODE_OXHERD_HELLO","version":1}"#,
     r#"{"type":"shutdown"}"#,
 ];
-
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
-
-fn each_seed(mut property: impl FnMut(u64, &mut Random)) {
-    let count = std::env::var("OXHERD_WIRE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS);
-    for seed in 0..count {
-        property(seed, &mut Random::new(seed));
-    }
-}
 
 /// Feeds the chunks and takes every line; a failure ends it, as it ends a channel.
 fn cut<'a>(max: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Result<(), FrameError>) {
