@@ -1,16 +1,14 @@
 //! The rounds: every contestant once in each, in an order that moves on by one from round to round, so that neither
 //! the machine's mood nor a neighbour in the order favours anybody.
 
-use std::fs;
 use std::process::ExitCode;
 
 use crate::args::AcceptOptions;
+use crate::budget;
 use crate::contestant::Contestant;
 use crate::machine::Machine;
 use crate::measure::{Failed, Sample, measure};
 use crate::report::Report;
-
-const CHECK_FAILED: u8 = 3;
 
 pub(crate) fn run(options: &AcceptOptions) -> ExitCode {
     let contestants = present(options);
@@ -18,19 +16,9 @@ pub(crate) fn run(options: &AcceptOptions) -> ExitCode {
     let mut report = Report { options, machine, samples: Vec::new(), failures: Vec::new() };
     let complete = play(&contestants, options, &mut report);
     report.print();
-    if let Some(file) = &options.json
-        && let Err(error) = fs::write(file, format!("{:#}\n", report.json()))
-    {
-        eprintln!("cannot write {}: {error}", file.display());
-        return ExitCode::FAILURE;
-    }
-    if !complete || !report.failures.is_empty() {
-        ExitCode::FAILURE
-    } else if options.check && !report.judged().iter().all(|judged| judged.holds()) {
-        ExitCode::from(CHECK_FAILED)
-    } else {
-        ExitCode::SUCCESS
-    }
+    let is_whole = complete && report.failures.is_empty();
+    let check = options.check.then(|| report.judged());
+    budget::conclude(options.json.as_deref(), &report.json(), is_whole, check.as_deref())
 }
 
 /// Without an oxherd the others can still be compared; its budgets are then "not measured".

@@ -1,5 +1,9 @@
 //! The budgets that this program can judge: ratios of two contestants of the same round.
 
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
 use serde_json::{Value, json};
 
 use crate::contestant::Contestant;
@@ -69,6 +73,30 @@ pub(crate) const BUDGETS: [Budget; 6] = [
         figure: Sample::total_us,
     },
 ];
+
+const CHECK_FAILED: u8 = 3;
+
+/// The end of a run that has printed its figures: writes the raw ones where they are wanted, and says what to exit with.
+pub(crate) fn conclude(
+    file: Option<&Path>,
+    raw: &Value,
+    is_whole: bool,
+    checked: Option<&[Judged]>,
+) -> ExitCode {
+    if let Some(file) = file
+        && let Err(error) = fs::write(file, format!("{raw:#}\n"))
+    {
+        eprintln!("cannot write {}: {error}", file.display());
+        return ExitCode::FAILURE;
+    }
+    if !is_whole {
+        ExitCode::FAILURE
+    } else if checked.is_some_and(|judged| !judged.iter().all(Judged::holds)) {
+        ExitCode::from(CHECK_FAILED)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
 
 impl Budget {
     /// The ratio in every round that has both sides.

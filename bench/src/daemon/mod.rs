@@ -6,15 +6,15 @@ mod answers;
 mod command;
 mod herd;
 mod manager;
-mod process;
+pub(crate) mod process;
 mod report;
 mod sample;
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::args::DaemonOptions;
+use crate::budget;
 use crate::machine::Machine;
 use crate::sys;
 
@@ -30,8 +30,6 @@ pub(crate) const LOOKS_OF_OXHERD: usize = 5;
 /// After this, what a start has set going is over.
 const SETTLE: Duration = Duration::from_secs(2);
 const SLEEP_STEP: Duration = Duration::from_millis(100);
-const CHECK_FAILED: u8 = 3;
-
 pub(crate) fn run(options: &DaemonOptions) -> ExitCode {
     let programs =
         Programs { node: options.node.clone(), oxherd: options.oxherd.clone(), pm2: options.pm2.clone() };
@@ -48,19 +46,9 @@ pub(crate) fn run(options: &DaemonOptions) -> ExitCode {
         Report { options, machine, samples: Vec::new(), herds: Vec::new(), failures: Vec::new() };
     play(options, &programs, &mut report);
     report.print();
-    if let Some(file) = &options.json
-        && let Err(error) = fs::write(file, format!("{:#}\n", report.json()))
-    {
-        eprintln!("cannot write {}: {error}", file.display());
-        return ExitCode::FAILURE;
-    }
-    if !report.failures.is_empty() {
-        ExitCode::FAILURE
-    } else if options.check && !report.judged().iter().all(|judged| judged.holds()) {
-        ExitCode::from(CHECK_FAILED)
-    } else {
-        ExitCode::SUCCESS
-    }
+    let is_whole = report.failures.is_empty();
+    let check = options.check.then(|| report.judged());
+    budget::conclude(options.json.as_deref(), &report.json(), is_whole, check.as_deref())
 }
 
 fn play(options: &DaemonOptions, programs: &Programs, report: &mut Report<'_>) {

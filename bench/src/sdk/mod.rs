@@ -7,11 +7,11 @@ mod messages;
 mod report;
 mod server;
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::args::SdkOptions;
+use crate::budget;
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::sys;
@@ -21,8 +21,6 @@ use messages::{Messenger, RoundTrips};
 use report::Report;
 use server::Server;
 pub(crate) use server::{Kind, serve};
-
-const CHECK_FAILED: u8 = 3;
 
 /// What one server did in one round.
 pub(crate) struct Sample {
@@ -57,19 +55,9 @@ pub(crate) fn run(options: &SdkOptions) -> ExitCode {
         }
     }
     report.print();
-    if let Some(file) = &options.json
-        && let Err(error) = fs::write(file, format!("{:#}\n", report.json()))
-    {
-        eprintln!("cannot write {}: {error}", file.display());
-        return ExitCode::FAILURE;
-    }
-    if !report.failures.is_empty() {
-        ExitCode::FAILURE
-    } else if options.check && !report.judged().iter().all(|judged| judged.holds()) {
-        ExitCode::from(CHECK_FAILED)
-    } else {
-        ExitCode::SUCCESS
-    }
+    let is_whole = report.failures.is_empty();
+    let check = options.check.then(|| report.judged());
+    budget::conclude(options.json.as_deref(), &report.json(), is_whole, check.as_deref())
 }
 
 /// Every contestant has its turn; who begins changes from round to round.

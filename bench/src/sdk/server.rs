@@ -11,6 +11,7 @@ use axum::routing::get;
 use oxherd::{Cluster, Distribution, Worker, Workers};
 
 use crate::child::{Guarded, Output};
+use crate::daemon::process::Memory;
 use crate::sys;
 
 /// What a worker may fail with.
@@ -155,7 +156,9 @@ impl Server {
         let children =
             fs::read_to_string(format!("/proc/{primary}/task/{primary}/children")).unwrap_or_default();
         let children = children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
-        children.chain([primary]).map(pss_of).sum()
+        let pss_kib: f64 =
+            children.chain([primary]).map(|pid| Memory::of(pid).map(|it| it.pss)).sum::<Result<_, _>>()?;
+        Ok((pss_kib * 1024.0) as u64)
     }
 
     pub(crate) fn stop(mut self) -> Result<(), String> {
@@ -166,13 +169,4 @@ impl Server {
             Err(format!("ended with {status}: {}", self.process.output_tail()))
         }
     }
-}
-
-fn pss_of(pid: u32) -> Result<u64, String> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let field = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    field.map(|kib| kib * 1024).ok_or_else(|| format!("{path} has no Pss"))
 }
