@@ -200,7 +200,9 @@ fn load_balancing_reports_every_ten_seconds() {
     let address = herd.address();
     (0..10).for_each(|_| drop(get(&address, "/")));
     herd.wait_text(Mark::START, "Report after 10");
-    let report = eventually("a report with its rows", || reports::of(&herd.lines()).into_iter().next());
+    let report = eventually("a report with its rows", || {
+        reports::of(&herd.lines()).into_iter().find(|report| report.workers.len() == cpus())
+    });
     let requests: u64 = report.workers.iter().filter_map(|row| row.requests).sum();
     assert!(requests >= 10, "{report:?}");
     assert!(

@@ -248,14 +248,12 @@ impl<'a> Control<'a> {
         self.carry_out();
     }
 
-    /// Takes a wish into the core. A refusal is told.
+    /// Takes a wish into the core, of which nobody waits for an answer. A refusal is told.
     fn ask(&mut self, what: &str, request: Request) {
-        self.keeping.touch();
-        if let Err(refusal) = self.fleet.handle_request(request, now()) {
+        if let Err(refusal) = self.on_request(request) {
             let alert = crate::Alert::Refused { what: what.into(), why: refusal.to_string() };
             self.observer.alert(&alert);
         }
-        self.carry_out();
     }
 
     /// Fetches orders and news until there are none: carrying out an order may lead to more.

@@ -1,4 +1,4 @@
-//! Wishes from other threads: each is answered once what it changed is kept.
+//! Wishes, from other threads or by signals: each is answered once what it changed is kept.
 
 use oxherd_core::{ChangeId, Refusal, Request};
 
@@ -30,8 +30,9 @@ impl Control<'_> {
         }
     }
 
-    /// What was accepted is kept before anybody hears of it: a primary that ends here has not promised in vain.
-    fn on_request(&mut self, request: Request) -> Result<ChangeId, Refusal> {
+    /// What was accepted is kept before anybody sees or hears of it: a primary that ends here has not promised in
+    /// vain.
+    pub(super) fn on_request(&mut self, request: Request) -> Result<ChangeId, Refusal> {
         let change = self.fleet.handle_request(request, now())?;
         self.keeping.touch_desired();
         self.keep_now();
