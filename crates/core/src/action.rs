@@ -13,6 +13,15 @@ pub enum Action {
         place: Place,
         /// What to run.
         spec: Arc<AppSpec>,
+        /// Hold the worker when it wants to listen. Answered by `Parked` then.
+        parks: bool,
+    },
+    /// Let a parked worker listen, or one that is still to park: from now on it fills this slot. Idempotent.
+    Unpark {
+        /// Which worker.
+        instance: InstanceId,
+        /// Whose listeners it gets.
+        slot: Slot,
     },
     /// Start giving connections to the worker.
     Admit {

@@ -133,7 +133,7 @@ impl Fleet {
         let place = Place { app, slot, generation, instance };
         self.state.instances.insert(instance, Instance::new(place));
         if let Some(app) = self.state.apps.get(&app) {
-            self.out.order(Action::Spawn { place, spec: app.spec_for(slot, generation) });
+            self.out.order(Action::Spawn { place, spec: app.spec_for(slot, generation), parks: false });
         }
         instance
     }

@@ -35,6 +35,11 @@ pub enum Event {
         /// Where, as people write it: `127.0.0.1:3000`, `/run/app.sock`, `udp 0.0.0.0:53`.
         address: String,
     },
+    /// The worker is booted and wants to listen: it is held until it is given its slot.
+    Parked {
+        /// Which worker.
+        instance: InstanceId,
+    },
     /// The worker said that it is ready.
     Ready {
         /// Which worker.

@@ -111,6 +111,7 @@ impl Fleet {
             Event::SpawnFailed { instance, cause } => self.on_spawn_failed(instance, cause, now),
             Event::Online { instance } => self.heard(instance, now, |it, _, out| it.on_online(out)),
             Event::Listening { instance, address } => self.on_listening(instance, address, now),
+            Event::Parked { .. } => {}
             Event::Ready { instance } => self.heard(instance, now, Instance::on_ready),
             Event::Withdrawn { instance } => self.with(instance, now, Instance::on_withdrawn),
             Event::Departing { instance } => self.heard(instance, now, Instance::on_departing),

@@ -133,6 +133,9 @@ impl Instance {
     pub(crate) fn on_withdrawn(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
         match self.phase {
             Phase::Withdrawing { until } => {
+                if !around.spec.has_channel() {
+                    return self.terminate(around, out);
+                }
                 let parting = if around.spec.shutdown_with_message { Parting::Text } else { Parting::Object };
                 out.order(Action::Disconnect { instance: self.id(), parting });
                 self.phase = Phase::Draining { until };
@@ -249,7 +252,7 @@ impl Instance {
             Phase::Spawning => self.phase = Phase::Aborting,
             Phase::Starting { .. } | Phase::Serving(_) => {
                 out.tell(Notice::Retiring { place: self.place, reason });
-                if around.spec.has_channel() && self.may_have_connections() {
+                if around.spec.is_given_connections() && self.may_have_connections() {
                     out.order(Action::Withdraw { instance: self.id() });
                     self.phase = Phase::Withdrawing { until: around.now + around.spec.drain_timeout };
                 } else {

@@ -128,7 +128,7 @@ mod tests {
     /// The next process that is started, with its variables.
     fn spawned(fleet: &mut Fleet) -> Option<(Slot, InstanceId, Env)> {
         while let Some(action) = fleet.poll_action() {
-            if let Action::Spawn { place, spec } = action {
+            if let Action::Spawn { place, spec, .. } = action {
                 fleet.handle_event(Event::Spawned { instance: place.instance }, now());
                 return Some((place.slot, place.instance, spec.env.clone()));
             }

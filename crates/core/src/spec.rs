@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Limits, Signal, Slot, Span, Strategy, Terms};
+use crate::{Limits, Ports, Signal, Slot, Span, Strategy, Terms};
 
 /// When an ended worker is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,10 @@ pub enum Sockets {
     /// Over the channel, by Node's cluster protocol.
     #[default]
     Channel,
+    /// It binds as ever, and is lent the slot's listener in place of its own.
+    Universal,
+    /// It is started with the app's listeners (`LISTEN_FDS`).
+    ListenFds,
     /// The program binds what it needs by itself; the primary only supervises.
     None,
 }
@@ -132,6 +136,28 @@ pub struct AppSpec {
     /// A worker that holds more memory than so many bytes is told of; nothing is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_warning: Option<u64>,
+    /// The ports at which a worker is lent listeners; others are its own affair. Under [`Sockets::Universal`].
+    #[serde(default, skip_serializing_if = "Ports::is_all")]
+    pub ports: Ports,
+    /// How many booted workers are kept parked, ready to take a slot.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub standby: u32,
+    /// The listeners that workers are started with, under [`Sockets::ListenFds`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<ListenAt>,
+}
+
+/// A listener that workers are started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenAt {
+    /// What the worker finds it by, in `LISTEN_FDNAMES`; without a colon.
+    pub name: String,
+    /// An IP address with a port, or the absolute path of a Unix socket.
+    pub address: String,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Why an `AppSpec` is refused.
@@ -234,6 +260,9 @@ impl AppSpec {
             handoff_window: 2,
             max_message: 64 << 20,
             memory_warning: None,
+            ports: Ports::default(),
+            standby: 0,
+            listen: Vec::new(),
         }
     }
 
@@ -285,6 +314,7 @@ impl AppSpec {
         match (self.sockets, self.distribution) {
             _ if strategy.is_plain() => Ok(()),
             (Sockets::None, _) => Err(SpecError::NothingToChoose(strategy)),
+            (Sockets::Universal | Sockets::ListenFds, _) => Ok(()),
             (Sockets::Channel, Distribution::Handoff) => Ok(()),
             (Sockets::Channel, distribution @ (Distribution::Kernel | Distribution::Shared)) => {
                 Err(SpecError::NotChosen { strategy, distribution })
@@ -300,6 +330,20 @@ impl AppSpec {
 
     pub(crate) fn has_channel(&self) -> bool {
         self.sockets == Sockets::Channel
+    }
+
+    /// Whether the primary has a say in which connections workers get.
+    pub(crate) fn is_given_connections(&self) -> bool {
+        self.has_channel() || self.borrows()
+    }
+
+    /// Whether workers accept on listeners that they are lent, and have no channel: they are drained by being left
+    /// alone, then told by the signal.
+    pub fn borrows(&self) -> bool {
+        match self.sockets {
+            Sockets::Universal | Sockets::ListenFds => true,
+            Sockets::Channel | Sockets::None => false,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod exit_watch;
 pub mod fdpass;
 pub mod files;
 pub mod host;
+pub mod lending;
 pub mod lock;
 pub mod memfd;
 pub mod packet;
@@ -40,8 +41,8 @@ mod sys;
 pub use alarm::Alarm;
 pub use exit_watch::{ExitWatch, Watched};
 pub use host::{
-    CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Output, SpawnError,
-    SpawnSpec, Spawned,
+    CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Lending, Output,
+    SpawnError, SpawnSpec, Spawned,
 };
 pub use poller::{Event, Events, Interest, Poller, Waker};
 pub use shared::SharedWords;

@@ -13,13 +13,14 @@ impl Os {
     /// Carries an order out.
     pub fn obey(&mut self, action: &Action, now: Moment) {
         match action {
-            Action::Spawn { place, spec } => self.spawn(*place, spec, now),
+            Action::Spawn { place, spec, .. } => self.spawn(*place, spec, now),
             Action::Admit { instance } => self.admit(*instance, now),
             Action::Withdraw { instance } => self.withdraw(*instance, now),
             Action::Disconnect { instance, .. } => self.disconnect(*instance, now),
             Action::Terminate { instance, .. } => self.terminate(*instance, now),
             Action::Kill { instance } => self.kill(*instance, now),
             Action::Sweep { instance } => self.sweep(*instance),
+            Action::Unpark { .. } => {}
             Action::CloseDoors { app } => self.close_doors(*app, now),
             Action::CloseListeners { app } => self.close_listeners(*app),
             Action::RetireSlot { app, slot } => {

@@ -175,6 +175,7 @@ impl Os {
                 self.processes.entry(*instance).and_modify(|it| it.untold = false);
             }
             Event::Ready { .. }
+            | Event::Parked { .. }
             | Event::Spawned { .. }
             | Event::SpawnFailed { .. }
             | Event::Online { .. }
@@ -334,6 +335,7 @@ fn is_harmless_twice(event: &Event) -> bool {
         | Event::SpawnFailed { .. }
         | Event::Online { .. }
         | Event::Listening { .. }
+        | Event::Parked { .. }
         | Event::Ready { .. }
         | Event::Departing { .. }
         | Event::ChannelClosed { .. }

@@ -267,6 +267,7 @@ impl World {
             Action::Sweep { instance } => ("sweep", *instance),
             Action::Disconnect { instance, .. } => ("disconnect", *instance),
             Action::Admit { .. }
+            | Action::Unpark { .. }
             | Action::Withdraw { .. }
             | Action::CloseDoors { .. }
             | Action::CloseListeners { .. }
@@ -316,6 +317,7 @@ fn brief(action: &Action) -> String {
     match action {
         Action::Spawn { place, .. } => format!("Spawn {place:?}"),
         Action::Admit { .. }
+        | Action::Unpark { .. }
         | Action::Withdraw { .. }
         | Action::Disconnect { .. }
         | Action::Terminate { .. }

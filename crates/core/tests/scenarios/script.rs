@@ -221,9 +221,11 @@ impl Script {
 
 fn order(action: &Action) -> String {
     match action {
-        Action::Spawn { place, .. } => {
-            format!("spawn {} s{} g{}", place.instance.number, place.slot.0, place.generation.0)
+        Action::Spawn { place, parks, .. } => {
+            let parks = if *parks { " parks" } else { "" };
+            format!("spawn {} s{} g{}{parks}", place.instance.number, place.slot.0, place.generation.0)
         }
+        Action::Unpark { instance, slot } => format!("unpark {} s{}", instance.number, slot.0),
         Action::Admit { instance } => format!("admit {}", instance.number),
         Action::Withdraw { instance } => format!("withdraw {}", instance.number),
         Action::Disconnect { instance, parting } => format!("disconnect {} {parting:?}", instance.number),

@@ -215,7 +215,7 @@ impl Keeper {
 
     /// All is kept before the daemon hears of it: it may be dead by then.
     fn on_spawned(&mut self, label: String, spawned: Spawned) {
-        let Spawned { child, channel, stdout, stderr } = spawned;
+        let Spawned { child, channel, stdout, stderr, .. } = spawned;
         let answer = Answer::Spawned {
             pid: child.pid,
             stdout: stdout.is_some(),

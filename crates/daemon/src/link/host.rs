@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicU32;
 
 use oxherd_core::{ImageRef, SpawnFailure};
 use oxherd_engine::host::{HeirRef, ProcessHost, Stash};
-use oxherd_os::{CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, SpawnSpec, Spawned};
+use oxherd_os::{
+    CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, Lending, SpawnSpec, Spawned,
+};
 
 use super::message::{Answer, Ask, Greeting};
 use super::{Link, LinkError, Notes, Reply};
@@ -90,7 +92,7 @@ impl KeeperHost {
         let stdout = if stdout { fds.next() } else { None };
         let stderr = if stderr { fds.next() } else { None };
         let channel = fds.next().zip(fds.next()).map(|(primary, worker)| ChannelEnds { primary, worker });
-        Ok(Spawned { child, channel, stdout, stderr })
+        Ok(Spawned { child, channel, lending: Lending::Off, stdout, stderr })
     }
 
     /// Ends a process whose descriptors could not be taken over.

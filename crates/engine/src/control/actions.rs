@@ -21,7 +21,7 @@ pub(super) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 impl Control<'_> {
     pub(super) fn act(&mut self, action: Action) {
         match action {
-            Action::Spawn { place, spec } => self.spawn(place, spec),
+            Action::Spawn { place, spec, parks } => self.spawn(place, spec, parks),
             Action::Admit { instance } => self.order(instance, Order::Admit(instance)),
             Action::Withdraw { instance } => self.withdraw(instance),
             Action::Disconnect { instance, parting } => {
@@ -30,19 +30,20 @@ impl Control<'_> {
             Action::Terminate { instance, signal } => self.terminate(instance, signal),
             Action::Kill { instance } => self.kill(instance),
             Action::Sweep { instance } => self.sweep(instance),
+            Action::Unpark { instance, slot } => self.order(instance, Order::Unpark(instance, slot)),
             Action::CloseDoors { app } => self.traffic.orders.send(Order::CloseDoors(app)),
             Action::CloseListeners { app } => self.traffic.orders.send(Order::CloseListeners(app)),
             Action::RetireSlot { app, slot } => self.traffic.orders.send(Order::RetireSlot(app, slot)),
         }
     }
 
-    fn spawn(&mut self, place: Place, spec: Arc<AppSpec>) {
+    fn spawn(&mut self, place: Place, spec: Arc<AppSpec>, parks: bool) {
         let instance = place.instance;
         let mut wanted = spawn_spec(self.host.primary(), place, &spec);
         wanted.nofile_soft = self.host.workers_nofile();
         wanted.parent_death_signal = self.host.ties_workers();
         match self.host.spawn(&wanted) {
-            Ok(Spawned { child, channel, stdout, stderr }) => {
+            Ok(Spawned { child, channel, stdout, stderr, .. }) => {
                 let (counters, counters_fd) = self.new_counters(channel.is_some());
                 let pid = child.pid;
                 let has_channel = channel.is_some();
@@ -60,6 +61,7 @@ impl Control<'_> {
                         counters,
                         counters_fd,
                         page_fd: None,
+                        parks,
                         is_heir: false,
                     }));
                 }

@@ -140,6 +140,7 @@ impl Control<'_> {
                 counters,
                 counters_fd,
                 page_fd,
+                parks: false,
                 is_heir: true,
             }));
         } else if is_cut_off && !has_ended {

@@ -25,6 +25,7 @@ impl Traffic {
         for order in self.orders.take() {
             match order {
                 Order::Attach(attachment) => self.attach(attachment),
+                Order::Unpark(..) => {}
                 Order::Admit(instance) => self.admit(instance),
                 Order::Withdraw(instance) => self.withdraw(instance),
                 Order::Disconnect(instance, parting) => self.disconnect(instance, parting),

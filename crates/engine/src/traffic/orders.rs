@@ -17,6 +17,8 @@ use crate::link::Permit;
 pub(crate) enum Order {
     /// A worker with a channel exists.
     Attach(Attachment),
+    /// From now on it may listen, and fills this slot.
+    Unpark(InstanceId, Slot),
     /// Give it connections.
     Admit(InstanceId),
     /// Give it none any more. Answered by `Withdrawn`.
@@ -63,6 +65,8 @@ pub(crate) struct Attachment {
     pub(crate) counters_fd: Option<OwnedFd>,
     /// By which others can read what it counts itself.
     pub(crate) page_fd: Option<OwnedFd>,
+    /// It is held when it wants to listen, until it is unparked.
+    pub(crate) parks: bool,
     /// It outlived the primary that started it.
     pub(crate) is_heir: bool,
 }

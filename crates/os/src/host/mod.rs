@@ -148,10 +148,23 @@ pub struct Spawned {
     pub child: Child,
     /// The channel, if one was asked for.
     pub channel: Option<ChannelEnds>,
+    /// Where its trapped calls are heard of, if it is to be lent sockets; or why this cannot be.
+    pub lending: Lending,
     /// Reading end of its standard output, nonblocking, if that is a pipe.
     pub stdout: Option<OwnedFd>,
     /// Reading end of its standard error, likewise.
     pub stderr: Option<OwnedFd>,
+}
+
+/// Whether a process can be lent sockets.
+#[derive(Debug)]
+pub enum Lending {
+    /// It was not asked for.
+    Off,
+    /// Its calls are trapped; they are read with [`Traps`](crate::lending::Traps).
+    On(OwnedFd),
+    /// The kernel or the container does not allow it: the process runs without.
+    Impossible(String),
 }
 
 /// Starts processes and answers for them.
@@ -216,7 +229,13 @@ impl Host {
             group: group.filter(|_| created.in_group),
             ours: true,
         };
-        Ok(Spawned { child, channel: started.channel, stdout: started.stdout, stderr: started.stderr })
+        Ok(Spawned {
+            child,
+            channel: started.channel,
+            lending: started.lending,
+            stdout: started.stdout,
+            stderr: started.stderr,
+        })
     }
 
     /// How the process ended, or `None` while it runs; asking again gives the same answer. The exit is taken,

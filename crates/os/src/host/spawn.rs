@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use super::Lending;
 use super::child::{Failure, Plan, Step};
 use super::create::{self, Created};
 use super::error::SpawnError;
@@ -42,6 +43,7 @@ pub struct ChannelEnds {
 pub(super) struct Started {
     pub(super) created: Created,
     pub(super) channel: Option<ChannelEnds>,
+    pub(super) lending: Lending,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
 }
@@ -89,7 +91,8 @@ pub(super) fn spawn(
         bury(&created);
         return Err(explain(spec, &name, &strings.candidates, failure));
     }
-    Ok(Started { created, channel, stdout: stdout_reader, stderr: stderr_reader })
+    let lending = Lending::Off;
+    Ok(Started { created, channel, lending, stdout: stdout_reader, stderr: stderr_reader })
 }
 
 /// The strings of a [`Plan`]; its pointers point in here.

@@ -29,6 +29,10 @@ pub struct SpawnSpec {
     pub label: String,
     /// Make a channel; the worker finds its end as descriptor 3.
     pub channel: bool,
+    /// Trap the process's `bind`, `listen` and `shutdown`, and those of its descendants, so that it can be lent sockets
+    /// (see [`lending`](crate::lending)).
+    #[serde(default)]
+    pub lend: bool,
     /// Where standard output goes.
     pub stdout: Output,
     /// Where standard error goes.
@@ -49,6 +53,7 @@ impl SpawnSpec {
             cwd: None,
             label: String::new(),
             channel: false,
+            lend: false,
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             parent_death_signal: false,

@@ -16,7 +16,7 @@ use std::time::Duration;
 use oxherd_engine::Alert;
 use oxherd_engine::core::{ImageRef, Label, Place, SpawnFailure};
 use oxherd_engine::host::{HeirRef, ProcessHost, Stash};
-use oxherd_os::{ChannelEnds, Child, ExitStatus, SpawnSpec, Spawned, proc};
+use oxherd_os::{ChannelEnds, Child, ExitStatus, Lending, SpawnSpec, Spawned, proc};
 use oxherd_wire::Serialization;
 use tokio::sync::Notify;
 
@@ -88,6 +88,7 @@ impl ThreadHost {
         Ok(Spawned {
             child: Child::stand_in(std::process::id(), end.into(), &spec.label),
             channel: Some(ChannelEnds { primary, worker }),
+            lending: Lending::Off,
             stdout: None,
             stderr: None,
         })
