@@ -111,6 +111,8 @@ fn strategy(app: &AppView) -> Option<String> {
 fn sockets(sockets: Sockets) -> &'static str {
     match sockets {
         Sockets::Channel => "over the channel",
+        Sockets::Universal => "the program binds, and is lent the slot's listener",
+        Sockets::ListenFds => "by LISTEN_FDS",
         Sockets::None => "the program binds its own",
     }
 }

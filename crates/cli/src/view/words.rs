@@ -42,9 +42,9 @@ pub(crate) fn figure(value: Option<impl ToString>) -> String {
 pub(crate) fn mode(distribution: Distribution, sockets: Sockets) -> &'static str {
     match (sockets, distribution) {
         (Sockets::None, _) => "-",
-        (Sockets::Channel, Distribution::Handoff) => "handoff",
-        (Sockets::Channel, Distribution::Kernel) => "kernel",
-        (Sockets::Channel, Distribution::Shared) => "shared",
+        (_, Distribution::Handoff) => "handoff",
+        (_, Distribution::Kernel) => "kernel",
+        (_, Distribution::Shared) => "shared",
     }
 }
 
