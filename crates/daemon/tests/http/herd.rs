@@ -140,6 +140,7 @@ impl Inner {
                 | Action::Kill { instance } => self.event(Event::Exited { instance, exit: Exit::Code(0) }),
                 Action::CloseDoors { app } => self.event(Event::DoorsClosed { app }),
                 Action::Admit { .. }
+                | Action::Unpark { .. }
                 | Action::Sweep { .. }
                 | Action::CloseListeners { .. }
                 | Action::RetireSlot { .. } => (),
