@@ -152,6 +152,7 @@ impl Herd {
             counters: Arc::clone(&counters),
             counters_fd: None,
             page_fd: None,
+            parks: false,
             is_heir: false,
         }));
         Worker {

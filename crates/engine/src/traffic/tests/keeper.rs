@@ -86,6 +86,7 @@ pub(super) fn succeed(old: Herd, stash: &MemoryStash, workers: &[&Worker]) -> He
             counters,
             counters_fd: None,
             page_fd: None,
+            parks: false,
             is_heir: true,
         }));
         herd.order(Order::Admit(place.instance));
