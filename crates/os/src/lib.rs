@@ -33,6 +33,7 @@ pub mod reexec;
 pub mod rescue;
 pub mod shared;
 pub mod signals;
+pub mod sockdiag;
 pub mod socket;
 pub mod spool;
 pub mod steering;
