@@ -262,8 +262,16 @@ fn a_read_only_disk_is_told() {
     );
 }
 
-/// Everything of a home is killed as by a power cut; its files are what is left.
+/// Everything of a home is killed as by a power cut; its files are what is left. What is wanted is on the disk a moment
+/// after it was answered for: nobody waits for the disk.
 fn cut_the_power(home: &Home) {
+    eventually("the saved wish that idle is stopped", || {
+        let state = fs::read_to_string(home.path().join("state.json")).ok()?;
+        state
+            .lines()
+            .any(|app| app.contains("\"name\":\"idle\"") && app.contains("\"up\":false"))
+            .then_some(())
+    });
     // Whoever starts others goes first.
     let (daemon, keeper, _) = home.ping().expect("it serves");
     [keeper, daemon].into_iter().for_each(|pid| procs::kill(pid, Signal::KILL));
