@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oxherd_os::packet::{self, Received, Wait};
-use oxherd_os::{SpawnSpec, Spawned, clock};
+use oxherd_os::{Lending, SpawnSpec, Spawned, clock};
 
 use super::daemon::Progress;
 use super::estate::Pieces;
 use super::run::{After, Keeper, Stage};
-use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL};
-use crate::link::{CHANNEL, STDERR, STDOUT, WORKER_END, of_child};
+use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Traps};
+use crate::link::{CHANNEL, STDERR, STDOUT, TRAPS, WORKER_END, of_child};
 
 /// Messages of one socket at a time, so that neither socket starves the rest.
 const MESSAGES_PER_TURN: usize = 64;
@@ -215,15 +215,27 @@ impl Keeper {
 
     /// All is kept before the daemon hears of it: it may be dead by then.
     fn on_spawned(&mut self, label: String, spawned: Spawned) {
-        let Spawned { child, channel, stdout, stderr, .. } = spawned;
+        let Spawned { child, channel, lending, stdout, stderr } = spawned;
+        let (traps, traps_end) = match lending {
+            Lending::Off => (Traps::Off, None),
+            Lending::On(end) => (Traps::On, Some(end)),
+            Lending::Impossible(why) => (Traps::Impossible(why), None),
+        };
         let answer = Answer::Spawned {
             pid: child.pid,
             stdout: stdout.is_some(),
             stderr: stderr.is_some(),
             channel: channel.is_some(),
+            traps,
         };
         let (primary, worker) = channel.map(|ends| (ends.primary, ends.worker)).unzip();
-        let parts = [(STDOUT, stdout), (STDERR, stderr), (CHANNEL, primary), (WORKER_END, worker)];
+        let parts = [
+            (STDOUT, stdout),
+            (STDERR, stderr),
+            (CHANNEL, primary),
+            (WORKER_END, worker),
+            (TRAPS, traps_end),
+        ];
         self.held.children.insert(label.clone(), child);
         let names = parts.map(|(kind, fd)| {
             let name = of_child(kind, &label);

@@ -14,7 +14,7 @@ use oxherd_os::{
     CgroupChoice, ChannelEnds, Child, ExitStatus, Host, HostOptions, Lending, SpawnSpec, Spawned,
 };
 
-use super::message::{Answer, Ask, Greeting};
+use super::message::{Answer, Ask, Greeting, Traps};
 use super::{Link, LinkError, Notes, Reply};
 
 /// The word that the daemon serves.
@@ -78,11 +78,13 @@ impl KeeperHost {
     }
 
     fn spawned(&self, label: &str, pid: u32, reply: Reply) -> Result<Spawned, SpawnFailure> {
-        let Answer::Spawned { stdout, stderr, channel, .. } = reply.answer else {
+        let Answer::Spawned { stdout, stderr, channel, traps, .. } = reply.answer else {
             return Err(passing("the keeper's answer is not about a process"));
         };
         let mut fds = reply.fds.into_iter();
-        let expected = 1 + usize::from(stdout) + usize::from(stderr) + 2 * usize::from(channel);
+        let has_traps = traps == Traps::On;
+        let parts = [stdout, stderr, channel, channel, has_traps];
+        let expected = 1 + parts.into_iter().filter(|has| *has).count();
         if reply.truncated || fds.len() != expected {
             self.abandon(label);
             return Err(passing("too many open files in the daemon; see ulimit -n"));
@@ -91,8 +93,13 @@ impl KeeperHost {
         let child = Child::adopt(pid, fds.next().ok_or_else(missing)?, label);
         let stdout = if stdout { fds.next() } else { None };
         let stderr = if stderr { fds.next() } else { None };
-        let channel = fds.next().zip(fds.next()).map(|(primary, worker)| ChannelEnds { primary, worker });
-        Ok(Spawned { child, channel, lending: Lending::Off, stdout, stderr })
+        let ends = if channel { fds.next().zip(fds.next()) } else { None };
+        let channel = ends.map(|(primary, worker)| ChannelEnds { primary, worker });
+        let lending = match traps {
+            Traps::Impossible(why) => Lending::Impossible(why),
+            Traps::On | Traps::Off => fds.next().map_or(Lending::Off, Lending::On),
+        };
+        Ok(Spawned { child, channel, lending, stdout, stderr })
     }
 
     /// Ends a process whose descriptors could not be taken over.

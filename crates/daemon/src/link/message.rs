@@ -127,6 +127,9 @@ pub(crate) enum Answer {
         stderr: bool,
         /// Both ends of its channel, the primary's first.
         channel: bool,
+        /// The end at which its trapped calls are heard of.
+        #[serde(default, skip_serializing_if = "Traps::are_off")]
+        traps: Traps,
     },
     /// The process could not be started.
     SpawnFailed {
@@ -154,6 +157,25 @@ pub(crate) enum Answer {
         /// Why.
         message: String,
     },
+}
+
+/// Whether a process's calls are trapped, so that it can be lent sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Traps {
+    /// Nobody asked for it.
+    #[default]
+    Off,
+    /// They are, and are heard of at a descriptor that comes along.
+    On,
+    /// They cannot be, and why.
+    Impossible(String),
+}
+
+impl Traps {
+    fn are_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 /// What a keeper tells each daemon first.
@@ -289,13 +311,18 @@ mod tests {
     fn a_process_to_start() {
         let mut spec = SpawnSpec::new("x");
         spec.env.push(("A".into(), "b".into()));
-        (spec.label, spec.channel, spec.stdout) = ("l".into(), true, Output::Pipe);
+        (spec.label, spec.channel, spec.lend) = ("l".into(), true, true);
+        spec.stdout = Output::Pipe;
         let bytes = concat!(
             r#"{"spawn":{"spec":{"program":{"Unix":[120]},"args":[],"env":[[{"Unix":[65]},{"Unix":[98]}]],"cwd":null,"#,
-            r#""label":"l","channel":true,"stdout":"Pipe","stderr":"Inherit","parent_death_signal":false,"#,
+            r#""label":"l","channel":true,"lend":true,"stdout":"Pipe","stderr":"Inherit","parent_death_signal":false,"#,
             r#""nofile_soft":null}}}"#
         );
-        check(&Ask::Spawn { spec: Box::new(spec) }, "", bytes);
+        check(&Ask::Spawn { spec: Box::new(spec.clone()) }, "", bytes);
+        spec.lend = false;
+        let older = bytes.replace(r#""lend":true,"#, "");
+        let (read, _) = decode::<Ask>(older.as_bytes()).unwrap();
+        assert_eq!(read, Ask::Spawn { spec: Box::new(spec) });
     }
 
     #[test]
@@ -305,8 +332,14 @@ mod tests {
         check(&Answer::Image, "{}", "\"image\"\n{}");
         check(&Answer::Connections, "", r#""connections""#);
         check(&Answer::End, "", r#""end""#);
-        let spawned = Answer::Spawned { pid: 5, stdout: true, stderr: false, channel: true };
-        check(&spawned, "", r#"{"spawned":{"pid":5,"stdout":true,"stderr":false,"channel":true}}"#);
+        let spawned = |traps| Answer::Spawned { pid: 5, stdout: true, stderr: false, channel: true, traps };
+        let bytes = |traps: &str| {
+            let begin = r#"{"spawned":{"pid":5,"stdout":true,"stderr":false,"channel":true"#;
+            format!("{begin}{traps}}}}}")
+        };
+        check(&spawned(Traps::Off), "", &bytes(""));
+        check(&spawned(Traps::On), "", &bytes(r#","traps":"on""#));
+        check(&spawned(Traps::Impossible("no".into())), "", &bytes(r#","traps":{"impossible":"no"}"#));
         let failed = Answer::SpawnFailed { message: "no".into(), lasting: true };
         check(&failed, "", r#"{"spawn_failed":{"message":"no","lasting":true}}"#);
         check(&Answer::Exit { status: None }, "", r#"{"exit":{"status":null}}"#);

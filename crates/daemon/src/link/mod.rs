@@ -35,6 +35,10 @@ pub(crate) const STDERR: &str = "stderr";
 /// The entry that holds the home's lock.
 pub(crate) const LOCK: &str = "lock";
 
+/// The kind of entry with the end at which a process's trapped calls are heard of. It stays an entry: what its bytes say
+/// is between one daemon and the next.
+pub(crate) const TRAPS: &str = "traps";
+
 /// The entry with the apps of a keeper in the foreground.
 pub(crate) const SPECS: &str = "specs";
 

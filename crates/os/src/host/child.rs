@@ -8,6 +8,8 @@ use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::ptr;
 
+use crate::lending::install;
+
 /// The descriptors that are handed down become this one and the next.
 pub(super) const FIRST_HANDED_FD: RawFd = 3;
 
@@ -33,6 +35,8 @@ pub(super) struct Plan {
     pub(super) report: RawFd,
     /// `cgroup.procs` to enter by hand, where the kernel could not do it at creation.
     pub(super) cgroup_procs: Option<RawFd>,
+    /// The filter that traps calls, and where its listening end goes.
+    pub(super) lending: Option<install::Plan>,
     pub(super) nofile_soft: Option<u64>,
     pub(super) parent_death_signal: bool,
     pub(super) host_pid: libc::pid_t,
@@ -56,6 +60,7 @@ pub(super) enum Step {
     Limit = 4,
     DeathSignal = 5,
     Exec = 6,
+    Lending = 7,
 }
 
 /// The report of a new process that could not become its program.
@@ -85,6 +90,7 @@ impl Failure {
             3 => Step::Descriptors,
             4 => Step::Limit,
             5 => Step::DeathSignal,
+            7 => Step::Lending,
             _ => Step::Exec,
         };
         let errno = i32::from_ne_bytes([e, f, g, h]);
@@ -127,6 +133,10 @@ unsafe fn become_program(plan: &Plan) -> Failure {
         }
         if !arrange_descriptors(plan) {
             return failed(Step::Descriptors);
+        }
+        // Until exec all of the Host's descriptors are open here, of which there may be more than the limit.
+        if plan.lending.as_ref().is_some_and(|plan| !install::install(plan)) {
+            return failed(Step::Lending);
         }
         if !set_descriptor_limit(plan.nofile_soft) {
             return failed(Step::Limit);

@@ -146,6 +146,7 @@ mod tests {
             handed: Vec::new(),
             report: null.as_raw_fd(),
             cgroup_procs: None,
+            lending: None,
             nofile_soft: None,
             parent_death_signal: true,
             host_pid: rustix::process::getpid().as_raw_pid(),

@@ -21,6 +21,9 @@ use super::create::{self, Created};
 use super::error::SpawnError;
 use super::spec::{LABEL_VARIABLE, Output, SpawnSpec};
 use crate::cgroup::Group;
+use crate::lending::install::{self, Installed};
+use crate::lending::obstacle;
+use crate::{packet, sys};
 
 /// What is asked of the kernel for either end of a channel; it grants what `wmem_max` and `rmem_max` allow.
 const CHANNEL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -72,6 +75,8 @@ pub(super) fn spawn(
         pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from).map_err(step("making a pipe"))?;
     let report = lift.own(report).map_err(step("making a pipe"))?;
 
+    let lender = Lender::of(spec, lift).map_err(step("making a socket"))?;
+
     let plan = Plan {
         candidates: strings.candidates.clone(),
         argv: pointers(&strings.argv),
@@ -81,6 +86,7 @@ pub(super) fn spawn(
         handed: channel.iter().map(|ends| &ends.worker).chain(&handed).map(AsRawFd::as_raw_fd).collect(),
         report: report.as_raw_fd(),
         cgroup_procs: None,
+        lending: lender.plan(),
         nofile_soft: spec.nofile_soft,
         parent_death_signal: spec.parent_death_signal,
         host_pid: rustix::process::getpid().as_raw_pid(),
@@ -91,7 +97,13 @@ pub(super) fn spawn(
         bury(&created);
         return Err(explain(spec, &name, &strings.candidates, failure));
     }
-    let lending = Lending::Off;
+    let lending = match lender.hear() {
+        Ok(lending) => lending,
+        Err(error) => {
+            end(&created);
+            return Err(step("taking over its trapped calls")(error));
+        }
+    };
     Ok(Started { created, channel, lending, stdout: stdout_reader, stderr: stderr_reader })
 }
 
@@ -215,6 +227,48 @@ impl Lift {
     }
 }
 
+/// How the Host comes by the listening end of a process's filter.
+enum Lender {
+    Off,
+    Impossible(String),
+    Possible { ours: OwnedFd, theirs: OwnedFd },
+}
+
+impl Lender {
+    fn of(spec: &SpawnSpec, lift: Lift) -> io::Result<Self> {
+        if !spec.lend {
+            return Ok(Self::Off);
+        }
+        if let Some(why) = obstacle() {
+            return Ok(Self::Impossible(why));
+        }
+        let (ours, theirs) = packet::pair()?;
+        Ok(Self::Possible { ours, theirs: lift.own(theirs)? })
+    }
+
+    fn plan(&self) -> Option<install::Plan> {
+        match self {
+            Self::Possible { theirs, .. } => Some(install::Plan::new(theirs.as_raw_fd())),
+            Self::Off | Self::Impossible(_) => None,
+        }
+    }
+
+    /// What the process has said, once it runs its program.
+    fn hear(self) -> io::Result<Lending> {
+        match self {
+            Self::Off => Ok(Lending::Off),
+            Self::Impossible(why) => Ok(Lending::Impossible(why)),
+            Self::Possible { ours, theirs } => {
+                drop(theirs);
+                match install::installed(ours.as_fd())? {
+                    Installed::On(listener) => Ok(Lending::On(listener)),
+                    Installed::Not(why) => Ok(Lending::Impossible(why)),
+                }
+            }
+        }
+    }
+}
+
 fn make_channel(lift: Lift) -> io::Result<ChannelEnds> {
     let ChannelEnds { primary, worker } = ChannelEnds::new()?;
     Ok(ChannelEnds { primary, worker: lift.own(worker)? })
@@ -255,6 +309,12 @@ fn read_failure(reader: &OwnedFd) -> io::Result<Option<Failure>> {
     }
 }
 
+/// Kills a process whose trapped calls nobody would answer.
+fn end(created: &Created) {
+    drop(sys::pidfd_send_signal(created.pidfd.as_fd(), libc::SIGKILL, 0));
+    bury(created);
+}
+
 /// Takes the exit of a process that never became its program; it is exiting already.
 fn bury(created: &Created) {
     while let Err(Errno::INTR) = waitid(WaitId::PidFd(created.pidfd.as_fd()), WaitIdOptions::EXITED) {}
@@ -266,6 +326,7 @@ fn explain(spec: &SpawnSpec, name: &str, candidates: &[CString], failure: Failur
         (Step::Exec, _) => explain_exec(spec, name, candidates, failure),
         (Step::Cwd, Some(cwd)) => SpawnError::BadCwd { program: name.to_owned(), path: cwd.clone(), source },
         (Step::Cwd, None) | (Step::Group, _) => SpawnError::at_step(name, "making its process group", source),
+        (Step::Lending, _) => SpawnError::at_step(name, "handing over its trapped calls", source),
         (Step::Descriptors, _) => SpawnError::at_step(name, "arranging its descriptors", source),
         (Step::Limit, _) => SpawnError::at_step(name, "setting its descriptor limit", source),
         (Step::DeathSignal, _) => SpawnError::at_step(name, "tying it to its parent", source),
