@@ -22,6 +22,7 @@ pub mod environment;
 pub mod exit_watch;
 pub mod fdpass;
 pub mod files;
+pub mod foreign;
 pub mod host;
 pub mod lending;
 pub mod lock;

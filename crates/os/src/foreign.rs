@@ -1,0 +1,153 @@
+//! Sockets that a program has made and somebody else now holds a duplicate of: what they are, and how they are bound
+//! in the program's place.
+//!
+//! What is done to a duplicate is done to the program's own socket: they are one. Never closes one, and never
+//! decides whether it should be bound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, Protocol, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt,
+};
+
+/// `IPPROTO_MPTCP`.
+const MPTCP: u32 = 262;
+
+/// What kind of socket a program has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// Multipath TCP: it shares no group with TCP, though it serves TCP clients too.
+    Mptcp,
+    /// UDP over IPv4 or IPv6.
+    Udp,
+    /// A Unix stream socket.
+    UnixStream,
+    /// Anything else.
+    Other,
+}
+
+/// A socket as its program has set it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nature {
+    /// What kind it is.
+    pub kind: Kind,
+    /// Of an IPv6 socket: whether it refuses IPv4.
+    pub v6_only: Option<bool>,
+    /// It may share its address with others (`SO_REUSEPORT`).
+    pub shares_port: bool,
+    /// It listens.
+    pub listens: bool,
+}
+
+/// What a socket is. `ENOTSOCK` for what is none.
+pub fn nature_of(socket: impl AsFd) -> io::Result<Nature> {
+    let socket = socket.as_fd();
+    let (family, kind) = (sockopt::socket_domain(socket)?, sockopt::socket_type(socket)?);
+    let protocol = sockopt::socket_protocol(socket)?.map(Protocol::as_raw).map(|it| it.get());
+    let is_ip = family == AddressFamily::INET || family == AddressFamily::INET6;
+    let kind = if kind == SocketType::STREAM && family == AddressFamily::UNIX {
+        Kind::UnixStream
+    } else if kind == SocketType::STREAM && is_ip && protocol == Some(ipproto::TCP.as_raw().get()) {
+        Kind::Tcp
+    } else if kind == SocketType::STREAM && is_ip && protocol == Some(MPTCP) {
+        Kind::Mptcp
+    } else if kind == SocketType::DGRAM && is_ip && protocol == Some(ipproto::UDP.as_raw().get()) {
+        Kind::Udp
+    } else {
+        Kind::Other
+    };
+    let v6_only = if family == AddressFamily::INET6 { Some(sockopt::ipv6_v6only(socket)?) } else { None };
+    Ok(Nature {
+        kind,
+        v6_only,
+        shares_port: is_ip && sockopt::socket_reuseport(socket)?,
+        listens: sockopt::socket_acceptconn(socket)?,
+    })
+}
+
+/// Lets a socket that is not bound yet share its address with others of its user, and, for TCP, take an address at
+/// which only connections of the past are left.
+pub fn share_port(socket: impl AsFd) -> io::Result<()> {
+    if sockopt::socket_type(&socket)? == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    Ok(sockopt::set_socket_reuseport(&socket, true)?)
+}
+
+/// `bind(2)` to an IP address.
+pub fn bind_to(socket: impl AsFd, address: SocketAddr) -> io::Result<()> {
+    Ok(bind(socket, &address)?)
+}
+
+/// The user that the kernel takes for a socket's owner, whatever process holds it.
+pub fn owner_of(socket: impl AsFd) -> io::Result<u32> {
+    let file = std::fs::File::from(socket.as_fd().try_clone_to_owned()?);
+    Ok(file.metadata()?.uid())
+}
+
+/// Gives a socket to a user: those that share an address must belong to one. Takes privilege unless it is theirs.
+pub fn give_to(socket: impl AsFd, uid: u32) -> io::Result<()> {
+    std::os::unix::fs::fchown(socket, Some(uid), None)
+}
+
+/// Begins a TCP connection, nonblocking: it is there, or has failed, when it becomes writable (see
+/// [`failure_of`]).
+pub fn connect_to(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why a connection could not be made, or was lost; asking takes the reason away.
+pub fn failure_of(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::socket_error(socket)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::socket;
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let nature = nature_of(&tcp).unwrap();
+        assert_eq!(nature, Nature { kind: Kind::Tcp, v6_only: None, shares_port: false, listens: true });
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(nature_of(&udp).unwrap().kind, Kind::Udp);
+        let folder = std::env::temp_dir().join(format!("oxherd-foreign-{}", std::process::id()));
+        let unix = UnixListener::bind(&folder).unwrap();
+        assert_eq!(nature_of(&unix).unwrap().kind, Kind::UnixStream);
+        std::fs::remove_file(folder).unwrap();
+        assert!(nature_of(std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_duplicate_is_bound_for_its_program() {
+        let flags = SocketFlags::CLOEXEC;
+        let own = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        let duplicate = own.try_clone().unwrap();
+        share_port(&duplicate).unwrap();
+        bind_to(&duplicate, "127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(nature_of(&own).unwrap().shares_port);
+        let socket::LocalAddr::Inet(address) = socket::local_addr(&own).unwrap() else { panic!() };
+        assert_ne!(address.port(), 0);
+        socket::listen(&own, 5).unwrap();
+        let client = connect_to(address).unwrap();
+        failure_of(&client).unwrap();
+        socket::accept(&own).unwrap();
+    }
+}
