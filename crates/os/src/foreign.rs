@@ -41,6 +41,8 @@ pub struct Nature {
     pub v6_only: Option<bool>,
     /// It may share its address with others (`SO_REUSEPORT`).
     pub shares_port: bool,
+    /// It may take an address that others have or had (`SO_REUSEADDR`).
+    pub reuses_address: bool,
     /// It listens.
     pub listens: bool,
 }
@@ -67,6 +69,7 @@ pub fn nature_of(socket: impl AsFd) -> io::Result<Nature> {
         kind,
         v6_only,
         shares_port: is_ip && sockopt::socket_reuseport(socket)?,
+        reuses_address: is_ip && sockopt::socket_reuseaddr(socket)?,
         listens: sockopt::socket_acceptconn(socket)?,
     })
 }
@@ -125,7 +128,8 @@ mod tests {
     fn kinds_are_told_apart() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let nature = nature_of(&tcp).unwrap();
-        assert_eq!(nature, Nature { kind: Kind::Tcp, v6_only: None, shares_port: false, listens: true });
+        assert_eq!((nature.kind, nature.v6_only), (Kind::Tcp, None));
+        assert!(nature.listens && nature.reuses_address && !nature.shares_port);
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(nature_of(&udp).unwrap().kind, Kind::Udp);
         let folder = std::env::temp_dir().join(format!("oxherd-foreign-{}", std::process::id()));

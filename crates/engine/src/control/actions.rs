@@ -5,13 +5,14 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal};
-use oxherd_os::{Output, SpawnSpec, Spawned};
+use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal, Sockets};
+use oxherd_os::{Lending, Output, SpawnSpec, Spawned};
 
+use crate::Alert;
 use crate::control::Control;
-use crate::control::children::Process;
+use crate::control::children::{Process, Tie};
 use crate::counters::Counters;
-use crate::traffic::{Attachment, Order};
+use crate::traffic::{Attachment, Borrowing, Order};
 
 /// The channel's descriptor in the worker, as Node's own `fork` has it.
 const CHANNEL_FD: &str = "3";
@@ -43,13 +44,17 @@ impl Control<'_> {
         wanted.nofile_soft = self.host.workers_nofile();
         wanted.parent_death_signal = self.host.ties_workers();
         match self.host.spawn(&wanted) {
-            Ok(Spawned { child, channel, stdout, stderr, .. }) => {
-                let (counters, counters_fd) = self.new_counters(channel.is_some());
-                let pid = child.pid;
-                let has_channel = channel.is_some();
-                self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), has_channel);
+            Ok(Spawned { child, channel, lending, stdout, stderr }) => {
+                let traps = self.traps_of(place, lending);
+                let tie = match (&channel, &traps) {
+                    (Some(_), _) => Tie::Channel,
+                    (None, Some(_)) => Tie::Traps,
+                    (None, None) => Tie::None,
+                };
+                let (counters, counters_fd) = self.new_counters(tie != Tie::None);
+                let (pid, label) = (child.pid, wanted.label);
+                self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
                 if let Some(ends) = channel {
-                    let label = wanted.label;
                     let (channel, worker_end) = (ends.primary, Some(ends.worker));
                     self.traffic.orders.send(Order::Attach(Attachment {
                         place,
@@ -64,6 +69,17 @@ impl Control<'_> {
                         parks,
                         is_heir: false,
                     }));
+                } else if let Some(traps) = traps {
+                    self.traffic.orders.send(Order::Borrow(Borrowing {
+                        place,
+                        label,
+                        spec,
+                        pid,
+                        traps,
+                        counters_fd,
+                        parks,
+                        is_heir: false,
+                    }));
                 }
                 self.fleet.handle_event(Event::Spawned { instance }, super::now());
             }
@@ -71,23 +87,38 @@ impl Control<'_> {
         }
     }
 
+    /// Where a worker's calls are heard of. Where that cannot be, it runs as one that binds its own sockets, and
+    /// people hear of it once.
+    fn traps_of(&mut self, place: Place, lending: Lending) -> Option<OwnedFd> {
+        match lending {
+            Lending::On(traps) => Some(traps),
+            Lending::Off => None,
+            Lending::Impossible(why) => {
+                if self.told_unlent.insert(place.app) {
+                    self.observer.alert(&Alert::CannotLend { app: place.app, why });
+                }
+                None
+            }
+        }
+    }
+
     /// Where somebody comes after this primary, the counters go on.
-    fn new_counters(&self, has_channel: bool) -> (Arc<Counters>, Option<OwnedFd>) {
-        let shared = (has_channel && !self.host.ties_workers()).then(|| Counters::shared().ok()).flatten();
+    fn new_counters(&self, is_known: bool) -> (Arc<Counters>, Option<OwnedFd>) {
+        let shared = (is_known && !self.host.ties_workers()).then(|| Counters::shared().ok()).flatten();
         let (counters, fd) =
             shared.map_or((Counters::default(), None), |(counters, fd)| (counters, Some(fd)));
         (Arc::new(counters), fd)
     }
 
     fn order(&mut self, instance: InstanceId, order: Order) {
-        if self.children.has_channel(instance) {
+        if self.children.is_known(instance) {
             self.traffic.orders.send(order);
         }
     }
 
-    /// A worker without a channel is given nothing, so it has nothing to answer for.
+    /// A worker that traffic does not know is given nothing, so it has nothing to answer for.
     fn withdraw(&mut self, instance: InstanceId) {
-        if self.children.has_channel(instance) {
+        if self.children.is_known(instance) {
             self.traffic.orders.send(Order::Withdraw(instance));
         } else {
             self.fleet.handle_event(Event::Withdrawn { instance }, super::now());
@@ -99,12 +130,21 @@ impl Control<'_> {
             // It may have ended just now; then its exit is on its way.
             drop(self.host.signal(child, signal.0));
         }
+        // While its call is held the signal waits, and it comes through when the call has returned.
+        self.interrupt(instance);
+    }
+
+    fn interrupt(&mut self, instance: InstanceId) {
+        if self.children.tie(instance) == Tie::Traps {
+            self.traffic.orders.send(Order::Interrupt(instance));
+        }
     }
 
     fn kill(&mut self, instance: InstanceId) {
         if let Some(child) = self.children.process(instance) {
             self.host.kill_tree(child);
         }
+        self.interrupt(instance);
     }
 
     fn sweep(&mut self, instance: InstanceId) {
@@ -122,7 +162,8 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec) -> SpawnSpec {
     it.env = spec.env.iter().map(|(key, value)| (key.into(), value.into())).collect();
     let slot = place.slot.0.to_string();
     let worker = place.instance.worker_id().to_string();
-    it.channel = spec.sockets == oxherd_core::Sockets::Channel;
+    it.channel = spec.sockets == Sockets::Channel;
+    it.lend = spec.sockets == Sockets::Universal;
     let mut own = vec![("NODE_APP_INSTANCE", slot.as_str()), ("OXHERD_SLOT", slot.as_str())];
     if it.channel {
         own.push(("NODE_CHANNEL_FD", CHANNEL_FD));

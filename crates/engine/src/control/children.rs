@@ -31,7 +31,7 @@ pub(super) struct ChildState {
     pub(super) counters: Arc<Counters>,
     pub(super) stdout: Option<Pump>,
     pub(super) stderr: Option<Pump>,
-    has_channel: bool,
+    tie: Tie,
     /// The end of its channel was told.
     pub(super) disconnected: bool,
     /// It held more memory than its level when it was looked at last.
@@ -41,8 +41,18 @@ pub(super) struct ChildState {
 
 impl ChildState {
     pub(super) fn had_channel(&self) -> bool {
-        self.has_channel
+        self.tie == Tie::Channel
     }
+}
+
+/// What ties a process to the traffic thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// Nothing: it binds its own sockets.
+    None,
+    Channel,
+    /// Its calls are trapped: it is lent its sockets.
+    Traps,
 }
 
 /// A process with our ends of its output.
@@ -78,8 +88,13 @@ impl Children {
         self.states.get(&instance).map(|state| state.process.pid)
     }
 
-    pub(super) fn has_channel(&self, instance: InstanceId) -> bool {
-        self.states.get(&instance).is_some_and(|state| state.has_channel)
+    pub(super) fn tie(&self, instance: InstanceId) -> Tie {
+        self.states.get(&instance).map_or(Tie::None, |state| state.tie)
+    }
+
+    /// Whether traffic knows of it.
+    pub(super) fn is_known(&self, instance: InstanceId) -> bool {
+        self.tie(instance) != Tie::None
     }
 
     pub(super) fn process(&self, instance: InstanceId) -> Option<&Child> {
@@ -117,13 +132,7 @@ impl Children {
 }
 
 impl Control<'_> {
-    pub(super) fn add_child(
-        &mut self,
-        place: Place,
-        process: Process,
-        counters: Arc<Counters>,
-        has_channel: bool,
-    ) {
+    pub(super) fn add_child(&mut self, place: Place, process: Process, counters: Arc<Counters>, tie: Tie) {
         let Process { child, stdout, stderr } = process;
         let watch = |fd: &dyn std::os::fd::AsFd, part| {
             // Without its event a pipe is still read when the process ends; a pidfd can always be added.
@@ -138,7 +147,7 @@ impl Control<'_> {
             counters,
             stdout: stdout.map(Pump::new),
             stderr: stderr.map(Pump::new),
-            has_channel,
+            tie,
             disconnected: false,
             is_above: false,
             ending: Ending::Alive,
@@ -172,7 +181,7 @@ impl Control<'_> {
         state.ending = Ending::Detaching(exit);
         // The pidfd stays readable for ever.
         drop(self.poller.remove(&state.process.pidfd));
-        if state.has_channel {
+        if state.tie != Tie::None {
             self.traffic.orders.send(Order::Detach(instance));
         } else {
             self.on_detached(instance);

@@ -15,9 +15,10 @@ mod wishes;
 
 pub(crate) use signals::block_signals;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use oxherd_core::{AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
+use oxherd_core::{AppId, AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
 use oxherd_os::{Events, Interest, Poller, clock};
 
 use crate::control::children::Children;
@@ -62,6 +63,8 @@ pub(crate) struct Control<'a> {
     next_report: Option<Moment>,
     started: Moment,
     limits: Limits,
+    /// Apps of which people know that their workers cannot be lent sockets.
+    told_unlent: BTreeSet<AppId>,
     /// Whether messages of workers are passed on.
     taps: bool,
     /// When the memory of workers is looked at next, if any has a level.
@@ -118,6 +121,7 @@ impl<'a> Control<'a> {
             next_report: status_interval.map(|it| started + it),
             started,
             limits,
+            told_unlent: BTreeSet::new(),
             taps,
             memory_due: None,
             ended: None,

@@ -12,13 +12,14 @@ use oxherd_os::{Interest, clock, proc};
 
 use crate::Alert;
 use crate::control::actions::SERIALIZATION;
-use crate::control::children::Process;
+use crate::control::children::{Process, Tie};
 use crate::control::{Control, LOSS, now};
 use crate::counters::Counters;
 use crate::host::{Entry, Estate, Heir, HeirRef};
 use crate::page::Page;
 use crate::traffic::{
-    Attachment, Bequest, NewStash, Order, counters_of, listener_of, page_of, standing_in, uses_of,
+    Attachment, Bequest, Borrowing, NewStash, Order, counters_of, listener_of, page_of, standing_in,
+    traps_of, uses_of,
 };
 
 /// When to look for another keeper again.
@@ -31,6 +32,7 @@ struct Known {
     counters: Arc<Counters>,
     counters_fd: Option<OwnedFd>,
     page_fd: Option<OwnedFd>,
+    traps: Option<OwnedFd>,
     listens: bool,
     leaving: bool,
 }
@@ -70,6 +72,7 @@ impl Control<'_> {
     fn recognise(&mut self, children: Vec<Heir>, entries: &mut Vec<Entry>) -> Vec<Known> {
         let mut counters = taken_out(entries, counters_of);
         let mut pages = taken_out(entries, page_of);
+        let mut traps = taken_out(entries, traps_of);
         let uses: BTreeMap<&str, (bool, bool)> = entries.iter().filter_map(uses_in).collect();
         let mut known = Vec::new();
         for heir in children {
@@ -88,7 +91,8 @@ impl Control<'_> {
                 counters.set_page(Arc::new(page));
             }
             let (listens, leaving) = uses.get(label).copied().unwrap_or_default();
-            known.push(Known { place, heir, counters, counters_fd, page_fd, listens, leaving });
+            let traps = traps.remove(label);
+            known.push(Known { place, heir, counters, counters_fd, page_fd, traps, listens, leaving });
         }
         known
     }
@@ -118,7 +122,7 @@ impl Control<'_> {
     }
 
     fn adopt(&mut self, known: Known) {
-        let Known { place, heir, counters, counters_fd, page_fd, .. } = known;
+        let Known { place, heir, counters, counters_fd, page_fd, traps, .. } = known;
         let Heir { child, channel, worker_end, stdout, stderr } = heir;
         let (pid, label, has_ended) = (child.pid, child.label().to_owned(), child.has_ended());
         let is_condemned = counters.was_condemned();
@@ -128,7 +132,12 @@ impl Control<'_> {
         let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
         let spec = as_started(spec, pid);
         let is_cut_off = channel.is_none() && spec.sockets == Sockets::Channel;
-        self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), channel.is_some());
+        let tie = match (&channel, &traps) {
+            (Some(_), _) => Tie::Channel,
+            (None, Some(_)) => Tie::Traps,
+            (None, None) => Tie::None,
+        };
+        self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
         if let Some(channel) = channel {
             self.traffic.orders.send(Order::Attach(Attachment {
                 place,
@@ -140,6 +149,17 @@ impl Control<'_> {
                 counters,
                 counters_fd,
                 page_fd,
+                parks: false,
+                is_heir: true,
+            }));
+        } else if let Some(traps) = traps {
+            self.traffic.orders.send(Order::Borrow(Borrowing {
+                place,
+                label,
+                spec,
+                pid,
+                traps,
+                counters_fd,
                 parks: false,
                 is_heir: true,
             }));

@@ -8,6 +8,7 @@ use oxherd_core::{InstanceId, Load, Stance};
 use oxherd_os::{Interest, fdpass, proc, socket};
 
 use crate::Alert;
+use crate::traffic::holder::{HEIR_WAIT_MS, Holders};
 use crate::traffic::listener::{Listener, Returned, Socket};
 use crate::traffic::orders::News;
 use crate::traffic::stall::STALL_MS;
@@ -39,9 +40,15 @@ impl Traffic {
             return;
         }
         while !self.out_of_fds && self.has_waiting(listener) {
-            let Some(seat) = self.choose(listener) else { return };
+            let seat = self.choose(listener);
+            if seat.is_none() && !self.may_relay(listener) {
+                return;
+            }
             let Some(next) = self.next_connection(listener) else { continue };
-            self.hand_over(seat, listener, next);
+            match seat {
+                Some(seat) => self.hand_over(seat, listener, next),
+                None => self.relay(listener, next),
+            }
         }
     }
 
@@ -192,29 +199,23 @@ impl Traffic {
     /// Steers a `kernel` listener to the workers that are admitted and use it, and watches the rest itself: a
     /// handshake may still complete there.
     pub(super) fn refresh_group(&mut self, listener: usize) {
+        let now = self.now;
+        let holders = Holders { workers: &self.workers, borrowers: &self.borrowers };
         let Some(it) = self.listeners.get_mut(listener) else { return };
         let Some(app) = self.apps.get(&it.identity.app) else { return };
         let Socket::Kernel(group) = &mut it.socket else { return };
-        let workers = &self.workers;
-        let uses = |owner: InstanceId| {
-            workers.by_instance(owner).is_some_and(|it| it.registered.contains(&listener))
-        };
         let active = |owner: Option<InstanceId>| {
-            owner.is_some_and(|instance| {
-                let number = workers.find(instance);
-                number.is_some_and(|number| app.balancer.is_admitted(Seat { instance, number }))
-                    && uses(instance)
-            })
+            owner.is_some_and(|instance| holders.is_active(app, instance, listener))
         };
         // A full or forbidden filter table leaves the old program, which still names valid indices.
         drop(group.steer(|member| active(member.owner)));
-        let lonely = |owner: Option<InstanceId>| {
-            owner.and_then(|owner| workers.by_instance(owner)).is_none_or(|it| it.standing != Standing::Open)
-        };
+        if let Some(look_at) = group.note_left(now) {
+            self.timers.set(look_at + HEIR_WAIT_MS, Timer::Left(listener));
+        }
         let changes: Vec<(usize, bool)> = group
             .members()
             .iter()
-            .map(|member| (member.number, lonely(member.owner), member.watched))
+            .map(|member| (member.number, holders.is_left(app, group, member, listener, now), member.watched))
             .filter(|(_, wanted, watched)| wanted != watched)
             .map(|(number, wanted, _)| (number, wanted))
             .collect();
@@ -230,6 +231,16 @@ impl Traffic {
             member.source.pending &= member.watched;
         }
         self.keep_group(listener);
+    }
+
+    /// Members that nobody had a while ago may wait for nobody any more.
+    pub(super) fn on_left_timer(&mut self, listener: usize) {
+        self.refresh_group(listener);
+        self.pump(listener);
+    }
+
+    pub(super) fn holders(&self) -> Holders<'_> {
+        Holders { workers: &self.workers, borrowers: &self.borrowers }
     }
 
     fn has_waiting(&self, listener: usize) -> bool {

@@ -3,13 +3,15 @@
 //! Generations of a slot alternate between its two. It keeps the group's index order and steers; who is active
 //! is for others to say.
 
+use std::cmp::Reverse;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use oxherd_core::{InstanceId, Slot};
 use oxherd_os::socket::{self, ListenOptions, LocalAddr};
-use oxherd_os::{Poller, steering};
+use oxherd_os::{Poller, lending, steering};
+use serde::{Deserialize, Serialize};
 
 use crate::traffic::keep::{Kind, MemberRecord};
 use crate::traffic::listener::Source;
@@ -24,9 +26,19 @@ pub(crate) struct Group {
     address: SocketAddr,
     v6_only: Option<bool>,
     backlog: i32,
+    transport: Transport,
     next_number: usize,
     /// The numbers of members that have left since somebody asked.
     gone: Vec<usize>,
+}
+
+/// What comes to a group: connections, or packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Transport {
+    #[default]
+    Tcp,
+    Udp,
 }
 
 /// One listener.
@@ -38,6 +50,10 @@ pub(crate) struct Member {
     pub(crate) source: Source,
     /// To whom it is lent.
     pub(crate) owner: Option<InstanceId>,
+    /// To whom it was lent last, when nobody has it.
+    pub(crate) last_owner: Option<InstanceId>,
+    /// Since when nobody has it, in monotonic milliseconds, once that was seen.
+    pub(crate) left_since: Option<u64>,
     /// The primary accepts from it itself.
     pub(crate) watched: bool,
     /// What was put into the stash of it.
@@ -48,7 +64,18 @@ impl Member {
     /// One that another primary had.
     pub(crate) fn restore(number: usize, record: MemberRecord, fd: OwnedFd) -> Self {
         let (slot, owner) = (record.slot, record.owner);
-        Self { number, slot, source: Source::new(fd), owner, watched: false, kept: Some(record) }
+        Self { owner, kept: Some(record), ..Self::new(number, slot, fd) }
+    }
+
+    fn new(number: usize, slot: Slot, fd: OwnedFd) -> Self {
+        let source = Source::new(fd);
+        let (owner, last_owner, left_since) = (None, None, None);
+        Self { number, slot, source, owner, last_owner, left_since, watched: false, kept: None }
+    }
+
+    /// Whether connections wait in its queue.
+    fn has_waiting(&self) -> bool {
+        socket::accept_queue_len(&self.source.fd).ok().flatten().is_some_and(|count| count > 0)
     }
 }
 
@@ -75,9 +102,14 @@ impl Group {
             let probe = ListenOptions { backlog, v6_only, reuse_port: false, listen_now: false };
             drop(socket::listen_tcp(address, &probe)?);
         }
-        let mut group = Self::restore(Vec::new(), address, v6_only, backlog);
+        let mut group = Self::restore(Vec::new(), address, v6_only, backlog, Transport::Tcp);
         group.open_slot(slot)?;
         Ok(group)
+    }
+
+    /// A group to which a program's own socket will be the first to belong.
+    pub(super) fn empty(address: SocketAddr, v6_only: Option<bool>, transport: Transport) -> Self {
+        Self::restore(Vec::new(), address, v6_only, ListenOptions::default().backlog, transport)
     }
 
     /// The group that another primary had, its members in the kernel's order.
@@ -86,14 +118,29 @@ impl Group {
         address: SocketAddr,
         v6_only: Option<bool>,
         backlog: i32,
+        transport: Transport,
     ) -> Self {
         let next_number = members.iter().map(|member| member.number + 1).max().unwrap_or(0);
-        Self { members, address, v6_only, backlog, next_number, gone: Vec::new() }
+        Self { members, address, v6_only, backlog, transport, next_number, gone: Vec::new() }
     }
 
     /// What is to be known of it to restore it.
     pub(super) fn kind(&self) -> Kind {
-        Kind::Kernel { address: self.address, v6_only: self.v6_only, backlog: self.backlog }
+        let Self { address, v6_only, backlog, transport, .. } = *self;
+        Kind::Kernel { address, v6_only, backlog, transport }
+    }
+
+    pub(super) fn is_udp(&self) -> bool {
+        self.transport == Transport::Udp
+    }
+
+    /// Whether the slot has a member.
+    pub(super) fn has_slot(&self, slot: Slot) -> bool {
+        self.members.iter().any(|member| member.slot == slot)
+    }
+
+    pub(super) fn is_lent_to(&self, instance: InstanceId) -> bool {
+        self.members.iter().any(|member| member.owner == Some(instance))
     }
 
     /// The numbers of members that have left since this was asked last.
@@ -131,15 +178,19 @@ impl Group {
         waiting.map(|member| member.number)
     }
 
-    /// The member that `instance` gets for its slot: one that nobody has, else the one whose owner matters least.
+    /// The member that `instance` gets for its slot: one that nobody has, else the one whose owner matters least. Of
+    /// several that nobody has it is the one where somebody waits, or that was lent last: what comes there is the
+    /// slot's.
     pub(crate) fn lend(
         &mut self,
         slot: Slot,
         instance: InstanceId,
         is_leaving: impl Fn(InstanceId) -> bool,
     ) -> io::Result<&mut Member> {
-        if !self.members.iter().any(|member| member.slot == slot) {
-            self.open_slot(slot)?;
+        if let Err(error) = self.open_slot(slot)
+            && !self.has_slot(slot)
+        {
+            return Err(error);
         }
         let rank = |member: &Member| match member.owner {
             None => 0,
@@ -149,14 +200,65 @@ impl Group {
         // Asked again, because the first descriptor did not arrive, it is the same one.
         let rank = |member: &Member| if member.owner == Some(instance) { -1 } else { rank(member) };
         let of_slot = self.members.iter_mut().filter(|member| member.slot == slot);
-        let member = of_slot.min_by_key(|member| rank(member)).expect("the slot's pair is open");
+        let preference = |member: &Member| (rank(member), Reverse((member.has_waiting(), member.last_owner)));
+        let member = of_slot.min_by_key(|member| preference(member)).expect("the slot's pair is open");
         member.owner = Some(instance);
+        member.left_since = None;
         Ok(member)
+    }
+
+    /// Makes a program's own socket, which is bound and shares its port, the slot's listener: it begins to listen. Where
+    /// the slot has its pair already it takes the place of the side that matters least, whose waiting connections are
+    /// given out.
+    pub(super) fn adopt(
+        &mut self,
+        slot: Slot,
+        instance: InstanceId,
+        fd: OwnedFd,
+        backlog: i32,
+        poller: &Poller,
+    ) -> io::Result<Vec<OwnedFd>> {
+        if self.transport == Transport::Tcp {
+            socket::listen(&fd, backlog)?;
+            self.backlog = backlog;
+        }
+        let number = self.push(slot, fd)?;
+        if let Some(member) = self.member_mut(number) {
+            member.owner = Some(instance);
+        }
+        let mut waiting = Vec::new();
+        let of_slot = |members: &[Member]| members.iter().filter(|it| it.slot == slot).count();
+        while of_slot(&self.members) > SIDES {
+            let preference = |it: &Member| (it.owner.is_some(), it.has_waiting(), it.last_owner, it.owner);
+            let others = self.members.iter().enumerate();
+            let others = others.filter(|(_, it)| it.slot == slot && it.number != number);
+            let Some((at, _)) = others.min_by_key(|(_, it)| preference(it)) else { break };
+            waiting.extend(self.close_member(at, poller));
+        }
+        // Without its other side the slot serves; the next that needs it opens it.
+        drop(self.open_slot(slot));
+        Ok(waiting)
     }
 
     /// Nobody has what `instance` had.
     pub(crate) fn give_back(&mut self, instance: InstanceId) {
-        self.members.iter_mut().filter(|it| it.owner == Some(instance)).for_each(|it| it.owner = None);
+        for member in self.members.iter_mut().filter(|it| it.owner == Some(instance)) {
+            member.last_owner = member.owner.take();
+        }
+    }
+
+    /// Notes which members nobody has. Returns `now` when there are new ones among them.
+    pub(super) fn note_left(&mut self, now: u64) -> Option<u64> {
+        let mut is_new = false;
+        for member in &mut self.members {
+            if member.owner.is_some() {
+                member.left_since = None;
+            } else if member.left_since.is_none() {
+                member.left_since = Some(now);
+                is_new = true;
+            }
+        }
+        is_new.then_some(now)
     }
 
     /// Nobody wants to hear of it any more.
@@ -170,18 +272,25 @@ impl Group {
     pub(crate) fn retire(&mut self, slot: Slot, poller: &Poller) -> Retired {
         let mut waiting = Vec::new();
         while let Some(at) = self.members.iter().rposition(|member| member.slot == slot) {
-            let member = self.members.swap_remove(at);
-            self.gone.push(member.number);
-            if member.watched {
-                // A descendant of a worker may hold it open.
-                drop(poller.remove(&member.source.fd));
-            }
-            while let Ok(connection) = socket::accept(&member.source.fd) {
-                waiting.push(connection);
-            }
-            socket::stop_listening(&member.source.fd);
+            waiting.extend(self.close_member(at, poller));
         }
         Retired { waiting, is_empty: self.members.is_empty() }
+    }
+
+    /// Closes the member at an index, and gives out the connections that still wait there.
+    fn close_member(&mut self, at: usize, poller: &Poller) -> Vec<OwnedFd> {
+        let member = self.members.swap_remove(at);
+        self.gone.push(member.number);
+        if member.watched {
+            // A descendant of a worker may hold it open.
+            drop(poller.remove(&member.source.fd));
+        }
+        let mut waiting = Vec::new();
+        if self.transport == Transport::Tcp {
+            waiting.extend(std::iter::from_fn(|| socket::accept(&member.source.fd).ok()));
+            socket::stop_listening(&member.source.fd);
+        }
+        waiting
     }
 
     /// Lets new connections go to the `active` members; to the first where there is none.
@@ -198,27 +307,42 @@ impl Group {
         }
     }
 
+    /// Opens what the slot lacks of its pair.
     fn open_slot(&mut self, slot: Slot) -> io::Result<()> {
-        for _ in 0..SIDES {
-            let options = ListenOptions {
-                backlog: self.backlog,
-                v6_only: self.v6_only,
-                reuse_port: true,
-                listen_now: true,
-            };
-            let fd = socket::listen_tcp(self.address, &options)?;
-            if self.members.is_empty() {
-                // The program must be there before a second member: without it the kernel spreads by its hash.
-                steering::steer(&fd, &[0])?;
-                if let LocalAddr::Inet(address) = socket::local_addr(&fd)? {
-                    self.address = address;
-                }
-            }
-            let number = self.next_number;
-            self.next_number += 1;
-            let source = Source::new(fd);
-            self.members.push(Member { number, slot, source, owner: None, watched: false, kept: None });
+        while self.members.iter().filter(|member| member.slot == slot).count() < SIDES {
+            let fd = self.open_side()?;
+            self.push(slot, fd)?;
         }
         Ok(())
+    }
+
+    /// A socket of the group. What a program has set on the sockets that were adopted holds for it too.
+    fn open_side(&self) -> io::Result<OwnedFd> {
+        let (address, v6_only, backlog) = (self.address, self.v6_only, self.backlog);
+        if self.transport == Transport::Udp {
+            return socket::bind_udp(address, v6_only, false, true);
+        }
+        let options = ListenOptions { backlog, v6_only, reuse_port: true, listen_now: false };
+        let fd = socket::listen_tcp(address, &options)?;
+        if let Some(first) = self.members.first() {
+            lending::carry_options(&first.source.fd, &fd);
+        }
+        socket::listen(&fd, backlog)?;
+        Ok(fd)
+    }
+
+    /// A socket has joined the group in the kernel: it is the last now.
+    fn push(&mut self, slot: Slot, fd: OwnedFd) -> io::Result<usize> {
+        if self.members.is_empty() {
+            // The program must be there before a second member: without it the kernel spreads by its hash.
+            steering::steer(&fd, &[0])?;
+            if let LocalAddr::Inet(address) = socket::local_addr(&fd)? {
+                self.address = address;
+            }
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.members.push(Member::new(number, slot, fd));
+        Ok(number)
     }
 }

@@ -8,11 +8,14 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use oxherd_core::{AppId, InstanceId, Slot};
+use oxherd_os::lending::{Call, Trapped};
 use oxherd_wire::AddressType;
 use serde::{Deserialize, Serialize};
 
 use crate::host::Stash;
 use crate::traffic::Traffic;
+use crate::traffic::borrower::{Parking, Stage};
+use crate::traffic::group::Transport;
 use crate::traffic::listener::{Identity, Listener, Socket};
 use crate::traffic::worker::Standing;
 
@@ -22,6 +25,10 @@ const USES: &str = "uses/";
 const COUNTERS: &str = "counters/";
 const SPOOL: &str = "spool/";
 const PAGE: &str = "load/";
+const TRAPS: &str = "traps/";
+const CALLS: &str = "calls/";
+/// A call that is over at once is recorded only so often: whoever comes next looks through as many numbers.
+const CALLS_UNRECORDED_MAX: u64 = 64;
 
 /// The record of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +53,13 @@ pub(super) enum Kind {
     Handoff,
     Shared,
     Udp,
-    Kernel { address: SocketAddr, v6_only: Option<bool>, backlog: i32 },
+    Kernel {
+        address: SocketAddr,
+        v6_only: Option<bool>,
+        backlog: i32,
+        #[serde(default)]
+        transport: Transport,
+    },
 }
 
 /// The address types that can be listened on, as they are written.
@@ -73,6 +86,21 @@ pub(super) struct MemberRecord {
 pub(super) struct UsesRecord {
     pub(super) listeners: Vec<usize>,
     pub(super) leaving: bool,
+    /// Those that it has bound and does not listen at yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) bound: Vec<usize>,
+}
+
+/// The calls of a worker that borrows, as far as they are not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CallsRecord {
+    /// The number of the newest that was received.
+    pub(super) newest: u64,
+    /// Its slot, which may not be the one that it was started for.
+    pub(super) slot: Slot,
+    /// It is held, or will be.
+    pub(super) parks: bool,
+    pub(super) calls: Vec<Trapped>,
 }
 
 /// Whose record of uses this entry is.
@@ -88,6 +116,16 @@ pub(crate) fn counters_of(name: &str) -> Option<&str> {
 /// Whose page of figures this entry holds.
 pub(crate) fn page_of(name: &str) -> Option<&str> {
     name.strip_prefix(PAGE)
+}
+
+/// Whose trapped calls are heard of by way of this entry.
+pub(crate) fn traps_of(name: &str) -> Option<&str> {
+    name.strip_prefix(TRAPS)
+}
+
+/// Whose unanswered calls this entry tells of.
+pub(super) fn calls_of(name: &str) -> Option<&str> {
+    name.strip_prefix(CALLS)
 }
 
 /// Whose unsent rest of a frame this entry holds.
@@ -170,6 +208,7 @@ impl Traffic {
         let record = UsesRecord {
             listeners: worker.registered.clone(),
             leaving: matches!(worker.standing, Standing::Leaving),
+            bound: Vec::new(),
         };
         self.stash.put(&format!("{USES}{}", worker.label), &write(&record), None);
     }
@@ -180,6 +219,57 @@ impl Traffic {
         if let Some(fd) = &worker.counters_fd {
             self.stash.put(&format!("{COUNTERS}{}", worker.label), b"", Some(fd.as_fd()));
         }
+    }
+
+    /// A worker that borrows is there.
+    pub(super) fn keep_borrower(&mut self, number: usize) {
+        let Some(borrower) = self.borrowers.get(number) else { return };
+        self.stash.put(&format!("{TRAPS}{}", borrower.label), b"", Some(borrower.traps.as_fd()));
+        if let Some(fd) = &borrower.counters_fd {
+            self.stash.put(&format!("{COUNTERS}{}", borrower.label), b"", Some(fd.as_fd()));
+        }
+    }
+
+    /// Nobody of the worker is left who could call.
+    pub(super) fn unkeep_borrower(&mut self, label: &str) {
+        self.stash.remove(&format!("{TRAPS}{label}"));
+        self.stash.remove(&format!("{CALLS}{label}"));
+    }
+
+    /// What a worker uses that borrows has changed.
+    pub(super) fn keep_uses_of_borrower(&mut self, number: usize) {
+        let Some(borrower) = self.borrowers.get(number) else { return };
+        let (listeners, bound) =
+            borrower.registered.iter().copied().partition(|it| borrower.listening.contains(it));
+        let record = UsesRecord { listeners, leaving: borrower.stage == Stage::Withdrawn, bound };
+        self.stash.put(&format!("{USES}{}", borrower.label), &write(&record), None);
+    }
+
+    /// A call was received, and is about to be acted upon.
+    pub(super) fn keep_call(&mut self, number: usize, trapped: &Trapped) {
+        let Some(borrower) = self.borrowers.get(number) else { return };
+        match trapped.call {
+            Call::Shutdown { .. } if trapped.id < borrower.kept_newest + CALLS_UNRECORDED_MAX => return,
+            Call::Shutdown { .. } | Call::Bind { .. } | Call::Listen { .. } => {}
+        }
+        self.put_calls(number, Some(trapped));
+    }
+
+    /// Which calls a worker waits for has changed.
+    pub(super) fn keep_calls(&mut self, number: usize) {
+        self.put_calls(number, None);
+    }
+
+    fn put_calls(&mut self, number: usize, current: Option<&Trapped>) {
+        let Some(borrower) = self.borrowers.get_mut(number) else { return };
+        borrower.kept_newest = borrower.newest;
+        let record = CallsRecord {
+            newest: borrower.newest,
+            slot: borrower.place.slot,
+            parks: borrower.parking != Parking::Off,
+            calls: borrower.held.iter().chain(current).copied().collect(),
+        };
+        self.stash.put(&format!("{CALLS}{}", borrower.label), &write(&record), None);
     }
 
     /// What the worker counts itself can be read, whoever comes after, and after its death.
@@ -227,6 +317,12 @@ impl Traffic {
                 group.members_mut().iter_mut().for_each(|member| member.kept = None);
             }
             self.keep_listener(number);
+        }
+        let borrowers: Vec<usize> = self.borrowers.iter().map(|(number, _)| number).collect();
+        for number in borrowers {
+            self.keep_borrower(number);
+            self.keep_uses_of_borrower(number);
+            self.keep_calls(number);
         }
         let workers: Vec<usize> = self.workers.iter().map(|(number, _)| number).collect();
         for number in workers {

@@ -25,7 +25,9 @@ impl Traffic {
         for order in self.orders.take() {
             match order {
                 Order::Attach(attachment) => self.attach(attachment),
-                Order::Unpark(..) => {}
+                Order::Borrow(borrowing) => self.borrow(borrowing),
+                Order::Unpark(instance, slot) => self.unpark(instance, slot),
+                Order::Interrupt(instance) => self.interrupt(instance),
                 Order::Admit(instance) => self.admit(instance),
                 Order::Withdraw(instance) => self.withdraw(instance),
                 Order::Disconnect(instance, parting) => self.disconnect(instance, parting),
@@ -67,7 +69,7 @@ impl Traffic {
     }
 
     fn admit(&mut self, instance: InstanceId) {
-        let Some(number) = self.worker_of(instance) else { return };
+        let Some(number) = self.worker_of(instance) else { return self.admit_borrower(instance) };
         let Some(worker) = self.workers.get_mut(number) else { return };
         match worker.standing {
             Standing::Open | Standing::Withdrawing | Standing::Withdrawn => worker.standing = Standing::Open,
@@ -81,9 +83,7 @@ impl Traffic {
     }
 
     fn withdraw(&mut self, instance: InstanceId) {
-        let Some(number) = self.worker_of(instance) else {
-            return self.tell(News::Fact(Event::Withdrawn { instance }));
-        };
+        let Some(number) = self.worker_of(instance) else { return self.withdraw_borrower(instance) };
         self.exclude(number);
         let Some(worker) = self.workers.get_mut(number) else { return };
         match worker.standing {
@@ -177,9 +177,7 @@ impl Traffic {
 
     /// The process has ended: what it wrote is read to the end, what it did not answer goes to others.
     fn detach(&mut self, instance: InstanceId) {
-        let Some(number) = self.worker_of(instance) else {
-            return self.tell(News::Detached(instance));
-        };
+        let Some(number) = self.worker_of(instance) else { return self.detach_borrower(instance) };
         self.drop_worker_end(number);
         self.read_what_is_left(number);
         self.tell_lost(number);

@@ -9,6 +9,7 @@ use oxherd_os::{Poller, socket};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::traffic::group::Group;
+use crate::traffic::paths;
 
 /// What makes two wishes the same listener: as newer Node primaries have it, the worker's own index counts only
 /// where the port is any.
@@ -86,6 +87,19 @@ impl Source {
     }
 }
 
+impl Socket {
+    /// Whether it is this socket, by its number, or has it as a member.
+    pub(crate) fn has_inode(&self, inode: u64) -> bool {
+        let is_it = |fd: &OwnedFd| socket::inode(fd).is_ok_and(|own| own == inode);
+        match self {
+            Self::Handoff(source) => is_it(&source.fd),
+            Self::Shared(fd) | Self::Udp(fd) => is_it(fd),
+            Self::Kernel(group) => group.members().iter().any(|member| is_it(&member.source.fd)),
+            Self::Closed => false,
+        }
+    }
+}
+
 impl Listener {
     /// The sources that the primary accepts from now: numbers for [`Listener::source`].
     pub(crate) fn pending_source(&self) -> Option<usize> {
@@ -124,6 +138,7 @@ impl Listener {
         {
             // The program's folder may be gone by now, and with it the file.
             drop(std::fs::remove_file(path));
+            paths::forget_beside(path);
         }
     }
 

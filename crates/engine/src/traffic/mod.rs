@@ -4,24 +4,33 @@
 //! who is replaced: those are orders from control.
 
 mod acceptor;
+mod adopt;
 mod apps;
+mod bind;
+mod borrower;
 mod channel;
 mod doors;
 mod group;
+mod holder;
 mod inbox;
 mod keep;
+mod lameduck;
 mod lifecycle;
 mod listener;
 mod load;
 mod orders;
 mod outbox;
+mod parking;
+mod paths;
 mod query;
 mod recall;
+mod relay;
 mod reply;
 mod stall;
 mod takeover;
 mod tap;
 mod timers;
+mod traps;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -35,14 +44,16 @@ use crate::Ear;
 use crate::host::Stash;
 use crate::link::{Reader, Writer, link};
 use crate::traffic::apps::App;
+use crate::traffic::borrower::Borrowers;
 use crate::traffic::listener::Listeners;
+use crate::traffic::relay::Relays;
 use crate::traffic::takeover::Leftovers;
 use crate::traffic::tap::Tap;
 use crate::traffic::timers::{Timer, Timers};
 use crate::traffic::worker::Workers;
 
-pub(crate) use keep::{counters_of, listener_of, page_of, standing_in, uses_of};
-pub(crate) use orders::{Attachment, Bequest, Delivery, NewStash, News, Order, Parcel};
+pub(crate) use keep::{counters_of, listener_of, page_of, standing_in, traps_of, uses_of};
+pub(crate) use orders::{Attachment, Bequest, Borrowing, Delivery, NewStash, News, Order, Parcel};
 
 const SIGPIPE: i32 = 13;
 const WAKER: u64 = 0;
@@ -113,11 +124,15 @@ enum Token {
     Alarm,
     Channel(usize),
     Source { listener: usize, source: usize },
+    Traps(usize),
+    Relay(usize),
 }
 
 impl Token {
     const CHANNEL: u64 = 1 << 60;
     const SOURCE: u64 = 2 << 60;
+    const TRAPS: u64 = 3 << 60;
+    const RELAY: u64 = 4 << 60;
 
     fn encode(self) -> u64 {
         match self {
@@ -125,6 +140,8 @@ impl Token {
             Self::Alarm => ALARM,
             Self::Channel(worker) => Self::CHANNEL | worker as u64,
             Self::Source { listener, source } => Self::SOURCE | (listener as u64) << 24 | source as u64,
+            Self::Traps(borrower) => Self::TRAPS | borrower as u64,
+            Self::Relay(relay) => Self::RELAY | relay as u64,
         }
     }
 
@@ -135,6 +152,8 @@ impl Token {
             Self::SOURCE => {
                 Self::Source { listener: (rest >> 24) as usize, source: (rest & 0xff_ffff) as usize }
             }
+            Self::TRAPS => Self::Traps(rest as usize),
+            Self::RELAY => Self::Relay(rest as usize),
             _ if rest == ALARM => Self::Alarm,
             _ => Self::Orders,
         }
@@ -147,7 +166,9 @@ pub(crate) struct Traffic {
     news: Writer<News>,
     apps: BTreeMap<AppId, App>,
     workers: Workers,
+    borrowers: Borrowers,
     listeners: Listeners,
+    relays: Relays,
     timers: Timers,
     alarm: Alarm,
     stash: Box<dyn Stash>,
@@ -189,7 +210,9 @@ impl Traffic {
             news,
             apps: BTreeMap::new(),
             workers: Workers::default(),
+            borrowers: Borrowers::default(),
             listeners: Listeners::default(),
+            relays: Relays::default(),
             timers: Timers::default(),
             alarm,
             stash,
@@ -228,6 +251,8 @@ impl Traffic {
                 Token::Alarm => self.alarm.rang(),
                 Token::Channel(worker) => self.on_channel(worker, event.readable, event.writable),
                 Token::Source { listener, source } => self.on_source(listener, source),
+                Token::Traps(borrower) => self.on_traps(borrower, event.hangup),
+                Token::Relay(relay) => self.on_relay(relay),
             }
         }
         while let Some(timer) = self.timers.pop_due(now) {
@@ -244,6 +269,8 @@ impl Traffic {
             Timer::RetryAccept => self.on_retry_accept(),
             Timer::RetryListener(listener) => self.on_retry_listener(listener),
             Timer::Doors(app) => self.check_doors(app),
+            Timer::LameDuck(instance) => self.on_lame_duck_timer(instance),
+            Timer::Left(listener) => self.on_left_timer(listener),
         }
     }
 

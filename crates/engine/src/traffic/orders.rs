@@ -17,8 +17,12 @@ use crate::link::Permit;
 pub(crate) enum Order {
     /// A worker with a channel exists.
     Attach(Attachment),
+    /// A worker without a channel exists that is lent its listeners.
+    Borrow(Borrowing),
     /// From now on it may listen, and fills this slot.
     Unpark(InstanceId, Slot),
+    /// It is to end: what it waits for is broken off.
+    Interrupt(InstanceId),
     /// Give it connections.
     Admit(InstanceId),
     /// Give it none any more. Answered by `Withdrawn`.
@@ -65,6 +69,24 @@ pub(crate) struct Attachment {
     pub(crate) counters_fd: Option<OwnedFd>,
     /// By which others can read what it counts itself.
     pub(crate) page_fd: Option<OwnedFd>,
+    /// It is held when it wants to listen, until it is unparked.
+    pub(crate) parks: bool,
+    /// It outlived the primary that started it.
+    pub(crate) is_heir: bool,
+}
+
+/// A worker that is lent its listeners, and what traffic must know of it.
+#[derive(Debug)]
+pub(crate) struct Borrowing {
+    pub(crate) place: Place,
+    /// As its environment carries it.
+    pub(crate) label: String,
+    pub(crate) spec: Arc<AppSpec>,
+    pub(crate) pid: u32,
+    /// Where its calls are heard of.
+    pub(crate) traps: OwnedFd,
+    /// By which others can go on with its counters.
+    pub(crate) counters_fd: Option<OwnedFd>,
     /// It is held when it wants to listen, until it is unparked.
     pub(crate) parks: bool,
     /// It outlived the primary that started it.

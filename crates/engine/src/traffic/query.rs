@@ -35,6 +35,7 @@ const EACCES: i32 = 13;
 
 impl Traffic {
     pub(in crate::traffic) fn on_query(&mut self, number: usize, query: Query) {
+        let Some(query) = self.hold_query(number, query) else { return };
         let Some(place) = self.workers.get(number).map(|worker| worker.place) else { return };
         if query.data.as_ref().is_some_and(|data| data.len() > MAX_DATA_BYTES) {
             return self.reply_error(number, &Query { data: None, ..query }, EINVAL);
@@ -98,9 +99,10 @@ impl Traffic {
     }
 
     fn is_used_but_by(&self, except: Option<usize>, listener: usize) -> bool {
-        self.workers
-            .iter()
-            .any(|(number, worker)| Some(number) != except && worker.registered.contains(&listener))
+        let uses = |(number, worker): (usize, &crate::traffic::worker::Worker)| {
+            Some(number) != except && worker.registered.contains(&listener)
+        };
+        self.workers.iter().any(uses) || self.holders().are_lent(listener)
     }
 
     pub(in crate::traffic) fn close_listener(&mut self, number: usize) {
@@ -123,6 +125,7 @@ impl Traffic {
             }
             self.keep_uses(user);
         }
+        self.forget_lent(number);
     }
 
     fn open(&mut self, place: Place, identity: Identity, query: &Query) -> io::Result<usize> {
@@ -163,7 +166,7 @@ impl Traffic {
     }
 
     /// An app has so many listeners at most. One that was left by its last user, who did not close it, goes first.
-    fn make_room(&mut self, app: AppId) -> io::Result<()> {
+    pub(in crate::traffic) fn make_room(&mut self, app: AppId) -> io::Result<()> {
         let all = self.listeners.of_app(app);
         if all.len() < MAX_LISTENERS {
             return Ok(());

@@ -11,12 +11,13 @@ use std::os::unix::net::UnixStream;
 
 use oxherd_core::{AppId, Event, Slot};
 use oxherd_os::socket::{self, LocalAddr, StreamState};
-use oxherd_os::{Interest, Spool, proc};
+use oxherd_os::{Interest, Spool, host, lending, proc};
 use oxherd_wire::{self as wire, AddressType, NewConn};
 
 use crate::host::Entry;
+use crate::traffic::borrower::Parking;
 use crate::traffic::group::{Group, Member};
-use crate::traffic::keep::{self, Kind, ListenerRecord, MemberRecord, UsesRecord};
+use crate::traffic::keep::{self, CallsRecord, Kind, ListenerRecord, MemberRecord, UsesRecord};
 use crate::traffic::listener::{Identity, Listener, Returned, Socket, Source};
 use crate::traffic::orders::{Bequest, News};
 use crate::traffic::recall;
@@ -43,6 +44,8 @@ pub(super) struct Leftovers {
     uses: BTreeMap<String, UsesRecord>,
     /// What is left of frames that were being sent to workers, likewise.
     spools: BTreeMap<String, OwnedFd>,
+    /// Which calls workers wait for, likewise.
+    calls: BTreeMap<String, CallsRecord>,
     /// Connections of which it is not known yet whether a worker has them.
     stranded: Vec<Stranded>,
 }
@@ -75,6 +78,9 @@ impl Traffic {
             if let Some(label) = keep::uses_of(&entry.name) {
                 let uses = keep::read(&entry.meta).unwrap_or_default();
                 self.leftovers.uses.insert(label.to_owned(), uses);
+            } else if let Some(label) = keep::calls_of(&entry.name) {
+                let calls = keep::read(&entry.meta);
+                self.leftovers.calls.extend(calls.map(|it| (label.to_owned(), it)));
             } else if let Some(label) = keep::spool_of(&entry.name) {
                 self.leftovers.spools.extend(entry.fd.map(|fd| (label.to_owned(), fd)));
             } else {
@@ -91,8 +97,9 @@ impl Traffic {
             (Kind::Handoff, Some(fd)) => Socket::Handoff(Source::new(fd)),
             (Kind::Shared, Some(fd)) => Socket::Shared(fd),
             (Kind::Udp, Some(fd)) => Socket::Udp(fd),
-            (Kind::Kernel { address, v6_only, backlog }, _) => {
-                Socket::Kernel(Group::restore(members.of(number), *address, *v6_only, *backlog))
+            (Kind::Kernel { address, v6_only, backlog, transport }, _) => {
+                let members = members.of(number);
+                Socket::Kernel(Group::restore(members, *address, *v6_only, *backlog, *transport))
             }
             (Kind::Handoff | Kind::Shared | Kind::Udp, None) => return,
         };
@@ -143,6 +150,43 @@ impl Traffic {
         self.keep_distance(number);
         self.send_fence(number);
         self.watch_for_stall(number, self.now + STALL_MS);
+    }
+
+    /// A worker that borrows has outlived its primary: what it uses is known, and what it waits for is found out.
+    pub(super) fn receive_borrowing_heir(&mut self, number: usize) {
+        let Some(borrower) = self.borrowers.get_mut(number) else { return };
+        let uses = self.leftovers.uses.remove(&borrower.label).unwrap_or_default();
+        let calls = self.leftovers.calls.remove(&borrower.label);
+        let listeners = &self.listeners;
+        let is_there = |it: &usize| listeners.get(*it).is_some();
+        borrower.listening = uses.listeners.into_iter().filter(is_there).collect();
+        borrower.registered = uses.bound.into_iter().filter(is_there).collect();
+        borrower.registered.extend(&borrower.listening);
+        let mut waiting = Vec::new();
+        if let Some(calls) = calls {
+            borrower.newest = calls.newest;
+            borrower.place.slot = calls.slot;
+            borrower.parking = if calls.parks { Parking::Due } else { Parking::Off };
+            waiting = calls.calls;
+        }
+        let (instance, listening) = (borrower.place.instance, borrower.listening.clone());
+        for listener in listening.iter().filter_map(|it| self.listeners.get(*it)) {
+            // A fleet that knows it already takes no notice.
+            self.tell(News::Fact(Event::Listening { instance, address: listener.address.clone() }));
+        }
+        let Some(borrower) = self.borrowers.get_mut(number) else { return };
+        waiting.retain(|it| borrower.traps.is_pending(it.id));
+        // One that was received and not recorded any more.
+        let mut pids = host::tree_members(&borrower.label).unwrap_or_default();
+        pids.push(borrower.pid);
+        let pending = lending::pending_of(&borrower.traps, borrower.newest, &pids).ok().flatten();
+        if let Some(pending) = pending.filter(|it| waiting.iter().all(|other| other.id != it.id)) {
+            borrower.newest = borrower.newest.max(pending.id);
+            waiting.push(pending);
+        }
+        waiting.iter().for_each(|trapped| self.carry_out_call(number, trapped));
+        self.keep_uses_of_borrower(number);
+        self.keep_calls(number);
     }
 
     /// The worker may have read half of the old primary's last connection, whose descriptor it then holds. Should the
@@ -236,9 +280,11 @@ impl Traffic {
     }
 
     fn sockets_of_workers(&self, app: AppId) -> BTreeSet<u64> {
-        let workers = self.workers.iter().filter(|(_, worker)| worker.place.app == app);
+        let workers = self.workers.iter().map(|(_, it)| (it.place.app, it.pid));
+        let borrowers = self.borrowers.iter().map(|(_, it)| (it.place.app, it.pid));
+        let pids = workers.chain(borrowers).filter(|(of, _)| *of == app).map(|(_, pid)| pid);
         // One that has just ended holds nothing.
-        workers.flat_map(|(_, worker)| proc::socket_inodes_of(worker.pid).unwrap_or_default()).collect()
+        pids.flat_map(|pid| proc::socket_inodes_of(pid).unwrap_or_default()).collect()
     }
 
     /// Closes what no app has, and retires slots that are no more.

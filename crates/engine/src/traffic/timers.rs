@@ -21,6 +21,10 @@ pub(crate) enum Timer {
     RetryListener(usize),
     /// Look whether anybody still waits at a stopping app's listeners.
     Doors(AppId),
+    /// Look whether a withdrawn worker that borrows has anything in hand.
+    LameDuck(InstanceId),
+    /// Look whether somebody has come for a listener's members that nobody has.
+    Left(usize),
 }
 
 /// An ordered set of deadlines; the same timer may stand in it for several moments.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use oxherd_core::{InstanceId, Load, Place, Terms};
-use oxherd_wire::{Decoder, Serialization};
+use oxherd_core::{AppSpec, InstanceId, Load, Place, Terms};
+use oxherd_wire::{Decoder, Query, Serialization};
 
 use crate::counters::Counters;
 use crate::traffic::channel::Outgoing;
@@ -19,8 +19,13 @@ pub(crate) struct Worker {
     /// As its environment carries it.
     pub(crate) label: String,
     pub(crate) pid: u32,
-    /// As its generation has them.
+    /// As its generation has it.
+    pub(crate) spec: Arc<AppSpec>,
     pub(crate) terms: Terms,
+    /// It is held when it wants to listen, until it gets its slot.
+    pub(crate) parks: bool,
+    /// What it wants, while it is held.
+    pub(crate) held_queries: Vec<Query>,
     pub(crate) out: Outgoing,
     /// The duplicate of the worker's own end, while connections may be taken back.
     pub(crate) worker_end: Option<OwnedFd>,
@@ -168,7 +173,17 @@ impl Talk {
 impl Worker {
     pub(crate) fn new(attachment: Attachment, first_seq: u64) -> Self {
         let Attachment {
-            place, label, spec, pid, channel, worker_end, counters, counters_fd, page_fd, ..
+            place,
+            label,
+            spec,
+            pid,
+            channel,
+            worker_end,
+            counters,
+            counters_fd,
+            page_fd,
+            parks,
+            ..
         } = attachment;
         let serialization = match spec.serialization {
             oxherd_core::Serialization::Json => Serialization::Json,
@@ -183,13 +198,16 @@ impl Worker {
             label,
             pid,
             terms: spec.terms(place.slot),
+            max_message: spec.max_message,
+            decoder: Some(Decoder::with(serialization, spec.max_message)),
+            spec,
+            parks,
+            held_queries: Vec::new(),
             out,
             is_end_stashed: worker_end.is_some(),
             worker_end,
             fence: None,
             is_resynchronising: false,
-            decoder: Some(Decoder::with(serialization, spec.max_message)),
-            max_message: spec.max_message,
             received: VecDeque::new(),
             expects_handle: false,
             next_seq: first_seq,

@@ -1,0 +1,138 @@
+//! Unix sockets of workers that borrow: one for all of an app, adopted from the first worker that listens there.
+//!
+//! The first `bind` is the program's own, so that the file is made in its folder, by its umask and in its mount
+//! namespace.
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use oxherd_core::AppId;
+use oxherd_os::foreign::{self, Kind};
+use oxherd_os::lending::{self, Trapped};
+use oxherd_os::socket::LocalAddr;
+use oxherd_wire::{AddressType, NewConn};
+
+use crate::traffic::Traffic;
+use crate::traffic::listener::{Identity, Listener, Socket};
+use crate::traffic::traps::Verdict;
+
+impl Traffic {
+    pub(super) fn on_trapped_bind_of_path(
+        &mut self,
+        number: usize,
+        trapped: &Trapped,
+        fd: RawFd,
+        address: LocalAddr,
+    ) -> Verdict {
+        let LocalAddr::Unix(path) = address else { return Verdict::CONTINUE };
+        let Ok(own) = lending::socket_of(trapped) else { return Verdict::CONTINUE };
+        if foreign::nature_of(&own).is_ok_and(|it| it.kind != Kind::UnixStream) {
+            return Verdict::CONTINUE;
+        }
+        let Some(identity) = self.path_identity(number, trapped, &path) else { return Verdict::CONTINUE };
+        if self.is_held(number) {
+            return Verdict::Hold;
+        }
+        let Some(listener) = self.listeners.find(&identity) else { return Verdict::CONTINUE };
+        self.register(number, listener);
+        put_back(&identity);
+        self.swap(number, trapped, fd, listener, &own).unwrap_or_else(|error| Verdict::failed(&error))
+    }
+
+    pub(super) fn on_trapped_listen_at_path(
+        &mut self,
+        number: usize,
+        trapped: &Trapped,
+        fd: RawFd,
+        own: OwnedFd,
+        path: PathBuf,
+    ) -> Verdict {
+        if let Some(listener) = self.lent_to(number, &own) {
+            self.tell_listening(number, listener);
+            return Verdict::CONTINUE;
+        }
+        let is_stream = foreign::nature_of(&own).is_ok_and(|it| it.kind == Kind::UnixStream);
+        let Some(identity) = self.path_identity(number, trapped, &path).filter(|_| is_stream) else {
+            return Verdict::CONTINUE;
+        };
+        if let Some(listener) = self.listeners.find(&identity) {
+            // Two workers began at once, and the other was the first to listen.
+            self.register(number, listener);
+            put_back(&identity);
+            let swapped = self.swap(number, trapped, fd, listener, &own);
+            self.tell_listening(number, listener);
+            return swapped.unwrap_or_else(|error| Verdict::failed(&error));
+        }
+        let listener = self.listeners.vacant();
+        if self.make_room(identity.app).is_err() {
+            return Verdict::CONTINUE;
+        }
+        let key = format!("L{listener}");
+        self.listeners.push(Listener {
+            newconn: NewConn::new(&key),
+            key,
+            sockname: None,
+            address: identity.address.clone().unwrap_or_default(),
+            data: None,
+            socket: Socket::Shared(own),
+            returned: Default::default(),
+            paused_until: 0,
+            identity: identity.clone(),
+        });
+        keep_beside(&identity);
+        self.keep_listener(listener);
+        self.register(number, listener);
+        self.tell_listening(number, listener);
+        // Clients are shown who called it: that is to be the worker.
+        Verdict::CONTINUE
+    }
+
+    /// What listener a path means to the calling thread.
+    fn path_identity(&self, number: usize, trapped: &Trapped, path: &Path) -> Option<Identity> {
+        let app: AppId = self.borrowers.get(number)?.place.app;
+        let folder = std::fs::read_link(format!("/proc/{}/cwd", trapped.thread)).ok()?;
+        let address = folder.join(path).into_os_string().into_string().ok()?;
+        Some(Identity {
+            app,
+            address_type: AddressType::Path,
+            address: Some(address),
+            port: None,
+            v6_only: false,
+            index: None,
+        })
+    }
+}
+
+/// The socket's second name, by which its path is given back when a program has taken it away.
+fn beside(identity: &Identity) -> Option<(PathBuf, PathBuf)> {
+    let path = PathBuf::from(identity.address.as_ref()?);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name()?);
+    name.push(".oxherd");
+    let second = path.with_file_name(name);
+    Some((path, second))
+}
+
+fn keep_beside(identity: &Identity) {
+    if let Some((path, second)) = beside(identity) {
+        drop(std::fs::remove_file(&second));
+        // Where it is not possible, a path that was taken away stays away until the app starts anew.
+        drop(std::fs::hard_link(path, second));
+    }
+}
+
+/// Programs remove a socket's file before they bind: the one that is lent to them gets its file back.
+fn put_back(identity: &Identity) {
+    if let Some((path, second)) = beside(identity) {
+        drop(std::fs::hard_link(second, path));
+    }
+}
+
+/// Takes the socket's second name away.
+pub(super) fn forget_beside(path: &str) {
+    let mut name = std::ffi::OsString::from(".");
+    let path = PathBuf::from(path);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".oxherd");
+    drop(std::fs::remove_file(path.with_file_name(name)));
+}
