@@ -4,7 +4,9 @@
 use clap::Args;
 use oxherd_config::values::{self, EnvChoice, Instances, Variable, Weights, Words};
 use oxherd_config::{Origin, Wish};
-use oxherd_engine::core::{AppSpec, Distribution, RestartWhen, Serialization, Signal, Span, Strategy};
+use oxherd_engine::core::{
+    AppSpec, Distribution, ListenAt, Ports, RestartWhen, Serialization, Signal, Span, Strategy,
+};
 
 const AFTER_HELP: &str = "\
 Times are written 250ms, 1.5s, 30s, 2m or 1h.
@@ -257,7 +259,8 @@ pub(crate) struct AppOptions {
     #[arg(short, long, value_name = "N|max|io|-1", default_value = "max", allow_negative_numbers = true)]
     pub(crate) instances: Instances,
 
-    /// How connections reach workers: handoff, kernel or shared [default: handoff]
+    /// How connections reach workers: handoff, kernel or shared [default: handoff; kernel with --sockets universal or
+    /// listen-fds]
     #[arg(long, value_name = "D")]
     pub(crate) distribution: Option<Distribution>,
 
@@ -325,10 +328,23 @@ pub(crate) struct AppOptions {
     #[arg(long, value_name = "N", default_value = "1", value_parser = values::parse_positive)]
     pub(crate) parallel: u32,
 
-    /// How workers come by their sockets: channel (Node's cluster protocol) or none (the program binds its own)
-    /// [default: channel for Node, none for others]
-    #[arg(long, value_name = "auto|channel|none", value_parser = values::parse_sockets, default_value = "auto", hide_default_value = true)]
+    /// How workers come by their sockets: auto, channel (Node's cluster protocol), universal (the program binds, and is lent
+    /// the slot's listener in place of its own), listen-fds (it is started with those of --listen) or none (it binds
+    /// its own) [default: channel for Node, universal for others]
+    #[arg(long, value_name = "HOW", value_parser = values::parse_sockets, default_value = "auto", hide_default_value = true)]
     pub(crate) sockets: values::SocketsChoice,
+
+    /// The ports at which workers are lent listeners, such as 80,443,8000-8999; others are their own [default: all]
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) ports: Option<Ports>,
+
+    /// A listener for --sockets listen-fds, such as web=0.0.0.0:8080 or admin=/run/admin.sock; repeatable
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub(crate) listen: Vec<ListenAt>,
+
+    /// Number of booted workers that wait, ready to take a slot when its worker dies
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) standby: u32,
 
     /// How messages of workers are written: json, or advanced (structured clone: Map, Date, BigInt, Buffer stay)
     #[arg(long, value_name = "MODE", default_value = "json")]
@@ -409,6 +425,9 @@ impl AppOptions {
             shutdown_with_message: self.shutdown_with_message,
             parallel: self.parallel,
             serialization: self.serialization,
+            ports: self.ports.clone().unwrap_or_default(),
+            listen: self.listen.clone(),
+            standby: self.standby,
             handoff_window: self.handoff_window,
             max_message: self.max_message,
             memory_warning: self.memory_warning.map(|bytes| bytes as u64),

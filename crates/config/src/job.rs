@@ -43,6 +43,7 @@ pub struct Wish {
     /// What is added to the caller's environment; the last of a name wins.
     pub env: Vec<Variable>,
     pub instances: Instances,
+    /// By the sockets if there is none.
     pub distribution: Option<Distribution>,
     /// By the program if there is none.
     pub sockets: Option<Sockets>,
@@ -116,10 +117,6 @@ impl Origin {
         self.spelled("arguments after --", "`args`")
     }
 
-    fn one_instance(self) -> &'static str {
-        self.spelled("-i 1", "`instances` 1")
-    }
-
     fn spelled(self, option: &'static str, key: &'static str) -> &'static str {
         match self {
             Self::CommandLine => option,
@@ -175,7 +172,7 @@ impl Wish {
 
     /// Looks whether it can be had, and what exactly it comes to.
     pub fn prepare(&self, surroundings: &Surroundings) -> Result<Job, JobError> {
-        let (mut env, mut doubts) = environment::compose(surroundings.environment.iter().cloned(), &self.env);
+        let (mut env, doubts) = environment::compose(surroundings.environment.iter().cloned(), &self.env);
         let cwd = self.workers_folder(&surroundings.folder)?;
         let moves = self.cwd.is_some() || self.origin == Origin::File;
         if moves && !self.env.iter().any(|variable| variable.key == "PWD") {
@@ -183,7 +180,6 @@ impl Wish {
         }
         let program = self.find_program(&surroundings.folder, &cwd, environment::get(&env, "PATH"))?;
         let instances = self.instances.resolve(surroundings.cpus);
-        doubts.extend(self.doubt_of_sharing(&program, instances));
         let spec = self.spec(program, cwd, env, instances);
         spec.check_choices()?;
         Ok(Job { spec, doubts })
@@ -207,6 +203,7 @@ impl Wish {
     }
 
     fn spec(&self, program: Program, cwd: String, env: Vec<(String, String)>, instances: u32) -> AppSpec {
+        let sockets = self.sockets.unwrap_or(program.sockets);
         AppSpec {
             name: self.name(),
             program: program.program,
@@ -214,26 +211,10 @@ impl Wish {
             cwd,
             env,
             instances,
-            distribution: self.distribution.unwrap_or_default(),
-            sockets: self.sockets.unwrap_or(program.sockets),
+            distribution: self.distribution.unwrap_or_else(|| AppSpec::usual_distribution(sockets)),
+            sockets,
             ..self.rest.clone()
         }
-    }
-
-    /// Several workers of a program that binds its own sockets may collide; say so before they do, unless that is
-    /// what was asked for.
-    fn doubt_of_sharing(&self, program: &Program, instances: u32) -> Option<String> {
-        let shares = program.sockets == Sockets::Channel;
-        if shares || self.sockets.is_some() || (instances == 1 && self.distribution.is_none()) {
-            return None;
-        }
-        let name = Path::new(&program.program).file_name();
-        let name = name.map_or_else(String::new, |name| name.display().to_string());
-        let one = self.origin.one_instance();
-        Some(format!(
-            "{name} is not Node: sharing a port for other programs comes later, each of the {instances} workers \
-             binds its own ({one} runs one)"
-        ))
     }
 
     fn workers_folder(&self, here: &Path) -> Result<String, JobError> {

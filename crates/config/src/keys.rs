@@ -31,6 +31,9 @@ pub(crate) enum Key {
     Strategy,
     Weights,
     Sockets,
+    Ports,
+    Standby,
+    Listen,
     Serialization,
     Parallel,
     HandoffWindow,
@@ -55,7 +58,7 @@ pub(crate) enum Meaning<'a> {
     Unknown,
 }
 
-const KEYS: [(&str, Key); 38] = [
+const KEYS: [(&str, Key); 41] = [
     ("script", Key::Script),
     ("exec", Key::Script),
     ("cmd", Key::Script),
@@ -89,6 +92,9 @@ const KEYS: [(&str, Key); 38] = [
     ("strategy", Key::Strategy),
     ("weights", Key::Weights),
     ("sockets", Key::Sockets),
+    ("ports", Key::Ports),
+    ("standby", Key::Standby),
+    ("listen", Key::Listen),
     ("serialization", Key::Serialization),
     ("parallel", Key::Parallel),
     ("handoff_window", Key::HandoffWindow),

@@ -44,7 +44,7 @@ pub struct Program {
     pub program: String,
     /// Its arguments: the interpreter's, the script unless it is the program, and the script's own.
     pub args: Vec<String>,
-    /// Whether it speaks Node's cluster protocol.
+    /// Over the channel where it speaks Node's cluster protocol; any other program is lent its sockets.
     pub sockets: Sockets,
 }
 
@@ -139,7 +139,7 @@ impl Wanted<'_> {
             return Err(ProgramError::NoArgsForLine { script: self.script.into(), origin: self.origin });
         }
         let args = if is_line { vec!["-c".into(), self.script.into()] } else { self.args.to_vec() };
-        Ok(Program { program: self.text(program)?, args, sockets: Sockets::None })
+        Ok(Program { program: self.text(program)?, args, sockets: Sockets::Universal })
     }
 
     fn choose_interpreter(&self, script: &Path) -> Result<Option<Interpreter>, ProgramError> {
@@ -186,7 +186,7 @@ impl Wanted<'_> {
         args.extend_from_slice(self.interpreter_args);
         args.push(self.text(script)?);
         args.extend_from_slice(self.args);
-        let sockets = if is_node(&program) { Sockets::Channel } else { Sockets::None };
+        let sockets = if is_node(&program) { Sockets::Channel } else { Sockets::Universal };
         Ok(Program { program: self.text(&program)?, args, sockets })
     }
 
@@ -197,7 +197,7 @@ impl Wanted<'_> {
         if !is_executable(metadata) {
             return Err(ProgramError::NotExecutable { script: self.script.into(), origin: self.origin });
         }
-        Ok(Program { program: self.text(script)?, args: self.args.to_vec(), sockets: Sockets::None })
+        Ok(Program { program: self.text(script)?, args: self.args.to_vec(), sockets: Sockets::Universal })
     }
 
     fn locate(&self, name: &str) -> Result<PathBuf, ProgramError> {
@@ -382,9 +382,9 @@ mod tests {
         assert_eq!(show("./server.js"), "~/bin/node ~/server.js Channel");
         assert_eq!(show("a.ts"), "~/bin/node ~/a.ts Channel");
         assert_eq!(show("a.mjs"), "~/bin/node ~/a.mjs Channel");
-        assert_eq!(show("a.py"), "~/bin/python3 ~/a.py None");
-        assert_eq!(show("a.sh"), "~/bin/bash ~/a.sh None");
-        assert_eq!(show("a.rb"), "~/bin/ruby ~/a.rb None");
+        assert_eq!(show("a.py"), "~/bin/python3 ~/a.py Universal");
+        assert_eq!(show("a.sh"), "~/bin/bash ~/a.sh Universal");
+        assert_eq!(show("a.rb"), "~/bin/ruby ~/a.rb Universal");
     }
 
     #[test]
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(show("env"), "~/bin/node ~/env Channel");
         assert_eq!(show("split"), "~/bin/node --inspect -r x ~/split Channel");
         assert_eq!(show("direct"), "~/bin/node18 --one two ~/direct Channel");
-        assert_eq!(show("other"), "~/bin/bun ~/other None");
+        assert_eq!(show("other"), "~/bin/bun ~/other Universal");
         assert_eq!(
             show("gone"),
             "cannot run gone: interpreter /no/such/node does not exist; install it, or name another with \
@@ -415,8 +415,8 @@ mod tests {
         folder.file("data", "\x7fELF", 0o644);
         folder.file("odd", "#!/usr/bin/env A=1 node\n", 0o755);
         let show = |script: &str| shown(&folder, find(&folder, script, |_| {}));
-        assert_eq!(show("tool"), "~/tool None");
-        assert_eq!(show("odd"), "~/odd None");
+        assert_eq!(show("tool"), "~/tool Universal");
+        assert_eq!(show("odd"), "~/odd Universal");
         assert!(show("data").starts_with("cannot run data: it is not executable"));
     }
 
@@ -429,8 +429,8 @@ mod tests {
             shown(&folder, find(&folder, script, |wanted| wanted.interpreter = Some(name)))
         };
         assert_eq!(with("server.js", "node18"), "~/bin/node18 ~/server.js Channel");
-        assert_eq!(with("server.js", "./bin/bun"), "~/bin/bun ~/server.js None");
-        assert_eq!(with("tool", "none"), "~/tool None");
+        assert_eq!(with("server.js", "./bin/bun"), "~/bin/bun ~/server.js Universal");
+        assert_eq!(with("tool", "none"), "~/tool Universal");
         assert!(with("server.js", "none").contains("it is not executable"));
         assert!(with("server.js", "deno").contains("interpreter deno is not on PATH"));
         assert!(with("server.js", "./server.js").contains("interpreter ./server.js is not executable"));
@@ -445,9 +445,9 @@ mod tests {
     fn a_file_may_name_a_program_or_a_line_for_the_shell() {
         let folder = folder();
         let in_file = |script| shown(&folder, find(&folder, script, |wanted| wanted.origin = Origin::File));
-        assert_eq!(in_file("ruby"), "~/bin/ruby None");
+        assert_eq!(in_file("ruby"), "~/bin/ruby Universal");
         assert_eq!(in_file("server.js"), "~/bin/node ~/server.js Channel");
-        assert_eq!(in_file("ruby -v && echo"), "~/bin/bash -c ruby -v && echo None");
+        assert_eq!(in_file("ruby -v && echo"), "~/bin/bash -c ruby -v && echo Universal");
         assert!(in_file("./ruby").contains("no such file"));
         let args = ["-x".to_owned()];
         let refused = find(&folder, "ruby", |wanted| {

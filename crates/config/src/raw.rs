@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oxherd_core::{Distribution, RestartWhen, Sockets, SpecError};
+use oxherd_core::{RestartWhen, Sockets, SpecError};
 
 use crate::diagnostics::{Diagnostics, Place, Source, shown};
 use crate::job::{Job, JobError, Origin, Surroundings, Wish};
@@ -85,6 +85,14 @@ impl RawApp {
             JobError::Program(ProgramError::NoArgsForLine { .. }) => Key::Args,
             JobError::Program(_) => Key::Script,
             JobError::Spec(SpecError::NoWeight | SpecError::WeightTooLarge(_)) => Key::Weights,
+            JobError::Spec(
+                SpecError::ListenUnused(_) | SpecError::BadListener(_) | SpecError::ListenerTwice { .. },
+            ) => Key::Listen,
+            JobError::Spec(SpecError::PortsUnused(_)) => Key::Ports,
+            JobError::Spec(SpecError::NowhereToPark(_)) => Key::Standby,
+            JobError::Spec(SpecError::NothingToListenAt) => Key::Sockets,
+            JobError::Spec(SpecError::NoHandoff(_)) => Key::Distribution,
+            JobError::Spec(SpecError::NothingToSerialize) => Key::Serialization,
             JobError::Spec(_) if is_given(Key::Strategy) => Key::Strategy,
             JobError::Spec(_) => Key::Weights,
         })
@@ -208,6 +216,9 @@ impl Draft<'_> {
                 wish.sockets =
                     it.word_by(name, node, values::parse_sockets).and_then(values::SocketsChoice::get);
             }
+            Key::Ports => put(&mut rest.ports, it.ports(name, node)),
+            Key::Standby => put(&mut rest.standby, it.count(name, node)),
+            Key::Listen => put(&mut rest.listen, it.listeners(name, node)),
             Key::Serialization => put(&mut rest.serialization, it.word(name, node)),
             Key::Parallel => put(&mut rest.parallel, it.positive(name, node)),
             Key::HandoffWindow => put(&mut rest.handoff_window, it.positive(name, node)),
@@ -243,14 +254,11 @@ impl Draft<'_> {
         let wish = &mut self.app.wish;
         let clash = match self.mode {
             None => None,
-            Some(Mode::Cluster) => {
-                wish.distribution.get_or_insert(Distribution::Handoff);
-                (wish.sockets == Some(Sockets::None)).then_some(Key::Sockets)
-            }
+            Some(Mode::Cluster) => (wish.sockets == Some(Sockets::None)).then_some(Key::Sockets),
             Some(Mode::Fork) if wish.distribution.is_some() => Some(Key::Distribution),
             Some(Mode::Fork) => {
                 let sockets = wish.sockets.replace(Sockets::None);
-                (sockets == Some(Sockets::Channel)).then_some(Key::Sockets)
+                sockets.is_some_and(|chosen| chosen != Sockets::None).then_some(Key::Sockets)
             }
         };
         if let Some(key) = clash {

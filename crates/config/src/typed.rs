@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use oxherd_core::Span;
+use oxherd_core::{ListenAt, Ports, Span};
 
 use crate::diagnostics::{Findings, Place, shown};
 use crate::environment;
@@ -112,6 +112,55 @@ impl Typed {
         match &node.value {
             Value::Number(text) => self.checked(key, node, values::parse_weight(text)),
             _ => self.mistyped(key, "numbers", node),
+        }
+    }
+
+    /// A whole number from 0.
+    pub(crate) fn count(&mut self, key: &str, node: &Node) -> Option<u32> {
+        match &node.value {
+            Value::Number(text) => {
+                self.checked(key, node, text.parse().map_err(|_| "give a whole number from 0"))
+            }
+            _ => self.mistyped(key, "a number", node),
+        }
+    }
+
+    /// A port, a string such as "80,8000-8999", or a list of both.
+    pub(crate) fn ports(&mut self, key: &str, node: &Node) -> Option<Ports> {
+        const WANTED: &str = "a port, a string such as \"80,8000-8999\", or a list of them";
+        let text = match &node.value {
+            Value::Number(text) | Value::Text(text) => text.clone(),
+            Value::List(items) => {
+                let mut texts = Vec::with_capacity(items.len());
+                for item in items {
+                    match &item.value {
+                        Value::Number(text) | Value::Text(text) => texts.push(text.as_str()),
+                        _ => return self.mistyped(key, "ports and ranges of ports", item),
+                    }
+                }
+                texts.join(",")
+            }
+            _ => return self.mistyped(key, WANTED, node),
+        };
+        self.checked(key, node, text.parse())
+    }
+
+    /// An object of names and addresses, or a list of `NAME=ADDRESS`.
+    pub(crate) fn listeners(&mut self, key: &str, node: &Node) -> Option<Vec<ListenAt>> {
+        const WANTED: &str = "an object of names and addresses, or a list such as [\"web=0.0.0.0:8080\"]";
+        match &node.value {
+            Value::Text(_) => Some(vec![self.word(key, node)?]),
+            Value::List(items) => items.iter().map(|item| self.word(key, item)).collect(),
+            Value::Object(entries) => {
+                let mut listeners = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    let address = self.text(&shown(&entry.key), &entry.node)?;
+                    let name = entry.key.clone();
+                    listeners.push(ListenAt { name, address });
+                }
+                Some(listeners)
+            }
+            _ => self.mistyped(key, WANTED, node),
         }
     }
 

@@ -221,10 +221,10 @@ impl<T> Chosen<T> {
 pub fn parse_sockets(text: &str) -> Result<SocketsChoice, String> {
     match text {
         "auto" => Ok(Chosen(None)),
-        "channel" => Ok(Chosen(Some(Sockets::Channel))),
-        "none" => Ok(Chosen(Some(Sockets::None))),
-        "universal" | "listen-fds" => Err(format!("`{text}` is not built yet (auto, channel or none)")),
-        _ => Err("give auto, channel or none".into()),
+        other => other
+            .parse()
+            .map(|sockets| Chosen(Some(sockets)))
+            .map_err(|_| "give auto, channel, universal, listen-fds or none".into()),
     }
 }
 
@@ -264,7 +264,10 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_said_to_be_so() {
-        assert!(parse_sockets("universal").is_err_and(|why| why.contains("not built yet")));
+        assert_eq!(parse_sockets("universal").map(Chosen::get), Ok(Some(Sockets::Universal)));
+        assert_eq!(parse_sockets("listen-fds").map(Chosen::get), Ok(Some(Sockets::ListenFds)));
+        assert_eq!(parse_sockets("auto").map(Chosen::get), Ok(None));
+        assert!(parse_sockets("seccomp").is_err_and(|why| why.contains("universal")));
         assert_eq!(parse_sockets("none").map(Chosen::get), Ok(Some(Sockets::None)));
     }
 

@@ -179,10 +179,13 @@ fn programs_and_shell_lines_run_without_an_interpreter() {
         let spec = folder.job(script).spec;
         folder.without_me(format!("{} {} {:?} {:?}", spec.name, spec.program, spec.args, spec.sockets))
     };
-    assert_eq!(shown(r#"{"script": "npm", "args": "run start"}"#), r#"npm ~/bin/npm ["run", "start"] None"#);
+    assert_eq!(
+        shown(r#"{"script": "npm", "args": "run start"}"#),
+        r#"npm ~/bin/npm ["run", "start"] Universal"#
+    );
     assert_eq!(
         shown(r#"{"name": "x", "cmd": "npm run a && b"}"#),
-        r#"x ~/bin/bash ["-c", "npm run a && b"] None"#
+        r#"x ~/bin/bash ["-c", "npm run a && b"] Universal"#
     );
     assert_eq!(shown(r#"{"script": "a b.js"}"#), r#"a b ~/bin/node ["~/a b.js"] Channel"#);
 }
@@ -196,7 +199,27 @@ fn modes_decide_over_sockets() {
     let cluster = job(r#""script": "server.js", "exec_mode": "cluster_mode", "instances": 3"#);
     assert_eq!((format!("{:?}", cluster.spec.sockets), cluster.doubts.len()), ("Channel".into(), 0));
     let python = job(r#""script": "web/jobs.py", "exec_mode": "cluster""#);
-    assert!(python.doubts[0].starts_with("python3 is not Node"), "{:?}", python.doubts);
+    assert_eq!(format!("{:?} {}", python.spec.sockets, python.spec.distribution), "Universal kernel");
+    let alone = job(r#""script": "web/jobs.py", "exec_mode": "fork""#);
+    assert_eq!(format!("{:?} {}", alone.spec.sockets, alone.spec.distribution), "None handoff");
+}
+
+#[test]
+fn ports_standbys_and_listeners_have_their_forms() {
+    let folder = Folder::new();
+    let spec = |keys: &str| folder.job(&format!(r#"{{"script": "web/jobs.py", {keys}}}"#)).spec;
+    let ports = |value: &str| spec(&format!(r#""ports": {value}"#)).ports.to_string();
+    let forms = ["80", r#""80,443,8000-8999""#, r#"[80, "443", "8000-8999"]"#, r#""all""#];
+    assert_eq!(forms.map(ports), ["80", "80,443,8000-8999", "80,443,8000-8999", "all"]);
+    assert_eq!((spec(r#""standby": 2"#).standby, spec(r#""standby": 0"#).standby), (2, 0));
+    let listen = |value: &str| {
+        let spec = spec(&format!(r#""sockets": "listen-fds", "listen": {value}"#));
+        spec.listen.iter().map(|it| format!("{}={}", it.name, it.address)).collect::<Vec<_>>().join(" ")
+    };
+    let both = "web=0.0.0.0:80 admin=/run/admin.sock";
+    assert_eq!(listen(r#"{"web": "0.0.0.0:80", "admin": "/run/admin.sock"}"#), both);
+    assert_eq!(listen(r#"["web=0.0.0.0:80", "admin=/run/admin.sock"]"#), both);
+    assert_eq!(listen(r#""web=[::]:80""#), "web=[::]:80");
 }
 
 #[test]
@@ -212,13 +235,17 @@ fn every_mistake_is_shown_at_its_line() {
         r#"  "instances": true, "name": 5, "args": {}, "wait_ready": "yes", "env": [], "port": null"#,
         r#"  "instances": "many", "port": 70000, "max_restarts": 0, "parallel": -1, "handoff_window": 1.5"#,
         r#"  "kill_timeout": "30", "min_uptime": -1, "listen_timeout": [], "drain_timeout": 1e12, "max_message": "1X""#,
-        r#"  "restart": "maybe", "strategy": "sticky", "distribution": "x", "sockets": "universal", "stop_signal": "SIGFOO""#,
+        r#"  "restart": "maybe", "strategy": "sticky", "distribution": "x", "sockets": "seccomp", "stop_signal": "SIGFOO""#,
         r#"  "weights": "3;1", "strategy": "best""#,
         r#"  "weights": [3, -1, "x"]"#,
         r#"  "weights": 3"#,
         r#"  "exec_mode": "thread", "args": "'a", "node_args": ["-x", true], "cwd": "", "interpreter": " ""#,
         r#"  "env": {"": "x", "A=B": "x", "NODE_CHANNEL_FD": 3, "O": {}, "L": [], "N": null, "Z": "a\u0000b"}"#,
         r#"  "exec_mode": "fork", "sockets": "channel""#,
+        r#"  "exec_mode": "fork", "sockets": "universal""#,
+        r#"  "ports": "9-8", "standby": -1, "listen": 80"#,
+        r#"  "ports": [80, true], "standby": "two", "listen": ["web"]"#,
+        r#"  "ports": {}, "listen": {"web": 80}"#,
         r#"  "exec_mode": "fork", "distribution": "shared""#,
         r#"  "exec_mode": "cluster", "sockets": "none""#,
         r#"  "autorestart": true, "restart": "always""#,
@@ -313,6 +340,21 @@ fn strategies_and_weights_must_go_together_with_the_rest() {
     insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));
     let job = folder.job(r#"{"script": "server.js", "strategy": "weighted", "weights": "3, 1"}"#);
     assert_eq!((job.spec.strategy, job.spec.weights), (Strategy::Weighted, vec![3, 1]));
+}
+
+#[test]
+fn sockets_must_go_together_with_the_rest() {
+    let folder = Folder::new();
+    let text = r#"[
+  {"script": "server.js", "ports": 80},
+  {"script": "web/jobs.py", "name": "b", "sockets": "none", "standby": 1},
+  {"script": "web/jobs.py", "name": "c", "distribution": "handoff"},
+  {"script": "web/jobs.py", "name": "d", "sockets": "listen-fds"},
+  {"script": "web/jobs.py", "name": "e", "sockets": "listen-fds", "listen": {"a:b": "0.0.0.0:80"}},
+  {"script": "web/jobs.py", "name": "f", "listen": {"web": "0.0.0.0:80"}},
+  {"script": "web/jobs.py", "name": "g", "serialization": "advanced"}
+]"#;
+    insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));
 }
 
 #[test]

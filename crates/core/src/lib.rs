@@ -12,6 +12,7 @@
 mod action;
 mod app;
 mod balancer;
+mod choices;
 mod converge;
 mod desired;
 mod event;

@@ -223,6 +223,49 @@ pub enum SpecError {
          out, or set sockets to `channel` where the program speaks Node's cluster protocol"
     )]
     NothingToSerialize,
+    /// Nothing can be handed to workers without a channel.
+    #[error(
+        "distribution `handoff` needs workers that have a channel, and with sockets `{0}` they have none: choose \
+         `kernel` or `shared`, or leave the distribution out"
+    )]
+    NoHandoff(Sockets),
+    /// Ports that nothing would look at.
+    #[error("ports have no effect with sockets `{0}`: set sockets to `universal`, or leave them out")]
+    PortsUnused(Sockets),
+    /// Listeners that nobody would be started with.
+    #[error("listen has no effect with sockets `{0}`: set sockets to `listen-fds`, or leave it out")]
+    ListenUnused(Sockets),
+    /// Workers that wait for listeners in their environment, and none is named.
+    #[error(
+        "sockets `listen-fds` needs listeners to start workers with: name them with listen, such as \
+         web=0.0.0.0:8080, or choose `universal`"
+    )]
+    NothingToListenAt,
+    /// A listener's name or address is none.
+    #[error("{0}")]
+    BadListener(String),
+    /// Two listeners have the same name or address.
+    #[error("two listeners have the {what} `{value}`: each needs its own")]
+    ListenerTwice {
+        /// What is the same.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// Standbys wait where they want to listen, and these workers are not seen to.
+    #[error(
+        "standbys wait where they want to listen, and with sockets `{0}` nobody sees that: set sockets to \
+         `universal`, or to `channel` where the program speaks Node's cluster protocol, or leave standby out"
+    )]
+    NowhereToPark(Sockets),
+    /// More standbys than [`crate::Limits::max_instances`].
+    #[error("{wanted} standbys are more than the limit of {limit}")]
+    TooManyStandbys {
+        /// What was asked for.
+        wanted: u32,
+        /// The most there can be.
+        limit: u32,
+    },
 }
 
 impl AppSpec {
@@ -276,6 +319,7 @@ impl AppSpec {
             return Err(SpecError::NoName);
         }
         check_instances(self.instances, limits)?;
+        self.check_standby(limits)?;
         zero(self.parallel == 0, "parallel")?;
         zero(self.max_restarts == 0, "max_restarts")?;
         zero(self.max_errors == Some(0), "max_errors")?;
@@ -293,9 +337,7 @@ impl AppSpec {
     /// # Errors
     /// What would have to be ignored.
     pub fn check_choices(&self) -> Result<(), SpecError> {
-        if self.sockets == Sockets::None && self.serialization == Serialization::Advanced {
-            return Err(SpecError::NothingToSerialize);
-        }
+        self.check_sockets()?;
         self.check_strategy()
     }
 

@@ -39,8 +39,8 @@ mod worker;
 
 #[cfg(feature = "primary")]
 pub use primary::{
-    Builder, Cluster, ClusterError, ClusterStatus, Distribution, Event, Events, Notice, Report, RestartWhen,
-    Runtime, Serialization, Signal, Sockets, Status, Strategy, WorkerHandle, Workers,
+    Builder, Cluster, ClusterError, ClusterStatus, Distribution, Event, Events, Notice, Ports, Report,
+    RestartWhen, Runtime, Serialization, Signal, Sockets, Status, Strategy, WorkerHandle, Workers,
 };
 #[cfg(feature = "stream")]
 pub use worker::Incoming;

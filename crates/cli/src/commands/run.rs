@@ -97,7 +97,8 @@ mod tests {
             cwd: spec.cwd.clone(),
             env: spec.env.clone(),
             instances: spec.instances,
-            sockets: Sockets::None,
+            sockets: Sockets::Universal,
+            distribution: Distribution::Kernel,
             ..AppSpec::new("x", script)
         };
         assert_eq!(spec, core);
@@ -106,20 +107,27 @@ mod tests {
     }
 
     #[test]
-    fn several_workers_of_another_language_are_a_doubt() {
+    fn sockets_are_chosen_by_the_program_or_by_hand() {
         let folder = Folder::new();
         let script = folder.file("tool", "", 0o755).display().to_string();
-        let doubts = |args: &[&str]| {
+        let spec = |args: &[&str]| {
             let args: Vec<&str> = args.iter().copied().chain([script.as_str()]).collect();
-            prepared(&args).unwrap().doubts
+            prepared(&args).map(|job| job.spec)
         };
-        assert!(doubts(&["-i", "1"]).is_empty());
-        assert!(doubts(&["-i", "2", "--sockets", "none"]).is_empty());
-        assert_eq!(doubts(&["-i", "1", "--distribution", "shared"]).len(), 1);
+        let four = spec(&["-i", "4", "--ports", "80,8000-8999", "--standby", "2"]).unwrap();
+        assert_eq!((four.sockets, four.distribution), (Sockets::Universal, Distribution::Kernel));
+        assert_eq!((four.ports.to_string().as_str(), four.standby), ("80,8000-8999", 2));
+        let none = spec(&["-i", "2", "--sockets", "none"]).unwrap();
+        assert_eq!((none.sockets, none.distribution), (Sockets::None, Distribution::Handoff));
+        let two = ["--sockets", "listen-fds", "--listen", "web=127.0.0.1:80", "--listen", "x=/run/x.sock"];
+        let names: Vec<_> = spec(&two).unwrap().listen.into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["web", "x"]);
+        let shared = spec(&["--distribution", "shared"]).unwrap();
+        assert_eq!((shared.sockets, shared.distribution), (Sockets::Universal, Distribution::Shared));
         assert_eq!(
-            doubts(&["-i", "2"]),
-            ["tool is not Node: sharing a port for other programs comes later, each of the 2 workers binds \
-              its own (-i 1 runs one)"]
+            spec(&["--distribution", "handoff"]).unwrap_err(),
+            "distribution `handoff` needs workers that have a channel, and with sockets `universal` they have none: \
+             choose `kernel` or `shared`, or leave the distribution out"
         );
     }
 

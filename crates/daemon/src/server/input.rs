@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use oxherd_core::{AppId, AppSpec, FleetStatus, Serialization};
+use oxherd_core::{AppId, AppSpec, FleetStatus, Ports, Serialization};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -121,7 +121,7 @@ fn no_such_app(selector: &str, status: &FleetStatus) -> String {
     }
 }
 
-/// A spec as written: what is left out is as [`AppSpec::new`] has it.
+/// A spec as written: what is left out is as [`AppSpec::new`] has it, and the distribution as suits the sockets.
 pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     let refuse = |what: String| Failure::unprocessable(format!("the spec does not fit: {what}"));
     let Value::Object(written) = written else { return Err(refuse("it is no JSON object".into())) };
@@ -132,12 +132,19 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     if name == ALL {
         return Err(refuse("no app can be named `all`, because that selects every app".into()));
     }
-    let base = serde_json::to_value(AppSpec::new(name, program));
+    let mut base = AppSpec::new(name, program);
+    if let Some(sockets) = text("sockets").and_then(|name| name.parse().ok()) {
+        base.distribution = AppSpec::usual_distribution(sockets);
+    }
+    let base = serde_json::to_value(base);
     let Ok(Value::Object(mut whole)) = base else { return Err(Failure::internal("a spec is no object")) };
     // Not written where they are the default.
     let unwritten = [
+        ("listen", Value::Array(Vec::new())),
         ("memory_warning", Value::Null),
+        ("ports", Ports::default().to_string().into()),
         ("serialization", Serialization::default().name().into()),
+        ("standby", 0.into()),
         ("weights", Value::Array(Vec::new())),
     ];
     for (key, default) in unwritten {
@@ -162,7 +169,7 @@ fn overlay(whole: &mut Map<String, Value>, written: Map<String, Value>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use oxherd_core::{AppStatus, Generation};
+    use oxherd_core::{AppStatus, Distribution, Generation};
 
     use super::*;
 
@@ -206,6 +213,12 @@ mod tests {
         let mut other = AppSpec::new("web", "node");
         (other.serialization, other.memory_warning) = (Serialization::Advanced, Some(1));
         assert_eq!(spec(serde_json::to_value(&other).unwrap()).unwrap(), other);
+        let universal = serde_json::json!({
+            "name": "web", "program": "python3", "sockets": "universal", "ports": "80,8000-8999", "standby": 1
+        });
+        let universal = spec(universal).unwrap();
+        assert_eq!((universal.distribution, universal.standby), (Distribution::Kernel, 1));
+        assert_eq!(universal.ports.to_string(), "80,8000-8999");
         let unknown = serde_json::json!({"name": "web", "program": "node", "instance": 4});
         assert!(spec(unknown).unwrap_err().error.contains("unknown key `instance` (known: args,"));
         let all = serde_json::json!({"name": "all", "program": "node"});

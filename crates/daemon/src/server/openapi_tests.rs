@@ -7,9 +7,9 @@ use oxherd::api::{
     Problem, ReloadApp, ScaleApp, SlotView, StartApp, StartApps, Upgrade, WorkerView,
 };
 use oxherd_core::{
-    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, Notice,
-    Place, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Serialization, Signal, Slot, Sockets,
-    Span, SpawnFailure, Status, Strategy,
+    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, ListenAt,
+    Notice, Place, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Serialization, Signal, Slot,
+    Sockets, Span, SpawnFailure, Status, Strategy,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -289,7 +289,10 @@ fn spec() -> AppSpec {
     spec.env = vec![("PATH".into(), "/bin".into())];
     spec.restart_delay = Some(Span::from_secs(1));
     spec.max_errors = Some(10);
-    (spec.distribution, spec.sockets) = (Distribution::Kernel, Sockets::None);
+    (spec.distribution, spec.sockets) = (Distribution::Kernel, Sockets::ListenFds);
+    spec.ports = "80,8000-8999".parse().unwrap();
+    spec.listen = vec![ListenAt { name: "web".into(), address: "0.0.0.0:80".into() }];
+    spec.standby = 1;
     (spec.restart, spec.strategy) = (RestartWhen::OnFailure, Strategy::Weighted);
     spec.weights = vec![3, 1];
     spec

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oxherd_engine::core::{
-    AppSpec, Distribution, Limits, RestartWhen, Serialization, Signal, Sockets, Span, SpecError, Strategy,
+    AppSpec, Distribution, Limits, ListenAt, Ports, RestartWhen, Serialization, Signal, Sockets, Span,
+    SpecError, Strategy,
 };
 use oxherd_engine::{Report, Settings};
 use tokio::sync::broadcast::Sender;
@@ -167,7 +168,7 @@ impl Builder {
             }
         };
         /// How connections reach the workers: `Handoff` unless set; `Kernel` for threads, unless the strategy needs
-        /// the other.
+        /// the other, and where workers are lent their sockets.
         distribution: Distribution => |it, distribution| it.distribution = Some(distribution);
         /// Which worker gets the next connection: `LeastBusy` unless set.
         strategy: Strategy => |it, strategy| it.spec.strategy = strategy;
@@ -176,8 +177,18 @@ impl Builder {
         /// How messages are written on the channels of Node workers: as JSON unless set. Workers built with this library
         /// speak either.
         serialization: Serialization => |it, serialization| it.spec.serialization = serialization;
-        /// How workers come by their sockets: over the channel unless set.
+        /// How workers come by their sockets: over the channel unless set. Under [`Sockets::Universal`] they may be
+        /// any [`program`](Self::program) that binds a port.
         sockets: Sockets => |it, sockets| it.spec.sockets = sockets;
+        /// The ports at which workers are lent listeners under [`Sockets::Universal`]: all unless set.
+        ports: Ports => |it, ports| it.spec.ports = ports;
+        /// A listener that workers are started with under [`Sockets::ListenFds`]: an IP address with a port, or the
+        /// absolute path of a Unix socket.
+        listen: (impl Into<String>, impl Into<String>) => |it, listener| {
+            it.spec.listen.push(ListenAt { name: listener.0.into(), address: listener.1.into() })
+        };
+        /// How many booted workers wait before they listen, ready to take the slot of one that dies; none unless set.
+        standby: u32 => |it, count| it.spec.standby = count;
         /// Which exits are followed by a respawn: all that nobody asked for, unless set.
         restart: RestartWhen => |it, when| it.spec.restart = when;
         /// A fixed wait before each respawn, to the millisecond; 100 ms doubling to 15 s unless set.
@@ -326,7 +337,7 @@ impl Builder {
         let of_threads = AppSpec { distribution: Distribution::Kernel, ..self.spec.clone() };
         let usual = match are_threads && of_threads.check_choices().is_ok() {
             true => Distribution::Kernel,
-            false => Distribution::default(),
+            false => AppSpec::usual_distribution(self.spec.sockets),
         };
         self.distribution.unwrap_or(usual)
     }

@@ -28,7 +28,7 @@ pub use workers::Workers;
 
 /// What the engine speaks of: options, news, figures.
 pub use oxherd_engine::core::{
-    AppStatus, Distribution, InstanceStatus, Notice, RestartWhen, Serialization, Signal, SlotStatus, Sockets,
-    Status, Strategy,
+    AppStatus, Distribution, InstanceStatus, Notice, PortRange, Ports, RestartWhen, Serialization, Signal,
+    SlotStatus, Sockets, Status, Strategy,
 };
 pub use oxherd_engine::{Alert, AppReport, Report, WorkerReport};
