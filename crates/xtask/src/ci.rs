@@ -44,7 +44,7 @@ pub(crate) const STEPS: [Step; 9] = [
     Step { name: "docs", about: "API documentation, warnings are errors", run: docs },
     Step {
         name: "tools",
-        about: "install what the tests need from npm; with --bench, the bench",
+        about: "install what the tests need from npm, PyPI and Debian; with --bench, the bench",
         run: tools_step,
     },
     Step { name: "test", about: "unit, table, simulation and os tests", run: test },

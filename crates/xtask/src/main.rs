@@ -4,6 +4,7 @@
 //! never depends on it.
 
 mod ci;
+mod programs;
 mod run;
 mod stage;
 mod suites;

@@ -1,7 +1,8 @@
-//! Installs what the tests need from npm: five versions of Node and a few packages; and what the bench needs.
+//! Installs what the tests need: five versions of Node and a few packages from npm, other servers by `programs`; and
+//! what the bench needs.
 //!
 //! Installing is idempotent (a stamp per tool), and a half-finished one is never seen: everything is
-//! made in a folder beside and moved into place. No install script of a package is ever run.
+//! made in a folder beside and moved into place. No install script of an npm package is ever run.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,9 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Outcome;
 use crate::run::{bounded, run};
 use crate::workspace::Workspace;
+use crate::{Outcome, programs};
 
 /// One Node per release line that users have, pinned.
 const NODES: [(&str, &str); 5] =
@@ -29,6 +30,7 @@ const NPM_FLAGS: [&str; 6] =
 pub(crate) fn install_all(workspace: &Workspace) -> Outcome<PathBuf> {
     let dir = workspace.tools_dir();
     fs::create_dir_all(&dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
+    check_npm()?;
     for (line, version) in NODES {
         let place = dir.join(format!("node-{line}"));
         install(&place, version, |partial| install_node(partial, version))?;
@@ -37,6 +39,7 @@ pub(crate) fn install_all(workspace: &Workspace) -> Outcome<PathBuf> {
     let place = dir.join("npm");
     install(&place, MANIFEST, |partial| install_packages(partial, MANIFEST))?;
     println!("npm packages: {}", place.join("node_modules").display());
+    programs::install_programs(workspace, &dir)?;
     Ok(dir)
 }
 
@@ -44,6 +47,7 @@ pub(crate) fn install_all(workspace: &Workspace) -> Outcome<PathBuf> {
 pub(crate) fn install_for_bench(workspace: &Workspace) -> Outcome {
     let dir = workspace.tools_dir();
     fs::create_dir_all(&dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
+    check_npm()?;
     let place = dir.join("bench");
     install(&place, BENCH_MANIFEST, |partial| install_packages(partial, BENCH_MANIFEST))?;
     println!("PM2: {}", place.join("node_modules/pm2/bin/pm2").display());
@@ -51,11 +55,10 @@ pub(crate) fn install_for_bench(workspace: &Workspace) -> Outcome {
 }
 
 /// Makes `place` by `make` unless its stamp says that it is there already.
-fn install(place: &Path, stamp: &str, make: impl Fn(&Path) -> Outcome) -> Outcome {
+pub(crate) fn install(place: &Path, stamp: &str, make: impl Fn(&Path) -> Outcome) -> Outcome {
     if fs::read_to_string(place.join(STAMP)).is_ok_and(|found| found == stamp) {
         return Ok(());
     }
-    check_npm()?;
     let partial = place.with_extension(format!("partial-{}", std::process::id()));
     let mut result = Ok(());
     for _ in 0..TRIES {

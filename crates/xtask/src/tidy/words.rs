@@ -9,8 +9,8 @@ use super::Problem;
 
 /// The word, and what to say instead.
 const BANNED: [(&str, &str); 3] = [("master", "primary"), ("god", "primary"), ("slave", "worker")];
-/// Names of Node's and PM2's own, as they are spelled there.
-const QUOTED: [&str; 3] = ["isMaster", "setupMaster", "God Daemon"];
+/// Names of Node's, PM2's and nginx's own, as they are spelled there.
+const QUOTED: [&str; 4] = ["isMaster", "setupMaster", "God Daemon", "master_process"];
 /// Files that must name the words or are not ours to change.
 const EXEMPT: [&str; 6] = [
     "CHANGELOG.md",
