@@ -13,17 +13,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind as bind_to,
-    connect, getsockname, ipproto, listen as listen_on, socket_with, sockopt,
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    getsockname, ipproto, listen as listen_on, socket_with, sockopt,
 };
 
 use crate::sys;
 
 /// Longest path of a Unix socket in bytes, the terminating zero not counted.
 pub const UNIX_PATH_MAX: usize = 107;
-
-/// What [`protocol_of`] says of TCP over several paths, which Go programs ask for by themselves.
-pub const PROTOCOL_MPTCP: i32 = libc::IPPROTO_MPTCP;
 
 /// States in `tcp_info`.
 const TCP_ESTABLISHED: u8 = 1;
@@ -142,7 +139,7 @@ pub fn listen_tcp(address: SocketAddr, options: &ListenOptions) -> io::Result<Ow
     if options.reuse_port {
         sockopt::set_socket_reuseport(&socket, true)?;
     }
-    bind_to(&socket, &address)?;
+    bind(&socket, &address)?;
     if options.listen_now {
         listen_on(&socket, options.backlog)?;
     }
@@ -155,16 +152,6 @@ pub fn listen(socket: impl AsFd, backlog: i32) -> io::Result<()> {
     Ok(listen_on(socket, backlog)?)
 }
 
-/// Lets a socket that another program has made, and not bound yet, join the group of an address (`SO_REUSEPORT`).
-pub fn prepare_adopted(socket: impl AsFd) -> io::Result<()> {
-    Ok(sockopt::set_socket_reuseport(socket, true)?)
-}
-
-/// `bind(2)` of a socket that another program has made. The errors are what that program is to hear.
-pub fn bind(socket: impl AsFd, address: SocketAddr) -> io::Result<()> {
-    Ok(bind_to(socket, &address)?)
-}
-
 /// A Unix stream listener at `path`, or in the abstract namespace when that begins with a zero byte.
 ///
 /// Of the absolute path and the one relative to the working directory the shorter is bound. Errors:
@@ -173,10 +160,10 @@ pub fn bind(socket: impl AsFd, address: SocketAddr) -> io::Result<()> {
 pub fn listen_unix(path: &Path, backlog: i32, mode: UnixMode) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, BORN, None)?;
     match path.as_os_str().as_bytes() {
-        [0, name @ ..] => bind_to(&socket, &SocketAddrUnix::new_abstract_name(name)?)?,
+        [0, name @ ..] => bind(&socket, &SocketAddrUnix::new_abstract_name(name)?)?,
         _ => {
             let path = shorter(path);
-            bind_to(&socket, &SocketAddrUnix::new(&*path)?)?;
+            bind(&socket, &SocketAddrUnix::new(&*path)?)?;
             open_to_all(&path, mode)?;
         }
     }
@@ -192,7 +179,7 @@ pub fn listen_unix_private(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, BORN, None)?;
     // The file gets the socket's own mode, less the umask.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    bind_to(&socket, &address)?;
+    bind(&socket, &address)?;
     listen_on(&socket, backlog)?;
     Ok(socket)
 }
@@ -225,7 +212,7 @@ pub fn bind_udp(
     if reuse_port {
         sockopt::set_socket_reuseport(&socket, true)?;
     }
-    bind_to(&socket, &address)?;
+    bind(&socket, &address)?;
     Ok(socket)
 }
 
@@ -265,17 +252,6 @@ pub fn kind_of(socket: impl AsFd) -> io::Result<SocketKind> {
         return Err(Errno::PROTONOSUPPORT.into());
     }
     Ok(if sockopt::socket_acceptconn(&socket)? { SocketKind::Listener } else { SocketKind::Stream })
-}
-
-/// Which protocol it speaks (`SO_PROTOCOL`): [`PROTOCOL_MPTCP`] behaves as TCP to programs, and cannot be in one group
-/// with it.
-pub fn protocol_of(socket: impl AsFd) -> io::Result<i32> {
-    sys::get_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PROTOCOL)
-}
-
-/// Whether an IPv6 socket refuses IPv4 clients. `EOPNOTSUPP` or `ENOPROTOOPT` for a socket of another family.
-pub fn v6_only(socket: impl AsFd) -> io::Result<bool> {
-    Ok(sockopt::ipv6_v6only(socket)?)
 }
 
 /// Bytes that wait to be read, at a stream socket or pipe (`FIONREAD`, alias `SIOCINQ`). `EINVAL` for a

@@ -11,6 +11,7 @@ use common::{
     Folder, am_helper, eventually, exit_of, helper, is_readable, open_fds, program, read_line, wait_for,
     wait_readable,
 };
+use oxherd_os::foreign;
 use oxherd_os::lending::{
     Answer, Call, Trapped, Traps, address_of, carry_options, descriptor_of, is_watched, pending_of, socket_of,
 };
@@ -237,8 +238,8 @@ for _ in range(200):
             panic!("an address of IPv4");
         };
         assert!(lent.traps.is_pending(bind.id));
-        socket::prepare_adopted(&own).unwrap();
-        socket::bind(&own, address).unwrap();
+        foreign::share_port(&own).unwrap();
+        foreign::bind_to(&own, address).unwrap();
         let LocalAddr::Inet(bound) = socket::local_addr(&own).unwrap() else { panic!("it is bound") };
         lent.traps.answer(bind.id, Answer::Done).unwrap();
         assert_eq!(address.ip(), bound.ip());
