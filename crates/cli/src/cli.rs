@@ -147,7 +147,7 @@ mod tests {
         let lines = [
             refused(&["run", "-i", "0", "a.js"]),
             refused(&["run", "-i", "x", "a.js"]),
-            refused(&["run", "--strategy", "sticky", "a.js"]),
+            refused(&["run", "--strategy", "sticki", "a.js"]),
             refused(&["run", "--strategy", "best", "a.js"]),
             refused(&["run", "--weights", "3,x", "a.js"]),
             refused(&["run", "--weights", "", "a.js"]),

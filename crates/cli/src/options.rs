@@ -264,7 +264,8 @@ pub(crate) struct AppOptions {
     #[arg(long, value_name = "D")]
     pub(crate) distribution: Option<Distribution>,
 
-    /// Which worker gets the next connection: least-busy, round-robin, least-connections, weighted or random
+    /// Which worker gets the next connection: least-busy, round-robin, least-connections, weighted, random, or
+    /// sticky, which needs --distribution kernel
     #[arg(long, value_name = "S", default_value = "least-busy")]
     pub(crate) strategy: Strategy,
 

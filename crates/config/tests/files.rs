@@ -235,7 +235,7 @@ fn every_mistake_is_shown_at_its_line() {
         r#"  "instances": true, "name": 5, "args": {}, "wait_ready": "yes", "env": [], "port": null"#,
         r#"  "instances": "many", "port": 70000, "max_restarts": 0, "parallel": -1, "handoff_window": 1.5"#,
         r#"  "kill_timeout": "30", "min_uptime": -1, "listen_timeout": [], "drain_timeout": 1e12, "max_message": "1X""#,
-        r#"  "restart": "maybe", "strategy": "sticky", "distribution": "x", "sockets": "seccomp", "stop_signal": "SIGFOO""#,
+        r#"  "restart": "maybe", "strategy": "sticki", "distribution": "x", "sockets": "seccomp", "stop_signal": "SIGFOO""#,
         r#"  "weights": "3;1", "strategy": "best""#,
         r#"  "weights": [3, -1, "x"]"#,
         r#"  "weights": 3"#,
@@ -334,7 +334,7 @@ fn strategies_and_weights_must_go_together_with_the_rest() {
   {"script": "server.js", "strategy": "weighted", "weights": [3, 1]},
   {"script": "server.js", "name": "b", "weights": "3,1"},
   {"script": "server.js", "name": "c", "strategy": "weighted", "weights": [0, 0]},
-  {"script": "server.js", "name": "d", "strategy": "random", "distribution": "kernel"},
+  {"script": "server.js", "name": "d", "strategy": "random", "distribution": "shared"},
   {"script": "web/jobs.py", "name": "e", "strategy": "least-connections"}
 ]"#;
     insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));

@@ -133,7 +133,8 @@ impl<Id: Copy + Ord> Balancer<Id> {
     /// most once for each.
     pub fn choose(&self, look: impl Fn(Id) -> Stance) -> Option<Id> {
         match self.strategy {
-            Strategy::LeastBusy => self.least_busy(look),
+            // Who is sticky is sorted by the kernel: what comes this way is a connection that its worker has missed.
+            Strategy::LeastBusy | Strategy::Sticky => self.least_busy(look),
             Strategy::RoundRobin => self.next_in_turn(look),
             Strategy::LeastConnections => self.least_connected(look),
             Strategy::Weighted => self.most_owed(look),
@@ -149,7 +150,7 @@ impl<Id: Copy + Ord> Balancer<Id> {
     /// Whether a choice looks at loads.
     pub fn wants_loads(&self) -> bool {
         match self.strategy {
-            Strategy::LeastBusy | Strategy::LeastConnections | Strategy::Random => true,
+            Strategy::LeastBusy | Strategy::LeastConnections | Strategy::Random | Strategy::Sticky => true,
             Strategy::RoundRobin | Strategy::Weighted => false,
         }
     }

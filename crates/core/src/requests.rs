@@ -6,7 +6,6 @@ use crate::app::{After, App, Desired, Muster, QueuedReload};
 use crate::fleet::{Ending, Fleet};
 use crate::instance::Instance;
 use crate::settle::Goal;
-use crate::spec;
 use crate::{
     Action, AppId, AppSpec, ChangeId, Moment, Notice, Refusal, ReloadFailure, Request, RetireReason, Span,
 };
@@ -133,7 +132,8 @@ impl Fleet {
         change: ChangeId,
         _now: Moment,
     ) -> Result<(), Refusal> {
-        spec::check_instances(instances, self.state.limits)?;
+        let limits = self.state.limits;
+        self.app_mut(id)?.spec().check_instances(instances, limits)?;
         let app = self.running_app(id)?;
         let from = std::mem::replace(&mut app.instances, instances);
         // The last word counts, also against reloads that were asked for earlier.

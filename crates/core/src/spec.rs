@@ -200,17 +200,26 @@ pub enum SpecError {
         /// The most slots there can be.
         limit: u32,
     },
-    /// Under this distribution the primary does not choose the worker.
+    /// All workers accept from one listener: nobody chooses.
     #[error(
-        "strategy `{strategy}` needs distribution `handoff`: with `{distribution}` the kernel chooses the worker; \
-         choose `handoff`, or leave the strategy out"
+        "strategy `{strategy}` has no effect with distribution `shared`, where a connection is whose worker comes first: \
+         choose distribution {others}, or leave the strategy out"
     )]
     NotChosen {
         /// What was asked for.
         strategy: Strategy,
-        /// Who chooses in its place.
-        distribution: Distribution,
+        /// The distributions that have it.
+        others: &'static str,
     },
+    /// Only the kernel keeps addresses and workers together.
+    #[error(
+        "strategy `sticky` needs distribution `kernel`, and this is `{0}`: choose `kernel`, or another strategy"
+    )]
+    StickyElsewhere(Distribution),
+    /// The kernel's program has an end.
+    #[error("{0} instances are more than the {max} that strategy `sticky` can tell apart: use fewer, or another strategy",
+        max = AppSpec::STICKY_INSTANCES_MAX)]
+    TooManySticky(u32),
     /// Workers that bind their own sockets get no connections from the primary.
     #[error(
         "strategy `{0}` needs workers that get their connections over the channel, and these bind their own \
@@ -271,6 +280,8 @@ pub enum SpecError {
 impl AppSpec {
     /// The largest weight of a slot.
     pub const WEIGHT_MAX: u32 = 1_000_000;
+    /// The most slots under [`Strategy::Sticky`]: each takes its part of a program of limited length.
+    pub const STICKY_INSTANCES_MAX: u32 = 320;
 
     /// The defaults of DESIGN for a program without arguments, in one slot.
     pub fn new(name: impl Into<String>, program: impl Into<String>) -> Self {
@@ -318,7 +329,7 @@ impl AppSpec {
         if self.name.is_empty() {
             return Err(SpecError::NoName);
         }
-        check_instances(self.instances, limits)?;
+        self.check_instances(self.instances, limits)?;
         self.check_standby(limits)?;
         zero(self.parallel == 0, "parallel")?;
         zero(self.max_restarts == 0, "max_restarts")?;
@@ -341,6 +352,20 @@ impl AppSpec {
         self.check_strategy()
     }
 
+    /// Whether there may be so many slots.
+    pub(crate) fn check_instances(&self, wanted: u32, limits: Limits) -> Result<(), SpecError> {
+        match wanted {
+            0 if !limits.may_be_empty => Err(SpecError::NoInstances),
+            _ if wanted > limits.max_instances => {
+                Err(SpecError::TooManyInstances { wanted, limit: limits.max_instances })
+            }
+            _ if self.strategy == Strategy::Sticky && wanted > Self::STICKY_INSTANCES_MAX => {
+                Err(SpecError::TooManySticky(wanted))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the strategy can be had with everything else, and its weights are some.
     fn check_strategy(&self) -> Result<(), SpecError> {
         let strategy = self.strategy;
@@ -356,10 +381,14 @@ impl AppSpec {
         match (self.sockets, self.distribution) {
             _ if strategy.is_plain() => Ok(()),
             (Sockets::None, _) => Err(SpecError::NothingToChoose(strategy)),
-            (Sockets::Universal | Sockets::ListenFds, _) => Ok(()),
-            (Sockets::Channel, Distribution::Handoff) => Ok(()),
-            (Sockets::Channel, distribution @ (Distribution::Kernel | Distribution::Shared)) => {
-                Err(SpecError::NotChosen { strategy, distribution })
+            (_, Distribution::Kernel) => Ok(()),
+            (_, other) if strategy == Strategy::Sticky => Err(SpecError::StickyElsewhere(other)),
+            (_, Distribution::Handoff) => Ok(()),
+            (Sockets::Channel, Distribution::Shared) => {
+                Err(SpecError::NotChosen { strategy, others: "`handoff` or `kernel`" })
+            }
+            (Sockets::Universal | Sockets::ListenFds, Distribution::Shared) => {
+                Err(SpecError::NotChosen { strategy, others: "`kernel`" })
             }
         }
     }
@@ -386,15 +415,6 @@ impl AppSpec {
             Sockets::Universal | Sockets::ListenFds => true,
             Sockets::Channel | Sockets::None => false,
         }
-    }
-}
-
-pub(crate) fn check_instances(wanted: u32, limits: Limits) -> Result<(), SpecError> {
-    let limit = limits.max_instances;
-    match wanted {
-        0 if !limits.may_be_empty => Err(SpecError::NoInstances),
-        _ if wanted > limit => Err(SpecError::TooManyInstances { wanted, limit }),
-        _ => Ok(()),
     }
 }
 
@@ -491,18 +511,53 @@ mod tests {
     #[test]
     fn a_strategy_is_never_ignored() {
         for (strategy, is_plain) in Strategy::ALL.map(|strategy| (strategy, strategy.is_plain())) {
-            for distribution in [Distribution::Kernel, Distribution::Shared] {
-                let refused = refusal(|it| (it.strategy, it.distribution) = (strategy, distribution));
-                assert_eq!(refused.is_none(), is_plain, "{strategy} {distribution}: {refused:?}");
+            for sockets in [Sockets::Channel, Sockets::Universal, Sockets::ListenFds, Sockets::None] {
+                for distribution in [Distribution::Handoff, Distribution::Kernel, Distribution::Shared] {
+                    let refused = refusal(|it| {
+                        (it.strategy, it.distribution, it.sockets) = (strategy, distribution, sockets);
+                    });
+                    let can_be_had = match distribution {
+                        _ if is_plain => true,
+                        _ if sockets == Sockets::None => false,
+                        Distribution::Handoff => strategy != Strategy::Sticky,
+                        Distribution::Kernel => true,
+                        Distribution::Shared => false,
+                    };
+                    assert_eq!(refused.is_none(), can_be_had, "{strategy} {distribution}: {refused:?}");
+                }
             }
-            let refused = refusal(|it| (it.strategy, it.sockets) = (strategy, Sockets::None));
-            assert_eq!(refused.is_none(), is_plain, "{strategy}: {refused:?}");
-            assert_eq!(refusal(|it| it.strategy = strategy), None);
         }
+        let refused = |strategy, distribution, sockets| {
+            refusal(|it| (it.strategy, it.distribution, it.sockets) = (strategy, distribution, sockets))
+                .unwrap()
+        };
         assert_eq!(
-            refusal(|it| (it.strategy, it.distribution) = (Strategy::Random, Distribution::Kernel)).unwrap(),
-            "strategy `random` needs distribution `handoff`: with `kernel` the kernel chooses the worker; choose \
-             `handoff`, or leave the strategy out"
+            refused(Strategy::Random, Distribution::Shared, Sockets::Channel),
+            "strategy `random` has no effect with distribution `shared`, where a connection is whose worker comes first: \
+             choose distribution `handoff` or `kernel`, or leave the strategy out"
+        );
+        assert!(
+            refused(Strategy::Weighted, Distribution::Shared, Sockets::Universal)
+                .contains("distribution `kernel`,")
+        );
+        assert_eq!(
+            refused(Strategy::Sticky, Distribution::Handoff, Sockets::Channel),
+            "strategy `sticky` needs distribution `kernel`, and this is `handoff`: choose `kernel`, or another strategy"
+        );
+    }
+
+    #[test]
+    fn sticky_slots_are_bounded() {
+        let mut spec = AppSpec::new("web", "node");
+        (spec.strategy, spec.distribution) = (Strategy::Sticky, Distribution::Kernel);
+        let mut check = |instances| {
+            spec.instances = instances;
+            spec.check(Limits::default()).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(AppSpec::STICKY_INSTANCES_MAX), Ok(()));
+        assert_eq!(
+            check(321).unwrap_err(),
+            "321 instances are more than the 320 that strategy `sticky` can tell apart: use fewer, or another strategy"
         );
     }
 

@@ -1,4 +1,5 @@
-//! The strategies by name. What each does is `balancer`.
+//! The strategies by name. What each does with `handoff` is `balancer`; with `kernel` the kernel chooses, by a program
+//! that the primary gives it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,44 +7,63 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The rule by which the next worker is chosen. None chooses a worker that has no room.
+/// The rule by which the next worker is chosen.
+///
+/// With [`Distribution::Handoff`](crate::Distribution::Handoff) the primary chooses, and never a worker that has no room.
+/// With [`Distribution::Kernel`](crate::Distribution::Kernel) the kernel does, by shares or by the client's address:
+/// workers that are drained are left out exactly, and each variant says what is exact beyond that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// One that has nothing to do first; else fewest requests in flight, then the lowest lag, then in turn. Among
     /// workers that report no load it is [`Strategy::RoundRobin`].
+    ///
+    /// With `kernel` approximate: by chance, in shares that follow the load as it was some milliseconds ago.
     #[default]
     LeastBusy,
     /// In turn, skipping a worker with an unacknowledged connection while another has none.
+    ///
+    /// The kernel knows no turns: with `kernel` it is by chance, each equally likely.
     RoundRobin,
     /// Fewest open connections, then in turn.
+    ///
+    /// With `kernel` approximate, like [`Strategy::LeastBusy`].
     LeastConnections,
     /// In proportion to the slots' weights, evenly mixed.
+    ///
+    /// With `kernel` the proportions are exact, and the mixture is chance: of 10,000 connections a slot gets its share
+    /// give or take 1 %.
     Weighted,
     /// The less busy of two that chance has picked.
+    ///
+    /// With `kernel` each is equally likely, however busy.
     Random,
+    /// The same for each source address, with `kernel` only. Exact: a crash or a reload changes nothing, and a slot that
+    /// comes or goes moves only the addresses that it wins or loses. Of UDP by source address and port.
+    Sticky,
 }
 
 /// Why a strategy's name is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StrategyError {
-    /// A strategy of the design that is not built yet.
-    #[error("strategy `{0}` is not built yet (available: {list})", list = Names)]
-    NotBuilt(String),
     /// No strategy has this name.
     #[error("unknown strategy `{0}` (available: {list})", list = Names)]
     Unknown(String),
 }
-
-const PLANNED: &str = "sticky";
 
 /// All names, as part of a sentence.
 struct Names;
 
 impl Strategy {
     /// All there are.
-    pub const ALL: [Self; 5] =
-        [Self::LeastBusy, Self::RoundRobin, Self::LeastConnections, Self::Weighted, Self::Random];
+    pub const ALL: [Self; 6] = [
+        Self::LeastBusy,
+        Self::RoundRobin,
+        Self::LeastConnections,
+        Self::Weighted,
+        Self::Random,
+        Self::Sticky,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -53,6 +73,7 @@ impl Strategy {
             Self::LeastConnections => "least-connections",
             Self::Weighted => "weighted",
             Self::Random => "random",
+            Self::Sticky => "sticky",
         }
     }
 
@@ -60,7 +81,7 @@ impl Strategy {
     pub(crate) fn is_plain(self) -> bool {
         match self {
             Self::LeastBusy | Self::RoundRobin => true,
-            Self::LeastConnections | Self::Weighted | Self::Random => false,
+            Self::LeastConnections | Self::Weighted | Self::Random | Self::Sticky => false,
         }
     }
 }
@@ -71,7 +92,6 @@ impl FromStr for Strategy {
     fn from_str(text: &str) -> Result<Self, StrategyError> {
         match Self::ALL.into_iter().find(|strategy| strategy.name() == text) {
             Some(strategy) => Ok(strategy),
-            None if text == PLANNED => Err(StrategyError::NotBuilt(text.into())),
             None => Err(StrategyError::Unknown(text.into())),
         }
     }
@@ -102,10 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn planned_and_unknown_strategies_are_told_apart() {
-        let list = "(available: least-busy, round-robin, least-connections, weighted, random)";
+    fn unknown_strategies_are_told_what_there_is() {
+        let list = "(available: least-busy, round-robin, least-connections, weighted, random, sticky)";
         let refusal = |text: &str| text.parse::<Strategy>().unwrap_err().to_string();
-        assert_eq!(refusal("sticky"), format!("strategy `sticky` is not built yet {list}"));
         assert_eq!(refusal("best"), format!("unknown strategy `best` {list}"));
         assert_eq!(refusal("Weighted"), format!("unknown strategy `Weighted` {list}"));
     }

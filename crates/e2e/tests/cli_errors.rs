@@ -90,11 +90,11 @@ fn strategies_that_cannot_be_had_are_named() {
     let cases: [(&[&str], &str); 8] = [
         (
             &["--strategy", "best"],
-            "invalid value 'best' for '--strategy <S>': unknown strategy `best` (available: least-busy, round-robin, least-connections, weighted, random)",
+            "invalid value 'best' for '--strategy <S>': unknown strategy `best` (available: least-busy, round-robin, least-connections, weighted, random, sticky)",
         ),
         (
             &["--strategy", "sticky"],
-            "invalid value 'sticky' for '--strategy <S>': strategy `sticky` is not built yet (available: least-busy, round-robin, least-connections, weighted, random)",
+            "strategy `sticky` needs distribution `kernel`, and this is `handoff`: choose `kernel`, or another strategy",
         ),
         (
             &["--weights", "3,-1"],
@@ -109,12 +109,12 @@ fn strategies_that_cannot_be_had_are_named() {
             "all weights are 0: at least one must be 1 or more",
         ),
         (
-            &["--strategy", "weighted", "--distribution", "kernel"],
-            "strategy `weighted` needs distribution `handoff`: with `kernel` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
+            &["--strategy", "weighted", "--distribution", "shared"],
+            "strategy `weighted` has no effect with distribution `shared`, where a connection is whose worker comes first: choose distribution `handoff` or `kernel`, or leave the strategy out",
         ),
         (
             &["--strategy", "least-connections", "--distribution", "shared"],
-            "strategy `least-connections` needs distribution `handoff`: with `shared` the kernel chooses the worker; choose `handoff`, or leave the strategy out",
+            "strategy `least-connections` has no effect with distribution `shared`, where a connection is whose worker comes first: choose distribution `handoff` or `kernel`, or leave the strategy out",
         ),
         (
             &["--strategy", "random", "--sockets", "none"],

@@ -106,7 +106,7 @@ impl Model {
         let busy = |it: &&Member| view.load(it.id).in_flight.unwrap_or(0).max(it.unanswered.into());
         let chosen = match self.strategy {
             Strategy::RoundRobin => open().find(|it| it.unanswered == 0).or_else(|| open().next()),
-            Strategy::LeastBusy => {
+            Strategy::LeastBusy | Strategy::Sticky => {
                 let silent = open().all(|it| view.load(it.id).in_flight.is_none());
                 let by_load = || open().min_by_key(|it| (busy(it), view.load(it.id).lag_us.unwrap_or(0)));
                 let idle = open().find(|it| busy(it) == 0);

@@ -314,12 +314,12 @@ fn a_reload_may_not_change_what_listeners_are_built_on() {
 
 #[test]
 fn a_reload_with_a_strategy_that_would_be_ignored_is_refused() {
-    app_with(1, |spec| spec.distribution = Distribution::Kernel)
+    app_with(1, |spec| spec.distribution = Distribution::Shared)
         .up()
         .reload_with(|spec| spec.strategy = Strategy::LeastConnections)
         .refused(
-            "strategy `least-connections` needs distribution `handoff`: with `kernel` the kernel chooses the worker; \
-             choose `handoff`, or leave the strategy out",
+            "strategy `least-connections` has no effect with distribution `shared`, where a connection is whose worker \
+             comes first: choose distribution `handoff` or `kernel`, or leave the strategy out",
         )
         .reload_with(|spec| (spec.strategy, spec.weights) = (Strategy::RoundRobin, vec![1]))
         .refused("weights have no effect with strategy `round-robin`: choose `weighted`, or leave them out");
