@@ -17,7 +17,7 @@ use crate::lines::{Line, Lines, Mark};
 use crate::terminal::Terminal;
 use crate::turn::Turn;
 use crate::workers::{self, Event, WorkerLine};
-use crate::{DEADLINE, eventually, http, places, procs, turn};
+use crate::{DEADLINE, eventually, http, load, places, procs, turn};
 
 /// The variable by which every process of one herd can be told; workers inherit it.
 const TAG: &str = "HERD_TAG";
@@ -311,8 +311,7 @@ impl Herd {
     pub fn pids_that_answer(&self, address: &Address, count: usize) -> Vec<u32> {
         let mut pids = std::collections::BTreeSet::new();
         eventually(&format!("answers from {count} processes"), || {
-            let pid = http::get(address, "/").json()["pid"].as_u64().expect("the fixture tells its pid");
-            pids.insert(pid as u32);
+            pids.insert(load::pid_of(&http::get(address, "/")).expect("the answer tells the process"));
             (pids.len() >= count).then(|| pids.iter().copied().collect())
         })
     }

@@ -20,7 +20,9 @@ pub mod http;
 pub mod lines;
 pub mod load;
 pub mod places;
+pub mod ports;
 pub mod procs;
+pub mod programs;
 pub mod reports;
 pub mod screen;
 pub mod script;
@@ -38,6 +40,7 @@ pub use herd::{Builder, Herd};
 pub use lines::{Line, Mark};
 pub use load::{Load, Tally};
 pub use places::NODES;
+pub use programs::Program;
 pub use terminal::Terminal;
 pub use workers::{Event, WorkerLine};
 

@@ -1,5 +1,5 @@
-//! Clients that ask in a loop and keep count of every kind of failure. They expect JSON that tells
-//! the process, as `pid` or `workerId`.
+//! Clients that ask in a loop and keep count of every kind of failure. They expect answers that tell
+//! the process: JSON with `pid` or `workerId`, or a list of the folder that has its threads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -158,15 +158,22 @@ impl fmt::Display for Tally {
     }
 }
 
-fn pid_of(response: &Response) -> Result<u32, Failure> {
+/// The process that gave an answer.
+///
+/// # Errors
+/// It is not told.
+pub fn pid_of(response: &Response) -> Result<u32, Failure> {
+    let told = match serde_json::from_slice::<Value>(&response.body) {
+        Ok(value) => value["pid"].as_u64().or(value["workerId"].as_u64()).map(|pid| pid as u32),
+        Err(_) => first_thread(&response.text()),
+    };
     let wrong = || Failure::Wrong(format!("{} {}", response.status, response.text()));
-    let value: Value = serde_json::from_slice(&response.body).map_err(|_| wrong())?;
-    let pid = value["pid"]
-        .as_u64()
-        .or(value["workerId"].as_u64())
-        .filter(|_| response.status == 200)
-        .ok_or_else(wrong)?;
-    Ok(pid as u32)
+    told.filter(|_| response.status == 200).ok_or_else(wrong)
+}
+
+/// The first of the threads that a list of `/proc/self/task` links to has the process's number.
+fn first_thread(page: &str) -> Option<u32> {
+    page.split("href=\"").filter_map(|rest| rest.split_once('/')?.0.parse().ok()).min()
 }
 
 fn ask_on(address: &Address, path: &str, keep: bool, stop: &AtomicBool, done: &AtomicU64) -> Tally {

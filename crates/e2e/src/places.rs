@@ -68,6 +68,26 @@ pub fn fixture(name: &str) -> PathBuf {
     path
 }
 
+/// Something that was installed for tests, by its place in the tools folder.
+pub fn tool(inside: &str) -> PathBuf {
+    let path = tools().join(inside);
+    assert!(path.exists(), "there is nothing at {}: {HOW}", path.display());
+    path
+}
+
+/// The system's Python: another may be in a folder that only its owner can enter.
+pub fn python() -> PathBuf {
+    let system = PathBuf::from("/usr/bin/python3");
+    if system.is_file() { system } else { on_path("python3") }
+}
+
+/// A program by its name.
+pub fn on_path(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("there is no {name} on PATH: {HOW}"))
+}
+
 fn tools() -> PathBuf {
     // target/debug and target/tools are neighbours.
     let beside = || target().parent().map(|target| target.join("tools")).unwrap_or_default();
