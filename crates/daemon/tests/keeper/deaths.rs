@@ -12,6 +12,7 @@ use crate::rig::{Daemon, Rig, eventually, lives};
 pub(crate) const TESTS: &[Test] = &[
     ("all_is_found_after_any_death", all_is_found_after_any_death),
     ("exits_are_kept_until_they_are_forgotten", exits_are_kept_until_they_are_forgotten),
+    ("trapped_calls_wait_for_the_next_daemon", trapped_calls_wait_for_the_next_daemon),
     ("last_words_are_heard", last_words_are_heard),
     ("connections_survive_two_deaths", connections_survive_two_deaths),
     ("three_deaths_cost_the_image", three_deaths_cost_the_image),
@@ -94,6 +95,42 @@ fn exits_are_kept_until_they_are_forgotten() {
     let daemon = rig.daemon();
     let left: Vec<_> = daemon.found["children"].as_array().unwrap().iter().map(|it| &it["label"]).collect();
     assert_eq!(left, ["p/two"]);
+}
+
+fn trapped_calls_wait_for_the_next_daemon() {
+    const LABEL: &str = "p/a:0:1:0.1";
+    let rig = Rig::new();
+    let mut daemon = rig.daemon();
+    let script = "exec python3 -uc \"
+import socket
+for port in (1, 2, 3):
+    try:
+        socket.socket().bind(('127.0.0.1', port))
+    except OSError as error:
+        print(error.errno)\"";
+    let spawned = daemon.ask(&json!({ "spawn": LABEL, "script": script, "lend": true }));
+    assert_eq!(spawned["parts"], json!([true, true, false]));
+    let fail = |daemon: &mut Daemon, call: &Value, errno: i32| {
+        daemon.ask(&json!({ "fail": LABEL, "id": call["id"], "errno": errno }));
+        assert_eq!(daemon.ask(&json!({ "read": LABEL })), format!("{errno}\n"));
+    };
+    let first = daemon.ask(&json!({ "trapped": LABEL }));
+    fail(&mut daemon, &first, 98);
+    let second = daemon.ask(&json!({ "trapped": LABEL }));
+    daemon.die("kill");
+    let mut daemon = rig.daemon();
+    assert_eq!(entry(&daemon, &format!("traps/{LABEL}"))["fd"], true);
+    let found = daemon.ask(&json!({ "pending": LABEL, "last": first["id"] }));
+    assert_eq!(found, second);
+    fail(&mut daemon, &found, 13);
+    daemon.die("panic");
+    let mut daemon = rig.daemon();
+    let third = daemon.ask(&json!({ "trapped": LABEL }));
+    fail(&mut daemon, &third, 99);
+    assert_eq!(daemon.ask(&json!({ "exit_of": LABEL })), json!({ "Code": 0 }));
+    daemon.ask(&json!({ "forget": LABEL }));
+    daemon.die("kill");
+    assert_eq!(rig.daemon().found["entries"], json!([]));
 }
 
 fn last_words_are_heard() {

@@ -12,7 +12,8 @@ use std::process::{Command, Stdio, exit};
 use oxherd_core::{Fleet, Limits};
 use oxherd_daemon::link::{Connected, Greeting, KeeperHost, connect};
 use oxherd_engine::host::{Estate, HeirRef, ProcessHost, Stash};
-use oxherd_os::{Child, Output, Signals, SpawnSpec, detach, packet, reexec};
+use oxherd_os::lending::{self, Answer, Trapped, Traps};
+use oxherd_os::{Child, Lending, Output, Signals, SpawnSpec, detach, packet, reexec};
 use serde_json::{Value, json};
 
 use crate::rig::{CONTROL, wait_readable};
@@ -26,6 +27,8 @@ struct Fake {
     signals: Signals,
     children: BTreeMap<String, Held>,
     listeners: BTreeMap<String, TcpListener>,
+    /// By the labels of the workers.
+    traps: BTreeMap<String, Traps>,
     connections: Vec<TcpStream>,
 }
 
@@ -90,6 +93,7 @@ fn obey(link: i32, stash: i32) {
         signals,
         children: BTreeMap::new(),
         listeners: BTreeMap::new(),
+        traps: BTreeMap::new(),
         connections: estate.connections.into_iter().map(TcpStream::from).collect(),
     };
     for heir in estate.children {
@@ -97,8 +101,11 @@ fn obey(link: i32, stash: i32) {
         fake.children.insert(held.child.label().to_owned(), held);
     }
     for entry in estate.entries {
-        if let Some(fd) = entry.fd.filter(|_| entry.name.starts_with("listener/")) {
-            fake.listeners.insert(entry.name, TcpListener::from(fd));
+        let Some(fd) = entry.fd else { continue };
+        match entry.name.split_once('/') {
+            Some(("listener", _)) => drop(fake.listeners.insert(entry.name, TcpListener::from(fd))),
+            Some(("traps", label)) => drop(fake.traps.insert(label.to_owned(), Traps::of(fd))),
+            _ => {}
         }
     }
     // It ends when the test does.
@@ -133,7 +140,13 @@ impl Fake {
             wish.as_object().unwrap().iter().find(|(key, _)| VERBS.contains(&key.as_str())).unwrap();
         let text = what.as_str().unwrap_or_default();
         match verb.as_str() {
-            "spawn" => self.spawn(text, wish["script"].as_str().unwrap()),
+            "spawn" => self.spawn(text, wish["script"].as_str().unwrap(), wish["lend"] == true),
+            "trapped" => json!(self.trapped(text)),
+            "pending" => json!(self.pending(text, wish["last"].as_u64().unwrap())),
+            "fail" => done(|| {
+                let failed = Answer::Failed(wish["errno"].as_i64().unwrap() as i32);
+                self.traps[text].answer(wish["id"].as_u64().unwrap(), failed).unwrap();
+            }),
             "exit_of" => self.exit_of(text),
             "read" => self.read(text),
             "kill_tree" => done(|| self.host.kill_tree(&self.children[text].child)),
@@ -158,17 +171,34 @@ impl Fake {
         }
     }
 
-    fn spawn(&mut self, label: &str, script: &str) -> Value {
+    /// The next call of a worker.
+    fn trapped(&mut self, label: &str) -> Option<Trapped> {
+        let traps = &self.traps[label];
+        wait_readable(traps, "a worker does not call");
+        traps.receive().unwrap()
+    }
+
+    /// The call of a worker of which nobody has told this daemon.
+    fn pending(&mut self, label: &str, last: u64) -> Option<Trapped> {
+        lending::pending_of(&self.traps[label], last, &[self.children[label].child.pid]).unwrap()
+    }
+
+    fn spawn(&mut self, label: &str, script: &str, lend: bool) -> Value {
         let mut spec = SpawnSpec::new("/bin/sh");
         spec.args = vec!["-c".into(), script.into()];
         spec.env = vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())];
         spec.label = label.to_owned();
-        (spec.channel, spec.stdout) = (true, Output::Pipe);
+        (spec.channel, spec.stdout, spec.lend) = (true, Output::Pipe, lend);
         match self.host.spawn(&spec) {
             Ok(spawned) => {
                 let pid = spawned.child.pid;
                 let parts = (spawned.channel.is_some(), spawned.stdout.is_some(), spawned.stderr.is_some());
                 self.children.insert(label.to_owned(), Held { child: spawned.child, stdout: spawned.stdout });
+                match spawned.lending {
+                    Lending::On(fd) => drop(self.traps.insert(label.to_owned(), Traps::of(fd))),
+                    Lending::Off => assert!(!lend),
+                    Lending::Impossible(why) => panic!("{why}"),
+                }
                 json!({ "pid": pid, "parts": parts })
             }
             Err(failure) => json!({ "message": failure.message, "lasting": failure.lasting }),
@@ -267,7 +297,10 @@ impl Fake {
 }
 
 /// All that a test can wish for.
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 25] = [
+    "trapped",
+    "pending",
+    "fail",
     "write",
     "spawn",
     "exit_of",
