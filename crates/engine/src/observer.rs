@@ -117,7 +117,7 @@ pub enum Alert {
     /// A worker wanted to listen and the primary could not.
     CannotListen { app: AppId, address: String, error: String },
     /// The workers of an app cannot be lent sockets: each binds its own. Told once per app.
-    CannotLend { app: AppId, why: String },
+    CannotLend { app: String, why: String },
     /// A worker does not read its channel; messages to it are dropped.
     MessagesDropped { place: Place, count: u64 },
     /// Messages of a worker came faster than they were taken here; so many are lost.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Protocol, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt,
@@ -88,6 +89,17 @@ pub fn bind_to(socket: impl AsFd, address: SocketAddr) -> io::Result<()> {
     Ok(bind(socket, &address)?)
 }
 
+/// Whether calls on it fail rather than wait. That is of the open file: all who hold it share it.
+pub fn is_nonblocking(socket: impl AsFd) -> io::Result<bool> {
+    Ok(fcntl_getfl(socket)?.contains(OFlags::NONBLOCK))
+}
+
+/// From now on calls on it fail rather than wait, for all who hold it.
+pub fn set_nonblocking(socket: impl AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(&socket)?;
+    Ok(fcntl_setfl(socket, flags | OFlags::NONBLOCK)?)
+}
+
 /// The user that the kernel takes for a socket's owner, whatever process holds it.
 pub fn owner_of(socket: impl AsFd) -> io::Result<u32> {
     let file = std::fs::File::from(socket.as_fd().try_clone_to_owned()?);
@@ -153,5 +165,8 @@ mod tests {
         let client = connect_to(address).unwrap();
         failure_of(&client).unwrap();
         socket::accept(&own).unwrap();
+        assert!(!is_nonblocking(&own).unwrap());
+        set_nonblocking(&duplicate).unwrap();
+        assert!(is_nonblocking(&own).unwrap());
     }
 }

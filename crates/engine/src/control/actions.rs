@@ -45,7 +45,7 @@ impl Control<'_> {
         wanted.parent_death_signal = self.host.ties_workers();
         match self.host.spawn(&wanted) {
             Ok(Spawned { child, channel, lending, stdout, stderr }) => {
-                let traps = self.traps_of(place, lending);
+                let traps = self.traps_of(place, &spec, lending);
                 let tie = match (&channel, &traps) {
                     (Some(_), _) => Tie::Channel,
                     (None, Some(_)) => Tie::Traps,
@@ -89,13 +89,13 @@ impl Control<'_> {
 
     /// Where a worker's calls are heard of. Where that cannot be, it runs as one that binds its own sockets, and
     /// people hear of it once.
-    fn traps_of(&mut self, place: Place, lending: Lending) -> Option<OwnedFd> {
+    fn traps_of(&mut self, place: Place, spec: &AppSpec, lending: Lending) -> Option<OwnedFd> {
         match lending {
             Lending::On(traps) => Some(traps),
             Lending::Off => None,
             Lending::Impossible(why) => {
                 if self.told_unlent.insert(place.app) {
-                    self.observer.alert(&Alert::CannotLend { app: place.app, why });
+                    self.observer.alert(&Alert::CannotLend { app: spec.name.clone(), why });
                 }
                 None
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use oxherd_core::{InstanceId, Load, Stance};
-use oxherd_os::{Interest, fdpass, proc, socket};
+use oxherd_os::{Interest, fdpass, foreign, proc, socket};
 
 use crate::Alert;
 use crate::traffic::holder::{HEIR_WAIT_MS, Holders};
@@ -223,6 +223,8 @@ impl Traffic {
             let Some(member) = group.member_mut(number) else { continue };
             let token = Token::Source { listener, source: number }.encode();
             let done = if wanted {
+                // Nobody who could mind has it any more, and the next sets it as its program likes it.
+                drop(foreign::set_nonblocking(&member.source.fd));
                 self.poller.add(&member.source.fd, token, Interest::READ | Interest::ONCE)
             } else {
                 self.poller.remove(&member.source.fd)

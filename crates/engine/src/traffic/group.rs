@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use oxherd_core::{InstanceId, Slot};
 use oxherd_os::socket::{self, ListenOptions, LocalAddr};
-use oxherd_os::{Poller, lending, steering};
+use oxherd_os::{Poller, foreign, lending, steering};
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::keep::{Kind, MemberRecord};
@@ -286,7 +286,7 @@ impl Group {
             drop(poller.remove(&member.source.fd));
         }
         let mut waiting = Vec::new();
-        if self.transport == Transport::Tcp {
+        if self.transport == Transport::Tcp && foreign::set_nonblocking(&member.source.fd).is_ok() {
             waiting.extend(std::iter::from_fn(|| socket::accept(&member.source.fd).ok()));
             socket::stop_listening(&member.source.fd);
         }

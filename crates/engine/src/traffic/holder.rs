@@ -2,6 +2,7 @@
 //! asked here; nothing is changed.
 
 use oxherd_core::InstanceId;
+use oxherd_os::foreign;
 
 use crate::traffic::apps::App;
 use crate::traffic::borrower::{Borrower, Borrowers, Stage};
@@ -95,6 +96,7 @@ impl<'a> Holders<'a> {
                 || member.left_since.is_some_and(|since| since + HEIR_WAIT_MS <= now)
                 || group.members().iter().any(is_served);
         };
-        !self.accepts(owner)
+        // A program's own listener may make whoever accepts from it wait, and another may be faster.
+        !self.accepts(owner) && foreign::is_nonblocking(&member.source.fd).unwrap_or(false)
     }
 }

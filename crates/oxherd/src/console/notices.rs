@@ -63,6 +63,9 @@ pub(super) fn alert(alert: &Alert) -> Line {
         Alert::CannotListen { address, error, .. } => {
             Line::trouble(format!("Cannot listen on {}: {error}", shown_address(address)))
         }
+        Alert::CannotLend { app, why } => Line::trouble(format!(
+            "The workers of {app} cannot be lent sockets: {why}; each worker binds its own; `oxherd doctor` says more"
+        )),
         Alert::MessagesDropped { place, count: number } => Line::trouble(format!(
             "{} does not read its channel: {} dropped",
             who(place, None),

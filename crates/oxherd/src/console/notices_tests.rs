@@ -120,6 +120,7 @@ fn alerts() -> Vec<Alert> {
         Alert::OutOfFds { limit: 1024 },
         Alert::FdsFree,
         Alert::CannotListen { app: APP, address: "[::]:80".into(), error: "permission denied".into() },
+        Alert::CannotLend { app: "web".into(), why: "the container forbids seccomp filters".into() },
         Alert::MessagesDropped { place: place(1), count: 12 },
         Alert::MessagesLost { place: place(1), count: 1 },
         Alert::MemoryAbove { place: place(1), pid: 4711, bytes: 150 << 20, limit: 100 << 20 },
