@@ -26,6 +26,7 @@ Exit codes:
 Examples:
   oxherd run server.js                        one worker per CPU
   oxherd run -i 4 server.js -- --port 8080    four, with an argument for the script
+  oxherd run -i 4 -- ./any-server --port 80   any program: four processes on one port
   oxherd run --node-args '--max-old-space-size=512' --env NODE_ENV=production server.js
   oxherd run --restart on-failure -i 1 queue.py";
 
@@ -38,6 +39,7 @@ Exit codes:
 Examples:
   oxherd start server.js -i 4                 four workers on one port
   oxherd start server.js --name web -- --port 8080
+  oxherd start -i 2 -- gunicorn app:web       any program on PATH
   oxherd start ecosystem.json                 all apps of a file
   oxherd start ecosystem.json --only web --env production
   oxherd start web                            an app that was stopped
@@ -380,10 +382,10 @@ pub(crate) struct AppOptions {
     pub(crate) node_args: Vec<Words>,
 
     /// Program to run; relative to the current folder, not to --cwd
-    #[arg(value_name = "SCRIPT")]
-    pub(crate) script: String,
+    #[arg(value_name = "SCRIPT", required_unless_present = "args")]
+    pub(crate) script: Option<String>,
 
-    /// Arguments of the script
+    /// Arguments of the script; without a script, the program, which may be on PATH, and its arguments
     #[arg(value_name = "ARGS", last = true)]
     pub(crate) args: Vec<String>,
 }
@@ -391,19 +393,35 @@ pub(crate) struct AppOptions {
 impl AppOptions {
     /// What they come to, with these variables for the workers.
     pub(crate) fn wish(&self, env: &[Variable]) -> Wish {
+        let (origin, script, args) = self.words();
         let node_args = self.node_args.iter().flat_map(|words| words.0.iter().cloned());
         Wish {
             name: self.name.clone(),
             interpreter: self.interpreter.clone(),
             interpreter_args: node_args.collect(),
-            args: self.args.clone(),
+            args: args.to_vec(),
             cwd: self.cwd.clone(),
             env: env.to_vec(),
             instances: self.instances,
             distribution: self.distribution,
             sockets: self.sockets.get(),
             rest: self.rest(),
-            ..Wish::new(Origin::CommandLine, &self.script)
+            ..Wish::new(origin, script)
+        }
+    }
+
+    /// The script, or the program in its place.
+    pub(crate) fn script(&self) -> &str {
+        self.words().1
+    }
+
+    /// Where the script stands, it, and its arguments.
+    fn words(&self) -> (Origin, &str, &[String]) {
+        match (&self.script, &self.args[..]) {
+            (Some(script), args) => (Origin::CommandLine, script, args),
+            (None, [program, args @ ..]) => (Origin::Words, program, args),
+            // The parser asks for one of the two.
+            (None, []) => (Origin::CommandLine, "", &[]),
         }
     }
 

@@ -21,6 +21,9 @@ pub enum Origin {
     /// Options of a command. The script is relative to the current folder.
     #[default]
     CommandLine,
+    /// Words of a command line, as one would type them: the script is relative to the current folder, or a program on
+    /// `PATH`.
+    Words,
     /// Keys of a file. The script is relative to the workers' folder, or a program on `PATH`, or a line for the shell.
     File,
 }
@@ -119,7 +122,7 @@ impl Origin {
 
     fn spelled(self, option: &'static str, key: &'static str) -> &'static str {
         match self {
-            Self::CommandLine => option,
+            Self::CommandLine | Self::Words => option,
             Self::File => key,
         }
     }
@@ -187,7 +190,7 @@ impl Wish {
 
     fn find_program(&self, folder: &Path, cwd: &str, path: Option<&str>) -> Result<Program, ProgramError> {
         let folder = match self.origin {
-            Origin::CommandLine => folder,
+            Origin::CommandLine | Origin::Words => folder,
             Origin::File => Path::new(cwd),
         };
         Wanted {

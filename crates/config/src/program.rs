@@ -116,13 +116,13 @@ impl Wanted<'_> {
         }
     }
 
-    /// What stands in a file in place of a script: a program on `PATH`, or a line for the shell.
+    /// What may stand in place of a script: a program on `PATH`, or, in a file, a line for the shell.
     fn find_command(&self) -> Option<Result<Program, ProgramError>> {
         let is_plain = self.interpreter.is_none_or(|name| name == "none");
-        if self.origin != Origin::File || !is_plain {
+        if self.origin == Origin::CommandLine || !is_plain {
             return None;
         }
-        let is_line = self.script.contains(char::is_whitespace);
+        let is_line = self.origin == Origin::File && self.script.contains(char::is_whitespace);
         let found = match is_line {
             true => Some(self.on_path("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"))),
             false if self.script.contains('/') => None,
@@ -139,7 +139,7 @@ impl Wanted<'_> {
             return Err(ProgramError::NoArgsForLine { script: self.script.into(), origin: self.origin });
         }
         let args = if is_line { vec!["-c".into(), self.script.into()] } else { self.args.to_vec() };
-        Ok(Program { program: self.text(program)?, args, sockets: Sockets::Universal })
+        Ok(Program { program: self.text(program)?, args, sockets: usual_sockets(program) })
     }
 
     fn choose_interpreter(&self, script: &Path) -> Result<Option<Interpreter>, ProgramError> {
@@ -186,7 +186,7 @@ impl Wanted<'_> {
         args.extend_from_slice(self.interpreter_args);
         args.push(self.text(script)?);
         args.extend_from_slice(self.args);
-        let sockets = if is_node(&program) { Sockets::Channel } else { Sockets::Universal };
+        let sockets = usual_sockets(&program);
         Ok(Program { program: self.text(&program)?, args, sockets })
     }
 
@@ -197,7 +197,7 @@ impl Wanted<'_> {
         if !is_executable(metadata) {
             return Err(ProgramError::NotExecutable { script: self.script.into(), origin: self.origin });
         }
-        Ok(Program { program: self.text(script)?, args: self.args.to_vec(), sockets: Sockets::Universal })
+        Ok(Program { program: self.text(script)?, args: self.args.to_vec(), sockets: usual_sockets(script) })
     }
 
     fn locate(&self, name: &str) -> Result<PathBuf, ProgramError> {
@@ -287,6 +287,11 @@ pub fn words(cause: &io::Error) -> &'static str {
 
 fn is_executable(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o111 != 0
+}
+
+/// How the workers of a program come by their sockets where nobody said.
+fn usual_sockets(program: &Path) -> Sockets {
+    if is_node(program) { Sockets::Channel } else { Sockets::Universal }
 }
 
 /// `node`, `nodejs`, and those with a version such as `node18` or `node-22.1`.
@@ -439,6 +444,16 @@ mod tests {
         assert_eq!(shown(&folder, found), "~/bin/node --inspect ~/server.js Channel");
         let found = find(&folder, "tool", |wanted| wanted.interpreter_args = &args);
         assert!(found.unwrap_err().starts_with("cannot use --node-args: tool runs without"));
+    }
+
+    #[test]
+    fn words_of_a_command_line_may_begin_with_a_program() {
+        let folder = folder();
+        let of_words = |script| shown(&folder, find(&folder, script, |wanted| wanted.origin = Origin::Words));
+        assert_eq!(of_words("bun"), "~/bin/bun Universal");
+        assert_eq!(of_words("node"), "~/bin/node Channel");
+        assert_eq!(of_words("./server.js"), "~/bin/node ~/server.js Channel");
+        assert!(of_words("bun it").starts_with("cannot run bun it: no such file"), "{}", of_words("bun it"));
     }
 
     #[test]

@@ -19,9 +19,10 @@ pub(super) fn run(options: &StartOptions) -> ExitStatus {
 }
 
 fn start(options: &StartOptions) -> Ending<ExitStatus> {
-    let hint = match known_app(&options.app.script)? {
+    let script = options.app.script();
+    let hint = match known_app(script)? {
         Known::App(client) => {
-            let ask = client.start(&options.app.script);
+            let ask = client.start(script);
             return talk(async { follow(&client, Verb::Start, ask).await });
         }
         Known::None { hint } => hint,
@@ -68,7 +69,7 @@ fn known_app(script: &str) -> Ending<Known> {
 /// What the options come to: a script, or the apps of a file. `hint` is added where there is no such script.
 pub(super) fn prepare(options: &StartOptions, hint: &str) -> Ending<Vec<Job>> {
     let surroundings = Surroundings::of_caller().map_err(|error| refuse(&error.to_string()))?;
-    let path = Path::new(&options.app.script);
+    let path = Path::new(options.app.script());
     if !is_config(path) {
         let variables: Vec<Variable> = options.env.iter().map(variable).collect::<Ending<_>>()?;
         let job = options.app.wish(&variables).prepare(&surroundings);
