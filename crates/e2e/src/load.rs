@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::client::{Address, Failure};
 use crate::http::{Client, Response};
+use crate::procs;
 
 /// How long a request may take before it counts as lost.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -165,15 +166,18 @@ impl fmt::Display for Tally {
 pub fn pid_of(response: &Response) -> Result<u32, Failure> {
     let told = match serde_json::from_slice::<Value>(&response.body) {
         Ok(value) => value["pid"].as_u64().or(value["workerId"].as_u64()).map(|pid| pid as u32),
-        Err(_) => first_thread(&response.text()),
+        Err(_) => of_threads(&response.text()),
     };
     let wrong = || Failure::Wrong(format!("{} {}", response.status, response.text()));
     told.filter(|_| response.status == 200).ok_or_else(wrong)
 }
 
-/// The first of the threads that a list of `/proc/self/task` links to has the process's number.
-fn first_thread(page: &str) -> Option<u32> {
-    page.split("href=\"").filter_map(|rest| rest.split_once('/')?.0.parse().ok()).min()
+/// The process whose threads a list of `/proc/self/task` links to. Numbers come round again, so that the lowest is the
+/// process's own only where it cannot be asked any more.
+fn of_threads(page: &str) -> Option<u32> {
+    let threads: Vec<u32> =
+        page.split("href=\"").filter_map(|rest| rest.split_once('/')?.0.parse().ok()).collect();
+    threads.iter().find_map(|thread| procs::process_of(*thread)).or_else(|| threads.iter().min().copied())
 }
 
 fn ask_on(address: &Address, path: &str, keep: bool, stop: &AtomicBool, done: &AtomicU64) -> Tally {

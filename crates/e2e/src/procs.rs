@@ -86,6 +86,11 @@ pub fn parent_of(pid: u32) -> Option<u32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
+/// The process of a thread.
+pub fn process_of(thread: u32) -> Option<u32> {
+    status_field(thread, "Tgid")?.parse().ok()
+}
+
 /// What a process is, for a message.
 pub fn describe(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
