@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::commands::complain;
 use crate::exit::ExitStatus;
 use crate::options::{
-    self, ListOptions, LogsOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector, Selectors,
-    StartOptions, UpgradeOptions,
+    self, DoctorOptions, ListOptions, LogsOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector,
+    Selectors, StartOptions, UpgradeOptions,
 };
 use crate::version::version;
 
@@ -50,6 +50,7 @@ pub(crate) enum Command {
     /// Ask the daemon whether it is there; exit code 1 when it is not
     #[command(after_help = options::PING_HELP)]
     Ping,
+    Doctor(DoctorOptions),
     /// Start what was running when the daemon was last there, after a boot or a kill
     #[command(after_help = options::RESURRECT_HELP)]
     Resurrect,

@@ -103,6 +103,20 @@ Examples:
   oxherd upgrade                  to the program that now stands where the old one was started from
   oxherd upgrade ./oxherd-2";
 
+const DOCTOR_HELP: &str = "\
+Everything is tried with a process that is made for it and ends right after. `mind` means that it
+works, and that something should be known.
+
+Exit codes:
+  0  the program, or any, can be lent sockets, or needs none lent
+  1  it cannot: one of the ways that are listed is left
+  2  a wrong command line, or no such program
+
+Examples:
+  oxherd doctor
+  oxherd doctor -- python3 -m http.server
+  oxherd doctor ./server && oxherd run -i 4 ./server";
+
 /// Starts an app, or all apps of a file, under the daemon.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = START_HELP)]
@@ -232,6 +246,15 @@ pub(crate) struct UpgradeOptions {
     /// The program to go on as
     #[arg(value_name = "PROGRAM")]
     pub(crate) program: Option<String>,
+}
+
+/// Says what this machine allows of lending sockets, and what is left where it does not.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DOCTOR_HELP)]
+pub(crate) struct DoctorOptions {
+    /// A script or program to be looked at, with its arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
+    pub(crate) program: Vec<String>,
 }
 
 /// Runs a program as a herd of workers in the foreground.

@@ -21,6 +21,8 @@ use host::{Estate, LocalHost, NoStash, ProcessHost, Stash};
 
 /// The types that the engine speaks: specs, notices, outcomes.
 pub use oxherd_core as core;
+/// What this machine allows of lending sockets.
+pub use oxherd_os::lending::probe;
 
 #[cfg(debug_assertions)]
 pub use handle::Culprit;

@@ -3,6 +3,7 @@
 mod change;
 mod changes;
 mod daemon;
+mod doctor;
 mod lives;
 mod logs;
 mod looks;
@@ -32,6 +33,7 @@ pub(crate) fn execute(command: Command) -> ExitStatus {
         Command::Describe(of) => looks::describe(&of),
         Command::Logs(options) => logs::run(&options),
         Command::Ping => looks::ping(),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Resurrect => changes::resurrect(),
         Command::Upgrade(options) => lives::upgrade(&options),
         Command::Kill => lives::kill(),

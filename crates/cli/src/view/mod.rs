@@ -4,6 +4,7 @@
 
 pub(crate) mod block;
 pub(crate) mod describe;
+pub(crate) mod doctor;
 pub(crate) mod form;
 pub(crate) mod list;
 pub(crate) mod loglines;

@@ -170,7 +170,7 @@ pub fn obstacle() -> Option<String> {
             }
             _ => error.to_string(),
         };
-        format!("sockets cannot be lent without {what}: {cause}")
+        format!("{what} is needed: {cause}")
     };
     if let Some((major, minor)) = kernel_version().filter(|version| *version < OLDEST_KERNEL) {
         let (needed, since) = OLDEST_KERNEL;

@@ -10,6 +10,7 @@ mod filter;
 pub(crate) mod install;
 mod memory;
 mod options;
+pub mod probe;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
