@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::History;
+use crate::standby::Standbys;
 use crate::{AppId, AppSpec, ChangeId, Exit, Generation, GiveUp, InstanceId, Moment, Slot};
 
 /// One app of the fleet.
@@ -30,6 +31,8 @@ pub(crate) struct App {
     /// It was wanted up when the fleet's end was asked for: that it stops is no wish about it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) outlasts: bool,
+    #[serde(default, skip_serializing_if = "Standbys::is_empty")]
+    pub(crate) standbys: Standbys,
 }
 
 /// What is wanted of an app.
@@ -177,6 +180,7 @@ impl App {
             listens: BTreeSet::new(),
             muster: Muster::Incomplete { since: now },
             outlasts: false,
+            standbys: Standbys::default(),
         }
     }
 
@@ -194,10 +198,10 @@ impl App {
     }
 
     /// Whether a worker of `generation` is only ready once it listens: one of its own kind did, or of the kind
-    /// that it is to replace. Nobody sees a program listen that has no channel.
+    /// that it is to replace. Others are not seen to listen.
     pub(crate) fn expects_listening(&self, generation: Generation) -> bool {
         let seen = |generation| self.listens.contains(&generation);
-        self.spec_of(generation).has_channel()
+        self.spec_of(generation).can_park()
             && (seen(generation) || generation > self.generation && seen(self.generation))
     }
 

@@ -23,16 +23,18 @@ impl Fleet {
 
     fn converge_up(&mut self, id: AppId, now: Moment) {
         self.drop_surplus_slots(id, now);
+        self.unpark_batch(id, now);
         self.promote_ready(id, now);
         self.fill_slots(id, now);
         self.drive_reload(id, now);
         self.next_reload(id, now);
+        self.converge_standbys(id, now);
     }
 
     fn converge_down(&mut self, id: AppId, then: After, now: Moment) {
         self.empty_slots(id, RetireReason::Stop, now);
         let Some(app) = self.state.apps.get_mut(&id) else { return };
-        if !app.slots.values().all(SlotState::is_empty) {
+        if !app.slots.values().all(SlotState::is_empty) || !app.standbys.is_empty() {
             return;
         }
         app.slots.clear();
@@ -52,7 +54,7 @@ impl Fleet {
     /// Everybody leaves, and the slots' pasts are forgiven.
     pub(crate) fn empty_slots(&mut self, id: AppId, reason: RetireReason, now: Moment) {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
-        let mut going = Vec::new();
+        let mut going = app.standbys.dismiss_all();
         for state in app.slots.values_mut() {
             going.extend(state.dismiss_all());
             state.history.pardon();
@@ -98,6 +100,8 @@ impl Fleet {
         for number in 0..app.instances {
             app.slots.entry(Slot(number)).or_insert_with(SlotState::new);
         }
+        self.promote_standbys(id, now);
+        let Some(app) = self.state.apps.get(&id) else { return };
         let vacant: Vec<(Slot, Generation)> = app
             .slots
             .iter()
@@ -107,7 +111,7 @@ impl Fleet {
             .map(|(slot, _)| (*slot, app.fill_generation(*slot)))
             .collect();
         for (slot, generation) in vacant {
-            let instance = self.spawn(id, slot, generation);
+            let instance = self.spawn(id, slot, generation, false);
             if let Some(state) = self.state.apps.get_mut(&id).and_then(|app| app.slots.get_mut(&slot)) {
                 state.occupant = Some(instance);
                 state.vacancy = Vacancy::Fill;
@@ -127,13 +131,19 @@ impl Fleet {
     }
 
     /// Orders a new process. The caller says what it is to its slot.
-    pub(crate) fn spawn(&mut self, app: AppId, slot: Slot, generation: Generation) -> InstanceId {
+    pub(crate) fn spawn(
+        &mut self,
+        app: AppId,
+        slot: Slot,
+        generation: Generation,
+        parks: bool,
+    ) -> InstanceId {
         self.state.last_instance += 1;
         let instance = InstanceId { starts: self.state.starts, number: self.state.last_instance };
         let place = Place { app, slot, generation, instance };
-        self.state.instances.insert(instance, Instance::new(place));
+        self.state.instances.insert(instance, Instance { held: parks, ..Instance::new(place) });
         if let Some(app) = self.state.apps.get(&app) {
-            self.out.order(Action::Spawn { place, spec: app.spec_for(slot, generation), parks: false });
+            self.out.order(Action::Spawn { place, spec: app.spec_for(slot, generation), parks });
         }
         instance
     }
@@ -144,7 +154,8 @@ impl App {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.desired {
             Desired::Up => {
-                self.slots.values().filter_map(SlotState::deadline).chain(self.muster.deadline()).min()
+                let slots = self.slots.values().filter_map(SlotState::deadline);
+                slots.chain(self.muster.deadline()).chain(self.standbys.deadline()).min()
             }
             Desired::Closing { until, .. } => Some(until),
             Desired::Down { .. } | Desired::Stopped => None,

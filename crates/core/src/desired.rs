@@ -10,6 +10,7 @@ use crate::app::{self, App, Muster, SlotState};
 use crate::fleet::{Fleet, Limits, State};
 use crate::image::{Inventory, SlotRestarts};
 use crate::outbox::Outbox;
+use crate::standby::Standbys;
 use crate::{AppId, AppSpec, Generation, Moment};
 
 /// The changes of each primary that starts without an image are numbered from a multiple of this, so that nobody
@@ -106,6 +107,7 @@ impl DesiredApp {
             listens: BTreeSet::new(),
             muster: Muster::Incomplete { since: now },
             outlasts: false,
+            standbys: Standbys::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::policy::{Ended, Verdict};
 use crate::settle::Pending;
 use crate::{
     Action, AppId, AppSpec, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place, ReloadFailure,
-    RetireReason, SpawnFailure,
+    RetireReason, Span, SpawnFailure,
 };
 
 /// No chain of deadlines that are due at once is longer than a life, and a life has fewer phases.
@@ -111,7 +111,7 @@ impl Fleet {
             Event::SpawnFailed { instance, cause } => self.on_spawn_failed(instance, cause, now),
             Event::Online { instance } => self.heard(instance, now, |it, _, out| it.on_online(out)),
             Event::Listening { instance, address } => self.on_listening(instance, address, now),
-            Event::Parked { .. } => {}
+            Event::Parked { instance } => self.heard(instance, now, Instance::on_parked),
             Event::Ready { instance } => self.heard(instance, now, Instance::on_ready),
             Event::Withdrawn { instance } => self.with(instance, now, Instance::on_withdrawn),
             Event::Departing { instance } => self.heard(instance, now, Instance::on_departing),
@@ -242,6 +242,9 @@ impl Fleet {
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
         let spec = Arc::clone(app.spec_of(place.generation));
         let up = app.is_up();
+        if app.standbys.contains(id) {
+            return;
+        }
         let Some(slot) = app.slots.get_mut(&place.slot) else { return };
         slot.history.count_error(&spec, now);
         if slot.occupant != Some(id) || !up {
@@ -292,6 +295,10 @@ impl Fleet {
     ) {
         let Some(instance) = self.state.instances.remove(&id) else { return };
         let place = instance.place;
+        let give_up = match self.on_standby_ended(&instance, exit, give_up, now) {
+            Ok(()) => return,
+            Err(give_up) => give_up,
+        };
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
         let Some(slot) = app.slots.get_mut(&place.slot) else { return };
         if slot.leaving.remove(&id) && slot.is_left_for_good() {
@@ -317,9 +324,10 @@ impl Fleet {
         now: Moment,
     ) {
         let place = instance.place;
+        let relieved = self.has_standby_for(place.app, place.slot);
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
         let spec = Arc::clone(app.spec_of(place.generation));
-        let stable = instance.ready_at.is_some() && instance.uptime(now) >= spec.min_uptime;
+        let stable = instance.ready_at.is_some() && instance.tenure(now) >= spec.min_uptime;
         let fresh = app.reload.as_ref().is_some_and(|reload| reload.generation == place.generation);
         let up = app.is_up();
         let Some(slot) = app.slots.get_mut(&place.slot) else { return };
@@ -331,6 +339,10 @@ impl Fleet {
         let verdict = match give_up {
             Some(why) => Verdict::GiveUp(why),
             None => slot.history.judge(&spec, ended, now),
+        };
+        let verdict = match verdict {
+            Verdict::Respawn { unstable, .. } if relieved => Verdict::Respawn { delay: Span::ZERO, unstable },
+            other @ (Verdict::Respawn { .. } | Verdict::Finish | Verdict::GiveUp(_)) => other,
         };
         slot.vacancy = announce(&mut self.out, place, exit, verdict, &spec, now);
         if fresh && !stable {
@@ -350,7 +362,12 @@ impl Fleet {
         let spec = app.spec_of(instance.place.generation);
         act(
             instance,
-            &Surroundings { spec, listens: app.expects_listening(instance.place.generation), now },
+            &Surroundings {
+                spec,
+                listens: app.expects_listening(instance.place.generation),
+                standby: app.standbys.is_standby(id),
+                now,
+            },
             &mut self.out,
         );
     }

@@ -19,6 +19,8 @@ pub enum Phase {
         /// When somebody should hear that it is late.
         overdue: Option<Moment>,
     },
+    /// Booted, and held where it wants to listen.
+    Parked,
     /// Ready.
     Serving(Standing),
     /// Gets no more connections; those handed over are not all answered.
@@ -69,6 +71,12 @@ pub(crate) struct Instance {
     pub(crate) retired: Option<RetireReason>,
     pub(crate) facts: Facts,
     pub(crate) addresses: Vec<String>,
+    /// It is to be held when it wants to listen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) held: bool,
+    /// When it was given its slot, if it was held until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Moment>,
 }
 
 /// What an instance has let itself be known by.
@@ -85,6 +93,15 @@ pub(crate) struct Facts {
     /// It outlived a kill, and that was told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unkillable: bool,
+    /// It was held where it wants to listen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) parked: bool,
+    /// It listens although it was to be held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) listening: bool,
+    /// It said that it is ready while it was held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) said_ready: bool,
 }
 
 impl Instance {
@@ -97,6 +114,8 @@ impl Instance {
             retired: None,
             facts: Facts::default(),
             addresses: Vec::new(),
+            held: false,
+            since: None,
         }
     }
 
@@ -114,6 +133,7 @@ impl Instance {
             Phase::Spawning
             | Phase::Aborting
             | Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
             | Phase::Leaving { .. }
@@ -127,6 +147,7 @@ impl Instance {
             Phase::Starting { .. } => true,
             Phase::Spawning
             | Phase::Aborting
+            | Phase::Parked
             | Phase::Serving(_)
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
@@ -139,7 +160,7 @@ impl Instance {
     /// The next moment at which this instance has something to do.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Spawning | Phase::Aborting | Phase::Serving(_) => None,
+            Phase::Spawning | Phase::Aborting | Phase::Parked | Phase::Serving(_) => None,
             Phase::Starting { lived, overdue } => [lived, overdue].into_iter().flatten().min(),
             Phase::Withdrawing { until }
             | Phase::Draining { until }
@@ -152,6 +173,7 @@ impl Instance {
     pub(crate) fn status(&self) -> Status {
         match self.phase {
             Phase::Spawning | Phase::Starting { .. } => Status::Starting,
+            Phase::Parked => Status::Standby,
             Phase::Serving(_) => Status::Online,
             Phase::Aborting
             | Phase::Withdrawing { .. }

@@ -38,6 +38,15 @@ impl Fleet {
                 "{slot:?} has a successor without a reload"
             );
         }
+        for (number, state) in &app.standbys.places {
+            let instance = state.instance.and_then(|id| self.state.instances.get(&id));
+            assert_eq!(instance.is_none(), state.instance.is_none(), "standby {number:?} is nobody");
+            if let Some(instance) = instance {
+                let Place { app: owner, slot, .. } = instance.place;
+                assert!(owner == app.id && slot == *number, "standby {number:?} is {:?}", instance.place);
+                assert!(!instance.is_serving(), "standby {number:?} serves");
+            }
+        }
         if let Some(reload) = &app.reload {
             assert!(app.specs.contains_key(&reload.generation), "the reload's configuration is forgotten");
             let successors = app.slots.values().filter(|state| state.successor.is_some()).count();
@@ -56,10 +65,14 @@ impl Fleet {
 
     fn check_instance(&self, instance: &Instance) {
         let place = instance.place;
-        let state = self.state.apps.get(&place.app).and_then(|app| app.slots.get(&place.slot));
-        let known = state.is_some_and(|state| state.everyone().any(|id| id == place.instance));
-        assert!(known, "{} fills no slot", place.instance);
-        let leaving = state.is_some_and(|state| state.leaving.contains(&place.instance));
+        let id = place.instance;
+        let app = self.state.apps.get(&place.app);
+        let state = app.and_then(|app| app.slots.get(&place.slot));
+        let fills = state.is_some_and(|state| state.everyone().any(|it| it == id));
+        let waits = app.is_some_and(|app| app.standbys.contains(id));
+        assert!(fills != waits, "{id} fills no slot and is no standby, or is both");
+        let leaving = state.is_some_and(|state| state.leaving.contains(&id))
+            || app.is_some_and(|app| app.standbys.leaving.contains(&id));
         assert_eq!(
             leaving,
             instance.retired.is_some(),

@@ -14,6 +14,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) spec: &'a AppSpec,
     /// Workers of its kind are known to listen, so that living long enough is not readiness.
     pub(crate) listens: bool,
+    /// It is a standby: nothing makes it ready before it has a slot.
+    pub(crate) standby: bool,
     pub(crate) now: Moment,
 }
 
@@ -31,6 +33,7 @@ impl Instance {
             Phase::Spawning => self.on_spawned(around, out),
             Phase::Aborting
             | Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Serving(_)
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
@@ -55,6 +58,7 @@ impl Instance {
                 self.kill(around, out);
             }
             Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Serving(_)
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
@@ -67,7 +71,7 @@ impl Instance {
     /// Its process lives; from now on it is expected to become ready.
     pub(crate) fn begin(&mut self, born: Moment, around: &Surroundings<'_>) {
         self.spawned_at = Some(born);
-        let by_age = !around.spec.wait_ready && !around.listens;
+        let by_age = !around.spec.wait_ready && !around.listens && !around.standby;
         self.phase = Phase::Starting {
             lived: by_age.then_some(around.now.max(born + around.spec.min_uptime)),
             overdue: Some(around.now + around.spec.listen_timeout),
@@ -76,7 +80,7 @@ impl Instance {
 
     pub(crate) fn on_online(&mut self, out: &mut Outbox) {
         match self.phase {
-            Phase::Starting { .. } | Phase::Serving(_) => {
+            Phase::Starting { .. } | Phase::Parked | Phase::Serving(_) => {
                 if !std::mem::replace(&mut self.facts.online, true) {
                     out.tell(Notice::Online { place: self.place });
                 }
@@ -92,12 +96,17 @@ impl Instance {
 
     pub(crate) fn on_listening(&mut self, address: String, around: &Surroundings<'_>, out: &mut Outbox) {
         match self.phase {
-            Phase::Starting { .. } => {
+            Phase::Starting { .. } if !around.standby => {
                 self.note_address(address, out);
                 self.facts.online |= around.spec.has_channel();
-                if !around.spec.wait_ready {
+                if !around.spec.wait_ready || self.facts.said_ready {
                     self.become_ready(around, out);
                 }
+            }
+            Phase::Starting { .. } | Phase::Parked => {
+                self.note_address(address, out);
+                self.facts.online |= around.spec.has_channel();
+                self.facts.listening = true;
             }
             Phase::Serving(_) => self.note_address(address, out),
             Phase::Spawning
@@ -113,11 +122,15 @@ impl Instance {
     /// A `ready` message opens the gate only where it was asked for: a program may say so before it listens.
     pub(crate) fn on_ready(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
         match self.phase {
-            Phase::Starting { .. } => {
+            Phase::Starting { .. } if !around.standby => {
                 self.facts.online |= around.spec.has_channel();
                 if around.spec.wait_ready {
                     self.become_ready(around, out);
                 }
+            }
+            Phase::Starting { .. } | Phase::Parked => {
+                self.facts.online |= around.spec.has_channel();
+                self.facts.said_ready = true;
             }
             Phase::Spawning
             | Phase::Aborting
@@ -143,6 +156,7 @@ impl Instance {
             Phase::Spawning
             | Phase::Aborting
             | Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Serving(_)
             | Phase::Draining { .. }
             | Phase::Leaving { .. }
@@ -156,6 +170,10 @@ impl Instance {
             Phase::Starting { .. } | Phase::Serving(_) => {
                 self.facts.departing = true;
                 out.order(Action::Withdraw { instance: self.id() });
+                self.phase = Phase::Draining { until: around.now + around.spec.drain_timeout };
+            }
+            Phase::Parked => {
+                self.facts.departing = true;
                 self.phase = Phase::Draining { until: around.now + around.spec.drain_timeout };
             }
             Phase::Withdrawing { until } => {
@@ -178,7 +196,7 @@ impl Instance {
                     self.phase = Phase::Leaving { until: around.now + EXIT_GRACE };
                 }
             }
-            Phase::Withdrawing { .. } | Phase::Draining { .. } => {
+            Phase::Parked | Phase::Withdrawing { .. } | Phase::Draining { .. } => {
                 self.phase = Phase::Leaving { until: around.now + EXIT_GRACE };
             }
             Phase::Spawning
@@ -191,7 +209,7 @@ impl Instance {
 
     pub(crate) fn on_stalled(&mut self, out: &mut Outbox) {
         match self.phase {
-            Phase::Starting { .. } => self.facts.stalled = true,
+            Phase::Starting { .. } | Phase::Parked => self.facts.stalled = true,
             Phase::Serving(Standing::Admitted) => {
                 out.order(Action::Withdraw { instance: self.id() });
                 out.tell(Notice::Stalled { place: self.place });
@@ -210,7 +228,7 @@ impl Instance {
 
     pub(crate) fn on_resumed(&mut self, out: &mut Outbox) {
         match self.phase {
-            Phase::Starting { .. } => self.facts.stalled = false,
+            Phase::Starting { .. } | Phase::Parked => self.facts.stalled = false,
             Phase::Serving(Standing::Stalled) => {
                 out.order(Action::Admit { instance: self.id() });
                 out.tell(Notice::Resumed { place: self.place });
@@ -230,6 +248,7 @@ impl Instance {
     pub(crate) fn on_misbehaved(&mut self, what: String, around: &Surroundings<'_>, out: &mut Outbox) {
         match self.phase {
             Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Serving(_)
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
@@ -259,6 +278,11 @@ impl Instance {
                     self.terminate(around, out);
                 }
             }
+            // It has no connections.
+            Phase::Parked => {
+                out.tell(Notice::Retiring { place: self.place, reason });
+                self.terminate(around, out);
+            }
             Phase::Aborting
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
@@ -274,6 +298,7 @@ impl Instance {
         match self.phase {
             Phase::Spawning | Phase::Aborting => self.phase = Phase::Aborting,
             Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Serving(_)
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }
@@ -300,7 +325,7 @@ impl Instance {
                 out.order(Action::Kill { instance: self.id() });
                 self.phase = Phase::Killing { until: around.now + around.spec.kill_timeout + EXIT_GRACE };
             }
-            Phase::Spawning | Phase::Aborting | Phase::Serving(_) => {}
+            Phase::Spawning | Phase::Aborting | Phase::Parked | Phase::Serving(_) => {}
         }
         Lateness::OnTime
     }
@@ -313,7 +338,7 @@ impl Instance {
     }
 
     pub(crate) fn become_ready(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
-        out.tell(Notice::Ready { place: self.place, after: self.uptime(around.now) });
+        out.tell(Notice::Ready { place: self.place, after: self.tenure(around.now) });
         self.serve(around, out);
     }
 
@@ -338,12 +363,12 @@ impl Instance {
             self.become_ready(around, out);
             return Lateness::OnTime;
         }
-        out.tell(Notice::NotReady { place: self.place, after: self.uptime(around.now) });
+        out.tell(Notice::NotReady { place: self.place, after: self.tenure(around.now) });
         self.phase = Phase::Starting { lived, overdue: None };
         Lateness::NotReady
     }
 
-    fn terminate(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
+    pub(crate) fn terminate(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
         self.leave_service(out);
         let signal = around.spec.stop_signal;
         out.tell(Notice::Terminating { place: self.place, signal });
@@ -365,6 +390,7 @@ impl Instance {
             Phase::Spawning
             | Phase::Aborting
             | Phase::Starting { .. }
+            | Phase::Parked
             | Phase::Serving(Standing::Stalled)
             | Phase::Withdrawing { .. }
             | Phase::Draining { .. }

@@ -21,6 +21,13 @@ pub enum Notice {
     Ready { place: Place, after: Span },
     /// The worker is not ready although its time is up. It may still become so.
     NotReady { place: Place, after: Span },
+    /// The worker is booted, and held where it wants to listen: as a standby, or until the other successors are booted
+    /// as well.
+    Parked { place: Place, standby: bool },
+    /// A standby takes this slot over.
+    Promoted { place: Place },
+    /// A standby has ended and will be booted again after `delay`; `slot` is its number.
+    StandbyRespawn { app: AppId, slot: Slot, delay: Span },
     /// Every slot of the app is filled by a ready worker. Without addresses, none of them listens.
     AllServing { app: AppId, workers: u32, addresses: Vec<String>, after: Span },
     /// The worker gets no more connections and is asked to finish.
@@ -79,6 +86,8 @@ impl Notice {
             | Self::Listening { place, .. }
             | Self::Ready { place, .. }
             | Self::NotReady { place, .. }
+            | Self::Parked { place, .. }
+            | Self::Promoted { place }
             | Self::Retiring { place, .. }
             | Self::Terminating { place, .. }
             | Self::Killing { place }
@@ -90,6 +99,7 @@ impl Notice {
             | Self::Misbehaved { place, .. }
             | Self::Adopted { place } => Some(*place),
             Self::AllServing { .. }
+            | Self::StandbyRespawn { .. }
             | Self::Respawn { .. }
             | Self::GaveUp { .. }
             | Self::Finished { .. }
@@ -109,6 +119,7 @@ impl Notice {
     pub fn app(&self) -> Option<AppId> {
         match self {
             Self::AllServing { app, .. }
+            | Self::StandbyRespawn { app, .. }
             | Self::Respawn { app, .. }
             | Self::GaveUp { app, .. }
             | Self::Finished { app, .. }
@@ -126,6 +137,8 @@ impl Notice {
             | Self::Listening { .. }
             | Self::Ready { .. }
             | Self::NotReady { .. }
+            | Self::Parked { .. }
+            | Self::Promoted { .. }
             | Self::Retiring { .. }
             | Self::Terminating { .. }
             | Self::Killing { .. }
@@ -159,6 +172,8 @@ pub enum RetireReason {
     Errors,
     /// It alone was asked to leave.
     Asked,
+    /// It was a standby, and there are enough without it.
+    Unneeded,
     /// Nobody knows it any more.
     Stray,
     /// The primary before this one ended before the worker was ready, and with it what the worker may wait for.

@@ -68,6 +68,12 @@ impl History {
         Verdict::Respawn { delay: self.delay(spec), unstable }
     }
 
+    /// How long a standby waits before it is booted again. It never gives up, so that a fixed pause is only the least.
+    pub(crate) fn back_off(&mut self, spec: &AppSpec, stable: bool) -> Span {
+        self.streak = if stable { 0 } else { self.streak.saturating_add(1) };
+        spec.restart_delay.unwrap_or(Span::ZERO).max(backoff(self.streak))
+    }
+
     pub(crate) fn count_error(&mut self, spec: &AppSpec, now: Moment) {
         if let Some(max) = spec.max_errors {
             self.errors.push_back(now);
@@ -99,7 +105,8 @@ impl History {
     }
 }
 
-fn is_restarted(when: RestartWhen, exit: Exit) -> bool {
+/// Whether an end of this kind is followed by another start.
+pub(crate) fn is_restarted(when: RestartWhen, exit: Exit) -> bool {
     match when {
         RestartWhen::Always => true,
         RestartWhen::OnFailure => !exit.is_success(),

@@ -46,7 +46,8 @@ impl Fleet {
     pub(crate) fn drive_reload(&mut self, id: AppId, now: Moment) {
         let Some(app) = self.state.apps.get(&id) else { return };
         let Some(reload) = &app.reload else { return };
-        let parallel = app.spec_of(reload.generation).parallel as usize;
+        let spec = app.spec_of(reload.generation);
+        let (parallel, in_step) = (spec.parallel as usize, spec.parallel > 1 && spec.can_park());
         let busy = |(slot, state): (&Slot, &SlotState)| {
             state.successor.is_some() || (reload.replaced.contains(slot) && !state.leaving.is_empty())
         };
@@ -65,8 +66,37 @@ impl Fleet {
         }
         let free: Vec<Slot> =
             waiting.into_iter().filter(|(_, state)| state.has_room()).map(|(slot, _)| *slot).collect();
-        for slot in free.into_iter().take(parallel.saturating_sub(in_flight)) {
-            self.spawn_successor(id, slot, generation);
+        let room = match in_flight {
+            0 => parallel,
+            // Those of one batch take over together: the next begins when it is through.
+            _ if in_step => 0,
+            busy => parallel.saturating_sub(busy),
+        };
+        let batch: Vec<Slot> = free.into_iter().take(room).collect();
+        let parks = in_step && batch.len() > 1;
+        for slot in batch {
+            self.spawn_successor(id, slot, generation, parks);
+        }
+    }
+
+    /// Successors that are held are let go together, once the last of them is booted. One whose slot has lost its
+    /// worker meanwhile is not waited with.
+    pub(crate) fn unpark_batch(&mut self, id: AppId, now: Moment) {
+        let Some(app) = self.state.apps.get(&id) else { return };
+        let held = |state: &SlotState| {
+            let successor = state.successor.and_then(|id| self.state.instances.get(&id));
+            successor.filter(|it| it.held).map(|it| (it.id(), it.is_parked() || it.is_serving()))
+        };
+        let held: Vec<_> =
+            app.slots.iter().filter_map(|(slot, state)| Some((*slot, state, held(state)?))).collect();
+        let all_booted = held.iter().all(|(_, _, (_, booted))| *booted);
+        let is_missed =
+            |slot: Slot, state: &SlotState| state.occupant.is_none() && !app.waits_for_reload(slot);
+        let let_go =
+            held.iter().filter(|(slot, state, (_, booted))| all_booted || *booted && is_missed(*slot, state));
+        let let_go: Vec<_> = let_go.map(|(slot, _, (instance, _))| (*slot, *instance)).collect();
+        for (slot, instance) in let_go {
+            self.with(instance, now, |it, around, out| it.unpark(slot, around, out));
         }
     }
 
@@ -83,6 +113,14 @@ impl Fleet {
         }
         if let Some(old) = old {
             state.leaving.insert(old);
+        }
+        // It may be ready without having wanted to listen: when it does, it is not held any more.
+        self.with(successor, now, |it, _, out| {
+            if it.held {
+                it.let_go(out)
+            }
+        });
+        if let Some(old) = old {
             self.with(old, now, |it, around, out| it.retire(RetireReason::Replaced, around, out));
         }
     }
@@ -123,15 +161,15 @@ impl Fleet {
     /// A worker was not ready in time; of the reload's generation it fails the reload.
     pub(crate) fn on_not_ready(&mut self, id: InstanceId, now: Moment) {
         let Some(instance) = self.state.instances.get(&id) else { return };
-        let (place, after) = (instance.place, instance.uptime(now));
+        let (place, after) = (instance.place, instance.tenure(now));
         let Some(app) = self.state.apps.get(&place.app) else { return };
         if app.reload.as_ref().is_some_and(|reload| reload.generation == place.generation) {
             self.abort_reload(place.app, &ReloadFailure::NotReady { slot: place.slot, after }, now);
         }
     }
 
-    fn spawn_successor(&mut self, id: AppId, slot: Slot, generation: Generation) {
-        let instance = self.spawn(id, slot, generation);
+    fn spawn_successor(&mut self, id: AppId, slot: Slot, generation: Generation, parks: bool) {
+        let instance = self.spawn(id, slot, generation, parks);
         if let Some(app) = self.state.apps.get_mut(&id)
             && let Some(state) = app.slots.get_mut(&slot)
         {
@@ -143,6 +181,7 @@ impl Fleet {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let Some(reload) = app.reload.take() else { return };
         app.generation = reload.generation;
+        app.standbys.pardon();
         let Reload { change, generation, started, resize, .. } = reload;
         self.out.tell(Notice::ReloadDone { app: id, generation, took: now.since(started) });
         match resize {

@@ -106,8 +106,11 @@ impl Fleet {
     fn unorder(&mut self, id: InstanceId) {
         let Some(instance) = self.state.instances.remove(&id) else { return };
         let place = instance.place;
-        let state = self.state.apps.get_mut(&place.app).and_then(|app| app.slots.get_mut(&place.slot));
-        let Some(state) = state else { return };
+        let Some(app) = self.state.apps.get_mut(&place.app) else { return };
+        if app.standbys.leaving.remove(&id) || app.standbys.vacate(id) {
+            return;
+        }
+        let Some(state) = app.slots.get_mut(&place.slot) else { return };
         state.leaving.remove(&id);
         if state.successor == Some(id) {
             state.successor = None;
@@ -124,17 +127,21 @@ impl Fleet {
     fn replace_interrupted(&mut self, child: &Child, now: Moment) {
         let id = child.instance();
         let Some(instance) = self.state.instances.get(&id) else { return };
-        let (place, starts) = (instance.place, instance.is_starting());
+        let (place, starts) = (instance.place, instance.is_starting() || instance.is_parked());
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
         if child.ended || !starts || !app.is_up() || !app.spec_of(place.generation).has_channel() {
             return;
         }
-        let Some(state) = app.slots.get_mut(&place.slot) else { return };
-        state.successor.take_if(|successor| *successor == id);
-        if state.occupant.take_if(|occupant| *occupant == id).is_some() {
-            state.vacancy = Vacancy::Fill;
+        if app.standbys.vacate(id) {
+            app.standbys.leaving.insert(id);
+        } else {
+            let Some(state) = app.slots.get_mut(&place.slot) else { return };
+            state.successor.take_if(|successor| *successor == id);
+            if state.occupant.take_if(|occupant| *occupant == id).is_some() {
+                state.vacancy = Vacancy::Fill;
+            }
+            state.leaving.insert(id);
         }
-        state.leaving.insert(id);
         self.with(id, now, |it, around, out| {
             // One that listens may have connections: it is drained.
             it.ready_at = it.ready_at.or(child.listens.then_some(now));
@@ -224,9 +231,11 @@ impl Instance {
         self.facts.online |= child.listens && around.spec.has_channel();
         match self.phase {
             Phase::Spawning | Phase::Aborting => self.on_born(child.born_by(around.now), around, out),
-            Phase::Starting { .. } => {}
+            Phase::Starting { .. } => self.let_go_again(around, out),
+            Phase::Parked => {}
             // A stall that lasts is seen again; the end of one that does not would be missed.
             Phase::Serving(_) => {
+                self.let_go_again(around, out);
                 out.order(Action::Admit { instance });
                 self.phase = Phase::Serving(Standing::Admitted);
             }
@@ -243,8 +252,18 @@ impl Instance {
             }
             Phase::Killing { .. } => out.order(Action::Kill { instance }),
         }
-        if child.shows_ready(around) && !child.ended && self.is_starting() {
+        if around.standby || self.is_parked() {
+            self.facts.listening |= child.listens;
+        } else if child.shows_ready(around) && !child.ended && self.is_starting() {
             self.become_ready(around, out);
+        }
+    }
+
+    /// Calls of a worker that is lent its sockets outlive a primary, and the order to let them through may have been
+    /// lost.
+    fn let_go_again(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
+        if !self.held && around.spec.can_park() && !around.spec.has_channel() {
+            self.let_go(out);
         }
     }
 
@@ -253,6 +272,7 @@ impl Instance {
         let has_channel = around.spec.has_channel();
         self.begin(child.born_by(around.now), around);
         self.facts.online = child.listens && has_channel;
+        self.let_go_again(around, out);
         let is_ready = child.shows_ready(around) || may_be_silent && child.is_of_age(around);
         if is_ready || !has_channel {
             out.tell(Notice::Adopted { place: self.place });

@@ -53,7 +53,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// A worker that is a successor takes its reload with it.
+    /// A worker that is a successor takes its reload with it; another standby is booted in place of one.
     pub(crate) fn retire_one(
         &mut self,
         id: InstanceId,
@@ -63,6 +63,14 @@ impl Fleet {
         let place = self.state.instances.get(&id).map(|it| it.place).ok_or(Refusal::NoSuchInstance(id))?;
         let app = self.state.apps.get_mut(&place.app).ok_or(Refusal::NoSuchApp(place.app))?;
         let up = app.is_up();
+        if app.standbys.contains(id) {
+            if app.standbys.vacate(id) {
+                app.standbys.leaving.insert(id);
+                self.with(id, now, |it, around, out| it.retire(RetireReason::Asked, around, out));
+            }
+            self.out.tell(Notice::Changed { change, outcome: ChangeOutcome::Done });
+            return Ok(());
+        }
         let state = app.slots.entry(place.slot).or_insert_with(SlotState::new);
         if state.successor == Some(id) {
             self.abort_reload(place.app, &ReloadFailure::Superseded, now);

@@ -15,6 +15,8 @@ use crate::{AppId, AppSpec, ChangeId, Generation, InstanceId, Moment, Place, Slo
 pub enum Status {
     /// A process exists but is not ready.
     Starting,
+    /// Booted, and held before it listens.
+    Standby,
     /// Ready.
     Online,
     /// On its way out.
@@ -51,6 +53,9 @@ pub struct AppStatus {
     pub reload: Option<ReloadStatus>,
     /// Its slots in order.
     pub slots: Vec<SlotStatus>,
+    /// Its standbys in order of their numbers, then those on their way out.
+    #[serde(default)]
+    pub standbys: Vec<InstanceStatus>,
 }
 
 /// A reload under way.
@@ -88,6 +93,13 @@ pub struct InstanceStatus {
     pub uptime: Span,
     /// Where it listens.
     pub addresses: Vec<String>,
+}
+
+impl AppStatus {
+    /// Every instance of the app, in a slot or not.
+    pub fn everyone(&self) -> impl Iterator<Item = &InstanceStatus> {
+        self.slots.iter().flat_map(|slot| &slot.instances).chain(&self.standbys)
+    }
 }
 
 impl Fleet {
@@ -132,20 +144,23 @@ impl Fleet {
             up: app.is_up(),
             reload,
             slots: app.slots.iter().map(|(slot, state)| self.slot_status(app, *slot, state, now)).collect(),
+            standbys: self.instance_statuses(app.standbys.everyone(), now),
         }
     }
 
+    fn instance_statuses(&self, ids: impl Iterator<Item = InstanceId>, now: Moment) -> Vec<InstanceStatus> {
+        let instances = ids.filter_map(|id| self.state.instances.get(&id));
+        let status = |it: &Instance| InstanceStatus {
+            place: it.place,
+            status: it.status(),
+            uptime: it.uptime(now),
+            addresses: it.addresses.clone(),
+        };
+        instances.map(status).collect()
+    }
+
     fn slot_status(&self, app: &App, slot: Slot, state: &SlotState, now: Moment) -> SlotStatus {
-        let instances: Vec<InstanceStatus> = state
-            .everyone()
-            .filter_map(|id| self.state.instances.get(&id))
-            .map(|it| InstanceStatus {
-                place: it.place,
-                status: it.status(),
-                uptime: it.uptime(now),
-                addresses: it.addresses.clone(),
-            })
-            .collect();
+        let instances = self.instance_statuses(state.everyone(), now);
         let empty = match state.vacancy {
             _ if !app.is_up() => Status::Stopped,
             Vacancy::FillAt(_) => Status::WaitingRestart,

@@ -5,10 +5,11 @@
 use std::fmt::Write;
 
 use oxherd_core::{
-    AppId, AppSpec, Event, Exit, Fleet, InstanceId, Limits, Moment, Request, Span, SpawnFailure,
+    AppId, AppSpec, Distribution, Event, Exit, Fleet, InstanceId, Limits, Moment, Request, Sockets, Span,
+    SpawnFailure,
 };
 
-const ID: InstanceId = InstanceId { starts: 0, number: 1 };
+const FIRST: InstanceId = InstanceId { starts: 0, number: 1 };
 const APP: AppId = AppId(0);
 
 /// What happens to an instance.
@@ -18,6 +19,7 @@ enum Fact {
     SpawnFailed,
     Online,
     Listening,
+    Parked,
     Ready,
     Withdrawn,
     Departing,
@@ -35,11 +37,12 @@ enum Fact {
     Timeout,
 }
 
-const FACTS: [Fact; 16] = [
+const FACTS: [Fact; 17] = [
     Fact::Spawned,
     Fact::SpawnFailed,
     Fact::Online,
     Fact::Listening,
+    Fact::Parked,
     Fact::Ready,
     Fact::Withdrawn,
     Fact::Departing,
@@ -54,34 +57,91 @@ const FACTS: [Fact; 16] = [
     Fact::Timeout,
 ];
 
+/// What kind of instance it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The only worker of its app.
+    Plain,
+    /// The same, with `wait_ready`.
+    WaitReady,
+    /// The same, lent its sockets.
+    Universal,
+    /// A standby beside a worker that serves.
+    Standby,
+    /// One of two successors; the other one boots.
+    Successor,
+}
+
 /// Each phase, and how an instance comes to be in it.
-const PHASES: [(&str, bool, &[Fact]); 13] = [
-    ("Spawning", false, &[]),
-    ("Aborting (stopped before it was born)", false, &[Fact::Stop]),
-    ("Starting, silent so far", false, &[Fact::Spawned]),
-    ("Starting, online", false, &[Fact::Spawned, Fact::Online]),
-    ("Starting, online, with wait_ready", true, &[Fact::Spawned, Fact::Online]),
-    ("Serving Admitted, silent so far", false, &[Fact::Spawned, Fact::Timeout]),
-    ("Serving Admitted, listening", false, &[Fact::Spawned, Fact::Online, Fact::Listening]),
-    ("Serving Stalled", false, &[Fact::Spawned, Fact::Online, Fact::Listening, Fact::Stalled]),
-    ("Withdrawing (stopped)", false, &[Fact::Spawned, Fact::Online, Fact::Listening, Fact::Stop]),
-    ("Draining (stopped)", false, &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Withdrawn]),
-    ("Leaving (its channel closed)", false, &[Fact::Spawned, Fact::Listening, Fact::ChannelClosed]),
-    ("Terminating (stopped)", false, &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Timeout]),
-    ("Killing (stopped)", false, &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Timeout, Fact::Timeout]),
+const PHASES: [(&str, Kind, &[Fact]); 22] = [
+    ("Spawning", Kind::Plain, &[]),
+    ("Aborting (stopped before it was born)", Kind::Plain, &[Fact::Stop]),
+    ("Starting, silent so far", Kind::Plain, &[Fact::Spawned]),
+    ("Starting, online", Kind::Plain, &[Fact::Spawned, Fact::Online]),
+    ("Starting, online, with wait_ready", Kind::WaitReady, &[Fact::Spawned, Fact::Online]),
+    ("Serving Admitted, silent so far", Kind::Plain, &[Fact::Spawned, Fact::Timeout]),
+    ("Serving Admitted, listening", Kind::Plain, &[Fact::Spawned, Fact::Online, Fact::Listening]),
+    ("Serving Stalled", Kind::Plain, &[Fact::Spawned, Fact::Online, Fact::Listening, Fact::Stalled]),
+    ("Withdrawing (stopped)", Kind::Plain, &[Fact::Spawned, Fact::Online, Fact::Listening, Fact::Stop]),
+    ("Draining (stopped)", Kind::Plain, &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Withdrawn]),
+    ("Leaving (its channel closed)", Kind::Plain, &[Fact::Spawned, Fact::Listening, Fact::ChannelClosed]),
+    ("Terminating (stopped)", Kind::Plain, &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Timeout]),
+    (
+        "Killing (stopped)",
+        Kind::Plain,
+        &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Timeout, Fact::Timeout],
+    ),
+    ("Starting, lent its sockets", Kind::Universal, &[Fact::Spawned]),
+    ("Serving Admitted, lent its sockets", Kind::Universal, &[Fact::Spawned, Fact::Listening]),
+    (
+        "Withdrawing (stopped), lent its sockets",
+        Kind::Universal,
+        &[Fact::Spawned, Fact::Listening, Fact::Stop],
+    ),
+    ("Spawning, a standby", Kind::Standby, &[]),
+    ("Starting, a standby", Kind::Standby, &[Fact::Spawned]),
+    ("Parked, a standby", Kind::Standby, &[Fact::Spawned, Fact::Parked]),
+    (
+        "Leaving (its channel closed), a standby",
+        Kind::Standby,
+        &[Fact::Spawned, Fact::Online, Fact::Parked, Fact::ChannelClosed],
+    ),
+    ("Starting, one of a batch", Kind::Successor, &[Fact::Spawned]),
+    ("Parked, one of a batch", Kind::Successor, &[Fact::Spawned, Fact::Parked]),
 ];
 
 struct Bench {
     fleet: Fleet,
+    id: InstanceId,
     now: Moment,
 }
 
 impl Bench {
-    fn new(wait_ready: bool, path: &[Fact]) -> Self {
-        let spec =
-            AppSpec { wait_ready, restart_delay: Some(Span::from_secs(1)), ..AppSpec::new("app", "program") };
-        let mut bench = Self { fleet: Fleet::new(Limits::default(), "boot", 0), now: Moment::from_millis(0) };
+    fn new(kind: Kind, path: &[Fact]) -> Self {
+        let mut spec = AppSpec { restart_delay: Some(Span::from_secs(1)), ..AppSpec::new("app", "program") };
+        spec.wait_ready = kind == Kind::WaitReady;
+        spec.standby = u32::from(kind == Kind::Standby);
+        if kind == Kind::Universal {
+            (spec.sockets, spec.distribution) = (Sockets::Universal, Distribution::Kernel);
+        }
+        if kind == Kind::Successor {
+            (spec.instances, spec.parallel) = (2, 2);
+        }
+        let fleet = Fleet::new(Limits::default(), "boot", 0);
+        let mut bench = Self { fleet, id: FIRST, now: Moment::from_millis(0) };
+        let serving = match kind {
+            Kind::Plain | Kind::WaitReady | Kind::Universal => 0,
+            Kind::Standby => 1,
+            Kind::Successor => spec.instances,
+        };
         bench.ask(Request::Start { spec: Box::new(spec) });
+        for _ in 0..serving {
+            bench.let_happen(Fact::Listening);
+            bench.id.number += 1;
+        }
+        if kind == Kind::Successor {
+            bench.ask(Request::Reload { app: APP, spec: None });
+        }
         path.iter().for_each(|fact| bench.let_happen(*fact));
         bench.drain();
         bench
@@ -92,7 +152,7 @@ impl Bench {
     }
 
     fn let_happen(&mut self, fact: Fact) {
-        let instance = ID;
+        let instance = self.id;
         let event = match fact {
             Fact::Spawned => Event::Spawned { instance },
             Fact::SpawnFailed => {
@@ -101,6 +161,7 @@ impl Bench {
             }
             Fact::Online => Event::Online { instance },
             Fact::Listening => Event::Listening { instance, address: ":80".into() },
+            Fact::Parked => Event::Parked { instance },
             Fact::Ready => Event::Ready { instance },
             Fact::Withdrawn => Event::Withdrawn { instance },
             Fact::Departing => Event::Departing { instance },
@@ -130,7 +191,7 @@ impl Bench {
     fn phase(&self) -> String {
         let image = serde_json::to_value(self.fleet.image()).expect("an image is JSON");
         let instances = image["state"]["instances"].as_array().expect("instances are a list");
-        let of_id = |it: &&serde_json::Value| it["place"]["instance"]["number"] == ID.number;
+        let of_id = |it: &&serde_json::Value| it["place"]["instance"]["number"] == self.id.number;
         instances.iter().find(of_id).map_or("gone".into(), |it| self.name(&it["phase"]))
     }
 
@@ -167,11 +228,11 @@ impl Bench {
 #[test]
 fn every_phase_and_everything_that_can_happen_to_it() {
     let mut table = String::from("!Word is an action, Word is a notice\n");
-    for (title, wait_ready, path) in PHASES {
-        let start = Bench::new(wait_ready, path);
+    for (title, kind, path) in PHASES {
+        let start = Bench::new(kind, path);
         writeln!(table, "\n{title}: {}", start.phase()).expect("a string takes all");
         for fact in FACTS {
-            let mut bench = Bench::new(wait_ready, path);
+            let mut bench = Bench::new(kind, path);
             let before = bench.phase();
             bench.let_happen(fact);
             let (phase, words) = (bench.phase(), bench.drain());

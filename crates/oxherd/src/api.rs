@@ -3,8 +3,8 @@
 //! The core's own types ([`AppSpec`], [`Notice`], [`Status`], …) are spoken as they are.
 
 use oxherd_core::{
-    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, Notice, ReloadStatus,
-    Slot, Sockets, Status, Strategy,
+    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, ListenAt, Notice, Ports,
+    ReloadStatus, Slot, Sockets, Status, Strategy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,15 @@ pub struct AppView {
     pub weights: Vec<u32>,
     /// How its workers come by their sockets.
     pub sockets: Sockets,
+    /// The ports at which workers are lent listeners.
+    #[serde(default, skip_serializing_if = "Ports::is_all")]
+    pub ports: Ports,
+    /// The listeners that workers are started with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<ListenAt>,
+    /// How many standbys are to be there.
+    #[serde(default)]
+    pub standby: u32,
     /// The generation that respawns use.
     pub generation: Generation,
     /// How many slots are to be filled.
@@ -89,6 +98,18 @@ pub struct AppView {
     pub handed_over: u64,
     /// Its slots in order.
     pub slots: Vec<SlotView>,
+    /// Its standbys in order of their numbers, then those on their way out.
+    #[serde(default)]
+    pub standbys: Vec<StandbyView>,
+}
+
+/// A worker beside the slots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StandbyView {
+    /// The number in its environment, in place of a slot's.
+    pub slot: Slot,
+    /// Who it is.
+    pub worker: WorkerView,
 }
 
 /// One slot.

@@ -47,7 +47,9 @@ impl World {
             Status::Stopping => {
                 assert!(!(fills && shows), "{id} is replaced although it was ready: {child:?}")
             }
-            Status::Stopped | Status::WaitingRestart | Status::Errored => panic!("{id} is {:?}", it.status),
+            Status::Standby | Status::Stopped | Status::WaitingRestart | Status::Errored => {
+                panic!("{id} is {:?}", it.status)
+            }
         }
     }
 

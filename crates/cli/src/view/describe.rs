@@ -1,7 +1,7 @@
 //! Everything that is known of an app. Environment values are never part of it.
 
-use oxherd::api::AppView;
-use oxherd_engine::core::{Distribution, Sockets};
+use oxherd::api::{AppView, StandbyView, WorkerView};
+use oxherd_engine::core::{Distribution, Slot, Sockets, Status};
 
 use super::form::Form;
 use super::list::{reload_note, split};
@@ -72,8 +72,9 @@ fn facts(app: &AppView) -> Vec<(&'static str, String)> {
         ("mode", words::mode(app.distribution, app.sockets).to_owned()),
     ]);
     facts.extend(strategy(app).map(|strategy| ("strategy", strategy)));
+    facts.extend([("sockets", sockets(app))]);
+    facts.extend(standby(app).map(|standby| ("standby", standby)));
     facts.extend([
-        ("sockets", sockets(app.sockets).to_owned()),
         ("program", shell_line(&app.command)),
         ("folder", app.cwd.clone()),
         ("output", app.out_file.clone()),
@@ -108,13 +109,24 @@ fn strategy(app: &AppView) -> Option<String> {
     chooses.then(|| format!("{}{weights}", app.strategy))
 }
 
-fn sockets(sockets: Sockets) -> &'static str {
-    match sockets {
-        Sockets::Channel => "over the channel",
-        Sockets::Universal => "the program binds, and is lent the slot's listener",
-        Sockets::ListenFds => "by LISTEN_FDS",
-        Sockets::None => "the program binds its own",
+fn sockets(app: &AppView) -> String {
+    match app.sockets {
+        Sockets::Channel => "over the channel".into(),
+        Sockets::Universal if app.ports.is_all() => "universal: lent when the program binds".into(),
+        Sockets::Universal => format!("universal: lent when the program binds, at ports {}", app.ports),
+        Sockets::ListenFds => {
+            let listeners = app.listen.iter().map(|it| format!("{} at {}", it.name, it.address));
+            format!("by LISTEN_FDS: {}", listeners.collect::<Vec<_>>().join(", "))
+        }
+        Sockets::None => "the program binds its own".into(),
     }
+}
+
+/// Nothing where none is wanted and none is left.
+fn standby(app: &AppView) -> Option<String> {
+    let parked = app.standbys.iter().filter(|it| it.worker.status == Status::Standby).count();
+    let is_told = app.standby > 0 || !app.standbys.is_empty();
+    is_told.then(|| format!("{parked} of {} booted", app.standby))
 }
 
 fn errors(app: &AppView) -> String {
@@ -152,34 +164,38 @@ fn workers(app: &AppView, form: Form) -> String {
     let mut table = Table::new(&COLUMNS);
     for slot in &app.slots {
         let (main, others) = split(slot);
-        let rows = std::iter::once((slot.status, main, true))
-            .chain(others.into_iter().map(|worker| (worker.status, Some(worker), false)));
-        for (status, worker, is_main) in rows {
-            let of = |cell: &dyn Fn(&oxherd::api::WorkerView) -> String| {
-                Cell::new(worker.map_or_else(|| "-".to_owned(), cell))
-            };
-            table.push(vec![
-                Cell::new(slot.slot.0.to_string()),
-                of(&|worker| worker.worker.to_string()),
-                of(&|worker| worker.generation.0.to_string()),
-                of(&|worker| words::figure(worker.pid)),
-                Cell::painted(words::status_paint(status), words::status(status)),
-                of(&|worker| words::uptime(worker.uptime_ms)),
-                Cell::new(if is_main { slot.restarts.to_string() } else { "-".to_owned() }),
-                of(&|worker| words::percent(worker.cpu_percent)),
-                of(&|worker| words::size(worker.memory)),
-                of(&|worker| words::figure(worker.requests)),
-                of(&|worker| words::figure(worker.errors)),
-                of(&|worker| words::figure(worker.connections)),
-                of(&|worker| worker.handed_over.to_string()),
-            ]);
-        }
+        table.push(row(slot.slot, slot.status, main, Some(slot.restarts)));
+        others.into_iter().for_each(|it| table.push(row(slot.slot, it.status, Some(it), None)));
+    }
+    for StandbyView { slot, worker } in &app.standbys {
+        table.push(row(*slot, worker.status, Some(worker), None));
     }
     table.show(form)
 }
 
+fn row(slot: Slot, status: Status, worker: Option<&WorkerView>, restarts: Option<u32>) -> Vec<Cell> {
+    let of = |cell: &dyn Fn(&WorkerView) -> String| Cell::new(worker.map_or_else(|| "-".to_owned(), cell));
+    vec![
+        Cell::new(slot.0.to_string()),
+        of(&|worker| worker.worker.to_string()),
+        of(&|worker| worker.generation.0.to_string()),
+        of(&|worker| words::figure(worker.pid)),
+        Cell::painted(words::status_paint(status), words::status(status)),
+        of(&|worker| words::uptime(worker.uptime_ms)),
+        Cell::new(words::figure(restarts)),
+        of(&|worker| words::percent(worker.cpu_percent)),
+        of(&|worker| words::size(worker.memory)),
+        of(&|worker| words::figure(worker.requests)),
+        of(&|worker| words::figure(worker.errors)),
+        of(&|worker| words::figure(worker.connections)),
+        of(&|worker| worker.handed_over.to_string()),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
+    use oxherd_engine::core::{ListenAt, Ports};
+
     use super::super::samples::{self, screen};
     use super::*;
 
@@ -195,6 +211,17 @@ mod tests {
     #[test]
     fn an_app_without_workers_is_described_too() {
         insta::assert_snapshot!("describe_stopped", app(&samples::app(4, "parked", Vec::new()), Form::Plain));
+    }
+
+    #[test]
+    fn what_any_program_is_given_is_described() {
+        let mut python = samples::with_standbys();
+        insta::assert_snapshot!("describe_standby", app(&python, Form::Plain));
+        let listener = ListenAt { name: "web".into(), address: "0.0.0.0:80".into() };
+        (python.sockets, python.listen) = (Sockets::ListenFds, vec![listener]);
+        assert_eq!(sockets(&python), "by LISTEN_FDS: web at 0.0.0.0:80");
+        (python.sockets, python.ports) = (Sockets::Universal, Ports::default());
+        assert_eq!(sockets(&python), "universal: lent when the program binds");
     }
 
     #[test]

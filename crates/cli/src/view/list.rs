@@ -1,7 +1,8 @@
-//! The list of apps: a row for each slot, and one for each worker that comes or goes during a reload.
+//! The list of apps: a row for each slot, and one for each worker that comes or goes during a reload, or waits beside
+//! the slots.
 
-use oxherd::api::{AppView, Herd, SlotView, WorkerView};
-use oxherd_engine::core::Status;
+use oxherd::api::{AppView, Herd, SlotView, StandbyView, WorkerView};
+use oxherd_engine::core::{Slot, Status};
 
 use super::form::Form;
 use super::paint::{Paint, Styled};
@@ -43,6 +44,7 @@ pub(crate) fn apps(apps: &[AppView], form: Form) -> String {
         for slot in &app.slots {
             rows(app, slot).into_iter().for_each(|row| table.push(row));
         }
+        app.standbys.iter().for_each(|standby| table.push(standby_row(app, standby)));
     }
     table.show(form)
 }
@@ -55,10 +57,10 @@ pub(crate) fn split(slot: &SlotView) -> (Option<&WorkerView>, Vec<&WorkerView>) 
 }
 
 /// `0` where an app has one slot, `0:1` for slot 1 otherwise.
-fn id(app: &AppView, slot: &SlotView) -> String {
+fn id(app: &AppView, slot: Slot) -> String {
     match app.slots.len() {
-        1 if slot.slot.0 == 0 => app.app.0.to_string(),
-        _ => format!("{}:{}", app.app.0, slot.slot.0),
+        1 if slot.0 == 0 => app.app.0.to_string(),
+        _ => format!("{}:{}", app.app.0, slot.0),
     }
 }
 
@@ -70,12 +72,29 @@ fn rows(app: &AppView, slot: &SlotView) -> Vec<Vec<Cell>> {
 }
 
 fn row(app: &AppView, slot: &SlotView, status: Status, worker: Option<&WorkerView>, dim: bool) -> Vec<Cell> {
+    let restarts = if dim { "-".to_owned() } else { slot.restarts.to_string() };
+    cells(app, id(app, slot.slot), status, worker, restarts, dim)
+}
+
+/// One that is in no slot. Its number is what its environment says.
+fn standby_row(app: &AppView, standby: &StandbyView) -> Vec<Cell> {
+    let (worker, id) = (&standby.worker, format!("{}:{}", app.app.0, standby.slot.0));
+    cells(app, id, worker.status, Some(worker), "-".into(), true)
+}
+
+fn cells(
+    app: &AppView,
+    id: String,
+    status: Status,
+    worker: Option<&WorkerView>,
+    restarts: String,
+    dim: bool,
+) -> Vec<Cell> {
     let paint = |paint| if dim { Paint::Dim } else { paint };
     let plain = |text: String| Cell::painted(paint(Paint::Plain), text);
     let uptime = worker.filter(|worker| worker.pid.is_some()).map(|worker| words::uptime(worker.uptime_ms));
-    let restarts = if dim { "-".to_owned() } else { slot.restarts.to_string() };
     vec![
-        Cell::painted(paint(Paint::Bold), id(app, slot)),
+        Cell::painted(paint(Paint::Bold), id),
         plain(app.name.clone()),
         plain(words::mode(app.distribution, app.sockets).to_owned()),
         plain(words::figure(worker.and_then(|worker| worker.pid))),
@@ -137,6 +156,11 @@ mod tests {
     #[test]
     fn a_pipe_gets_plain_columns() {
         insta::assert_snapshot!("list_pipe", herd(&samples::herd(), Form::Plain));
+    }
+
+    #[test]
+    fn standbys_come_after_the_slots() {
+        insta::assert_snapshot!("list_standby", apps(&[samples::with_standbys()], screen(80)));
     }
 
     #[test]

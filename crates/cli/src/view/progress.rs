@@ -169,9 +169,11 @@ impl AppProgress {
                 let phase = match worker.status {
                     Status::Online => Phase::Online { after: None },
                     Status::Stopping => Phase::Leaving(Farewell::Drains),
-                    Status::Starting | Status::Stopped | Status::WaitingRestart | Status::Errored => {
-                        Phase::Starting { late: false }
-                    }
+                    Status::Starting
+                    | Status::Standby
+                    | Status::Stopped
+                    | Status::WaitingRestart
+                    | Status::Errored => Phase::Starting { late: false },
                 };
                 known.workers.insert(worker.instance, Worker { pid: worker.pid, phase, fresh: false });
             }
@@ -192,7 +194,7 @@ impl AppProgress {
             return;
         }
         match &item.notice {
-            Notice::Forked { place } => self.on_forked(place, item.pid),
+            Notice::Forked { place } | Notice::Promoted { place } => self.on_forked(place, item.pid),
             Notice::SpawnFailed { place, cause } => self.on_spawn_failed(place, &cause.message),
             Notice::Ready { place, after } => self.set(place, Phase::Online { after: Some(*after) }),
             Notice::NotReady { place, .. } => self.set(place, Phase::Starting { late: true }),
@@ -220,6 +222,8 @@ impl AppProgress {
                     Some(format!("the worker in slot {} breaks the protocol: {what}", place.slot.0));
             }
             Notice::Online { .. }
+            | Notice::Parked { .. }
+            | Notice::StandbyRespawn { .. }
             | Notice::Listening { .. }
             | Notice::Unkillable { .. }
             | Notice::ErrorReported { .. }

@@ -97,6 +97,9 @@ pub(crate) fn news(item: &NewsItem, name: &str) -> Option<Word> {
         }
         Notice::ReloadQueued { .. } => Word::Good(format!("{name}: the reload follows the one that runs")),
         Notice::Forked { .. }
+        | Notice::Parked { .. }
+        | Notice::Promoted { .. }
+        | Notice::StandbyRespawn { .. }
         | Notice::Online { .. }
         | Notice::Listening { .. }
         | Notice::AllServing { .. }

@@ -1,8 +1,8 @@
 //! What tests of several modules show. Never part of the command.
 
-use oxherd::api::{AppView, Herd, NewsItem, SlotView, WorkerView};
+use oxherd::api::{AppView, Herd, NewsItem, SlotView, StandbyView, WorkerView};
 use oxherd_engine::core::{
-    AppId, ChangeId, Distribution, Generation, InstanceId, Notice, Place, ReloadStatus, Slot, Sockets,
+    AppId, ChangeId, Distribution, Generation, InstanceId, Notice, Place, Ports, ReloadStatus, Slot, Sockets,
     Status, Strategy,
 };
 
@@ -51,6 +51,9 @@ pub(crate) fn app(id: u32, name: &str, slots: Vec<SlotView>) -> AppView {
         strategy: Strategy::Weighted,
         weights: vec![3, 1],
         sockets: Sockets::Channel,
+        ports: Ports::default(),
+        listen: Vec::new(),
+        standby: 0,
         generation: Generation(1),
         instances: slots.len() as u32,
         up: slots.iter().any(|slot| slot.status != Status::Stopped),
@@ -64,6 +67,7 @@ pub(crate) fn app(id: u32, name: &str, slots: Vec<SlotView>) -> AppView {
         errors: 312,
         handed_over: 3600,
         slots,
+        standbys: Vec::new(),
     }
 }
 
@@ -85,6 +89,17 @@ pub(crate) fn reloading() -> AppView {
     ];
     let mut app = app(0, "web", slots);
     app.reload = Some(ReloadStatus { change: ChangeId(3), generation: Generation(2), replaced: 1 });
+    app
+}
+
+/// A program that is lent its sockets, with one standby that waits and one that boots.
+pub(crate) fn with_standbys() -> AppView {
+    let mut app = app(5, "shop", vec![online(0), online(1)]);
+    (app.sockets, app.distribution, app.standby) = (Sockets::Universal, Distribution::Kernel, 2);
+    app.ports = "80,8000-8999".parse().expect("these are ports");
+    let standby =
+        |number: u32, status| StandbyView { slot: Slot(number), worker: worker(number + 5, status) };
+    app.standbys = vec![standby(2, Status::Standby), standby(3, Status::Starting)];
     app
 }
 

@@ -10,6 +10,7 @@ pub(crate) use oxherd::console::words::{count, size, status};
 pub(crate) fn status_paint(status: Status) -> Paint {
     match status {
         Status::Online => Paint::Green,
+        Status::Standby => Paint::Dim,
         Status::Starting | Status::Stopping | Status::WaitingRestart => Paint::Yellow,
         // Somebody wanted it to be stopped; red is for trouble.
         Status::Stopped => Paint::Dim,

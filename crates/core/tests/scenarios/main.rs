@@ -6,6 +6,7 @@ mod reload;
 mod resize;
 mod respawn;
 mod script;
+mod standby;
 mod stop;
 mod takeover;
 mod wanted;

@@ -31,16 +31,144 @@ fn a_batch_of_two_replaces_two_at_a_time() {
     app_with(3, |spec| spec.parallel = 2)
         .up()
         .reload()
-        .did(["spawn 4 s0 g2", "spawn 5 s1 g2"])
-        .serves(5)
+        .did(["spawn 4 s0 g2 parks", "spawn 5 s1 g2 parks"])
+        .parks(5)
+        .did([])
+        .parks(4)
+        .did(["unpark 4 s0", "unpark 5 s1"])
+        .listening(5)
         .did(["admit 5", "withdraw 2"])
         .goes(2)
-        .did(["disconnect 2 Object", "sweep 2", "spawn 6 s2 g2"])
-        .serves(4)
+        .did(["disconnect 2 Object", "sweep 2"])
+        .listening(4)
         .goes(1)
+        .did(["admit 4", "withdraw 1", "disconnect 1 Object", "sweep 1", "spawn 6 s2 g2"])
         .serves(6)
         .goes(3)
-        .told(["g2 done in 0 ms", "change 2 done"]);
+        .told(["5 parked", "4 parked", "g2 done in 0 ms", "change 2 done"]);
+}
+
+#[test]
+fn without_anything_to_hold_a_batch_rolls_on() {
+    app_with(3, |spec| (spec.parallel, spec.sockets) = (2, Sockets::None))
+        .up()
+        .reload()
+        .did(["spawn 4 s0 g2", "spawn 5 s1 g2"])
+        .serves(5)
+        .did(["admit 5", "withdraw 2", "SIGTERM 2"])
+        .exits(2, 0)
+        .did(["sweep 2", "spawn 6 s2 g2"]);
+}
+
+#[test]
+fn one_that_is_ready_without_listening_is_not_waited_for() {
+    app_with(2, |spec| (spec.parallel, spec.wait_ready) = (2, true))
+        .start()
+        .serves(1)
+        .ready(1)
+        .serves(2)
+        .ready(2)
+        .reload()
+        .parks(3)
+        .spawned(4)
+        .ready(4)
+        .did([
+            "spawn 1 s0 g1",
+            "spawn 2 s1 g1",
+            "admit 1",
+            "admit 2",
+            "spawn 3 s0 g2 parks",
+            "spawn 4 s1 g2 parks",
+            "admit 4",
+            "unpark 3 s0",
+            "unpark 4 s1",
+            "withdraw 2",
+        ])
+        .parked(4)
+        .did(["unpark 4 s1"]);
+}
+
+#[test]
+fn one_of_a_batch_that_never_parks_aborts_and_the_parked_ones_go() {
+    app_with(2, |spec| (spec.parallel, spec.wait_ready) = (2, true))
+        .start()
+        .serves(1)
+        .ready(1)
+        .serves(2)
+        .ready(2)
+        .reload()
+        .parks(3)
+        .spawned(4)
+        .later(29_999)
+        .did([
+            "spawn 1 s0 g1",
+            "spawn 2 s1 g1",
+            "admit 1",
+            "admit 2",
+            "spawn 3 s0 g2 parks",
+            "spawn 4 s1 g2 parks",
+        ])
+        .later(1)
+        .did(["SIGTERM 3", "SIGTERM 4"]);
+}
+
+#[test]
+fn one_of_a_batch_that_dies_while_it_is_held_aborts() {
+    app_with(2, |spec| spec.parallel = 2)
+        .up()
+        .reload()
+        .parks(3)
+        .exits(3, 1)
+        .did(["spawn 3 s0 g2 parks", "spawn 4 s1 g2 parks", "sweep 3"])
+        .spawned(4)
+        .did(["kill 4"])
+        .told(["3 parked", "g2 aborted with 0 replaced: s0 died with code 1", "change 2 aborted"]);
+}
+
+#[test]
+fn one_that_was_let_go_and_does_not_listen_aborts() {
+    app_with(2, |spec| spec.parallel = 2)
+        .up()
+        .reload()
+        .at(5000)
+        .parks(3)
+        .parks(4)
+        .at(34_999)
+        .told(["3 parked", "4 parked"])
+        .at(35_000)
+        .did([
+            "spawn 3 s0 g2 parks",
+            "spawn 4 s1 g2 parks",
+            "unpark 3 s0",
+            "unpark 4 s1",
+            "SIGTERM 3",
+            "SIGTERM 4",
+        ]);
+}
+
+#[test]
+fn the_slot_of_a_worker_that_died_does_not_wait_for_the_batch() {
+    app_with(2, |spec| spec.parallel = 2)
+        .up()
+        .at(5000)
+        .reload()
+        .parks(3)
+        .exits(1, 1)
+        .did(["spawn 3 s0 g2 parks", "spawn 4 s1 g2 parks", "sweep 1", "unpark 3 s0"])
+        .listening(3)
+        .parks(4)
+        .did(["admit 3", "unpark 4 s1"]);
+}
+
+#[test]
+fn slots_that_a_reload_adds_are_let_go_with_the_others() {
+    app(1)
+        .up()
+        .reload_with(|spec| (spec.instances, spec.parallel) = (2, 2))
+        .parks(2)
+        .did(["spawn 2 s1 g2 parks", "spawn 3 s0 g2 parks"])
+        .parks(3)
+        .did(["unpark 3 s0", "unpark 2 s1"]);
 }
 
 #[test]

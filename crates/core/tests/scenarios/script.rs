@@ -126,6 +126,15 @@ impl Script {
         self.event(Event::Listening { instance: id(number), address: ":80".into() })
     }
 
+    pub(crate) fn parked(self, number: u32) -> Self {
+        self.event(Event::Parked { instance: id(number) })
+    }
+
+    /// Spawned, and held where it wants to listen.
+    pub(crate) fn parks(self, number: u32) -> Self {
+        self.spawned(number).parked(number)
+    }
+
     pub(crate) fn ready(self, number: u32) -> Self {
         self.event(Event::Ready { instance: id(number) })
     }
@@ -253,6 +262,9 @@ fn news(notice: &Notice) -> Option<String> {
         }
         Notice::GaveUp { slot, why, .. } => Some(format!("gave up s{}: {}", slot.0, reason(why))),
         Notice::Finished { slot, exit, .. } => Some(format!("finished s{} {exit}", slot.0)),
+        Notice::Parked { place, .. } => Some(format!("{} parked", place.instance.number)),
+        Notice::Promoted { place } => Some(format!("{} takes s{}", place.instance.number, place.slot.0)),
+        Notice::StandbyRespawn { slot, delay, .. } => Some(format!("standby s{} in {delay}", slot.0)),
         Notice::Stalled { place } => Some(format!("{} stalled", place.instance.number)),
         Notice::Resumed { place } => Some(format!("{} resumed", place.instance.number)),
         Notice::ReloadQueued { change, .. } => Some(format!("change {} queued", change.0)),

@@ -105,8 +105,8 @@ fn a_whole_batch_is_replaced() {
         "admit 2",
         "SIGTERM 3",
         "SIGTERM 4",
-        "spawn 5 s0 g2",
-        "spawn 6 s1 g2",
+        "spawn 5 s0 g2 parks",
+        "spawn 6 s1 g2 parks",
     ]);
 }
 

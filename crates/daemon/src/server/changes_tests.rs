@@ -17,6 +17,7 @@ fn status(apps: &[(u32, &str, Status, u32)]) -> FleetStatus {
         up: *status != Status::Stopped,
         reload: None,
         slots: vec![SlotStatus { slot: Slot(0), status: *status, restarts: 0, instances: Vec::new() }],
+        standbys: Vec::new(),
     };
     FleetStatus { apps: apps.iter().map(app).collect() }
 }

@@ -182,6 +182,7 @@ mod tests {
             up: true,
             reload: None,
             slots: Vec::new(),
+            standbys: Vec::new(),
         };
         FleetStatus { apps: apps.iter().map(app).collect() }
     }

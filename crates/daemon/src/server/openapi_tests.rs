@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
     Accepted, AcceptedChange, AppView, ChangeView, Dropped, Herd, LogLine, NewsItem, OutputStream, Pong,
-    Problem, ReloadApp, ScaleApp, SlotView, StartApp, StartApps, Upgrade, WorkerView,
+    Problem, ReloadApp, ScaleApp, SlotView, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
 };
 use oxherd_core::{
     AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, ListenAt,
@@ -103,6 +103,7 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     }
     for status in [
         Status::Starting,
+        Status::Standby,
         Status::Online,
         Status::Stopping,
         Status::Stopped,
@@ -241,7 +242,10 @@ fn app_view() -> AppView {
         distribution: Distribution::Handoff,
         strategy: Strategy::Weighted,
         weights: vec![3, 1],
-        sockets: Sockets::Channel,
+        sockets: Sockets::ListenFds,
+        ports: "80".parse().unwrap(),
+        listen: vec![ListenAt { name: "web".into(), address: "/run/web.sock".into() }],
+        standby: 1,
         generation,
         instances: 1,
         up: true,
@@ -260,6 +264,7 @@ fn app_view() -> AppView {
             restarts: 1,
             workers: vec![worker_view()],
         }],
+        standbys: vec![StandbyView { slot: Slot(1), worker: worker_view() }],
     }
 }
 
@@ -333,6 +338,9 @@ fn notices() -> Vec<Notice> {
         Notice::Listening { place, address: "127.0.0.1:3000".into() },
         Notice::Ready { place, after },
         Notice::NotReady { place, after },
+        Notice::Parked { place, standby: true },
+        Notice::Promoted { place },
+        Notice::StandbyRespawn { app, slot, delay: after },
         Notice::AllServing { app, workers: 1, addresses, after },
         Notice::Terminating { place, signal: Signal::TERM },
         Notice::Killing { place },
@@ -362,6 +370,7 @@ fn notices() -> Vec<Notice> {
         RetireReason::ReloadAborted,
         RetireReason::Errors,
         RetireReason::Asked,
+        RetireReason::Unneeded,
         RetireReason::Stray,
         RetireReason::Interrupted,
     ];

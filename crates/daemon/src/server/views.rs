@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use oxherd::api::{AppView, Herd, SlotView, WorkerView};
+use oxherd::api::{AppView, Herd, SlotView, StandbyView, WorkerView};
 use oxherd_core::{AppId, AppStatus, InstanceId, InstanceStatus};
 use oxherd_engine::{AppReport, Survey, WorkerReport};
 use oxherd_os::proc;
@@ -46,9 +46,8 @@ impl Samples {
     }
 
     fn keep_only(&mut self, survey: &Survey) {
-        let slots = survey.status.apps.iter().flat_map(|app| &app.slots);
-        let living: BTreeSet<_> =
-            slots.flat_map(|slot| &slot.instances).map(|worker| worker.place.instance).collect();
+        let workers = survey.status.apps.iter().flat_map(AppStatus::everyone);
+        let living: BTreeSet<_> = workers.map(|worker| worker.place.instance).collect();
         self.samples.retain(|instance, _| living.contains(instance));
     }
 }
@@ -85,6 +84,9 @@ pub(super) fn app(survey: &Survey, id: AppId, logs: &dyn LogFiles, samples: &mut
         strategy: spec.strategy,
         weights: spec.weights.clone(),
         sockets: spec.sockets,
+        ports: spec.ports.clone(),
+        listen: spec.listen.clone(),
+        standby: spec.standby,
         generation: status.generation,
         instances: status.instances,
         up: status.up,
@@ -98,12 +100,23 @@ pub(super) fn app(survey: &Survey, id: AppId, logs: &dyn LogFiles, samples: &mut
         errors: total(|report| report.errors),
         handed_over: total(|report| report.handed_over),
         slots: slots(status, report, samples),
+        standbys: standbys(status, report, samples),
     })
 }
 
+fn figures_of(report: Option<&AppReport>) -> BTreeMap<u64, &WorkerReport> {
+    report.iter().flat_map(|report| &report.workers).map(|worker| (worker.worker, worker)).collect()
+}
+
+fn standbys(status: &AppStatus, report: Option<&AppReport>, samples: &mut Samples) -> Vec<StandbyView> {
+    let figures = figures_of(report);
+    let view =
+        |it: &InstanceStatus| StandbyView { slot: it.place.slot, worker: worker(it, &figures, samples) };
+    status.standbys.iter().map(view).collect()
+}
+
 fn slots(status: &AppStatus, report: Option<&AppReport>, samples: &mut Samples) -> Vec<SlotView> {
-    let figures: BTreeMap<u64, &WorkerReport> =
-        report.iter().flat_map(|report| &report.workers).map(|worker| (worker.worker, worker)).collect();
+    let figures = figures_of(report);
     let view = |slot: &oxherd_core::SlotStatus| SlotView {
         slot: slot.slot,
         status: slot.status,

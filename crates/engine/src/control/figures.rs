@@ -81,7 +81,7 @@ impl Control<'_> {
     fn report_app(&self, app: &AppStatus) -> AppReport {
         let mut totals = self.totals.apps.get(&app.app).copied().unwrap_or_default();
         let mut workers = Vec::new();
-        for instance in app.slots.iter().flat_map(|slot| &slot.instances) {
+        for instance in app.everyone() {
             let Some(child) = self.children.get(instance.place.instance) else { continue };
             totals.add(&child.counters);
             workers.push(report_worker(instance, child));

@@ -16,6 +16,11 @@ pub(super) fn bulletin(bulletin: &Bulletin) -> Option<Line> {
         Notice::Listening { place, address } => listening(&of(place), address),
         Notice::Ready { place, after } => Line::news(format!("{} is ready after {after}", of(place))),
         Notice::NotReady { place, after } => not_ready(&of(place), *after),
+        Notice::Parked { place, standby } => parked(place, *standby, bulletin.pid),
+        Notice::Promoted { place } => {
+            Line::news(format!("{} takes slot {}", standby_who(place, bulletin.pid), place.slot.0))
+        }
+        Notice::StandbyRespawn { slot, delay, .. } => standby_respawn(*slot, *delay),
         Notice::AllServing { workers, addresses, after, .. } => all_serving(*workers, addresses, *after),
         Notice::Retiring { place, reason } => retiring(&of(place), *reason),
         Notice::Terminating { place, signal } => Line::news(format!("{} is sent {signal}", of(place))),
@@ -144,6 +149,27 @@ fn who(place: &Place, pid: Option<u32>) -> String {
     }
 }
 
+/// The slot is not its own: it is where it goes, or a number that is no slot's.
+fn standby_who(place: &Place, pid: Option<u32>) -> String {
+    let worker = place.instance.worker_id();
+    match pid {
+        Some(pid) => format!("Worker {worker} (standby, pid {pid})"),
+        None => format!("Worker {worker} (standby)"),
+    }
+}
+
+fn parked(place: &Place, standby: bool, pid: Option<u32>) -> Line {
+    Line::news(match standby {
+        true => format!("{} is booted and waits for a slot", standby_who(place, pid)),
+        false => format!("{} is booted and waits for the other successors", who(place, pid)),
+    })
+}
+
+fn standby_respawn(number: Slot, delay: Span) -> Line {
+    let when = if delay.is_zero() { "at once".to_owned() } else { format!("in {delay}") };
+    Line::news(format!("Standby {}: respawn {when}", number.0))
+}
+
 /// The first generation goes without saying.
 fn generation(place: &Place) -> String {
     match place.generation.0 {
@@ -185,6 +211,7 @@ fn retiring(who: &str, reason: RetireReason) -> Line {
         RetireReason::Restart => "the app restarts",
         RetireReason::ReloadAborted => "the reload was aborted",
         RetireReason::Errors => "it reported too many errors",
+        RetireReason::Unneeded => "there are standbys enough",
         RetireReason::Asked => "it was asked to leave",
         RetireReason::Stray => "nobody knows it any more",
         RetireReason::Interrupted => "the primary before ended while it started",

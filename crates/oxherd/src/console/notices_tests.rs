@@ -51,6 +51,11 @@ fn of_workers() -> Vec<Notice> {
         Notice::Resumed { place },
         Notice::Misbehaved { place, what: "a message that is not JSON: \x1b[2J".into() },
         Notice::Adopted { place },
+        Notice::Parked { place, standby: true },
+        Notice::Parked { place, standby: false },
+        Notice::Promoted { place },
+        Notice::StandbyRespawn { app: APP, slot: Slot(2), delay: ms(200) },
+        Notice::StandbyRespawn { app: APP, slot: Slot(2), delay: Span::ZERO },
     ]
 }
 
@@ -63,6 +68,7 @@ fn of_leaving() -> Vec<Notice> {
         RetireReason::ReloadAborted,
         RetireReason::Errors,
         RetireReason::Asked,
+        RetireReason::Unneeded,
         RetireReason::Stray,
         RetireReason::Interrupted,
     ];

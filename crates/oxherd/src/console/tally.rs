@@ -38,6 +38,9 @@ impl Tally {
             | Notice::Listening { .. }
             | Notice::Ready { .. }
             | Notice::NotReady { .. }
+            | Notice::Parked { .. }
+            | Notice::Promoted { .. }
+            | Notice::StandbyRespawn { .. }
             | Notice::AllServing { .. }
             | Notice::Retiring { .. }
             | Notice::Terminating { .. }

@@ -6,6 +6,7 @@ use oxherd_engine::core::Status;
 pub fn status(status: Status) -> &'static str {
     match status {
         Status::Starting => "starting",
+        Status::Standby => "standby",
         Status::Online => "online",
         Status::Stopping => "stopping",
         Status::Stopped => "stopped",

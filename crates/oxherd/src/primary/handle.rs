@@ -49,7 +49,7 @@ impl WorkerHandle {
 
     /// The slot that it fills, from 0 up.
     pub fn slot(&self) -> u32 {
-        self.state.place.slot.0
+        self.state.slot()
     }
 
     /// Its generation, from 1 up; each reload makes the next.

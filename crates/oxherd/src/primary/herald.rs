@@ -57,6 +57,12 @@ impl Herald {
                 self.shared.insert(Arc::new(WorkerState::new(*place, bulletin.pid, self.has_channel)));
                 None
             }
+            Notice::Promoted { place } => {
+                if let Some(state) = self.shared.worker(place.instance.worker_id()) {
+                    state.move_to(place.slot.0);
+                }
+                None
+            }
             Notice::Exited { place, wanted, .. } => Some(self.end_worker(*place, *wanted)),
             Notice::SpawnFailed { place, .. } => Some(self.end_worker(*place, false)),
             Notice::Changed { change, outcome } => {

@@ -22,6 +22,8 @@ const OUTCOMES_KEPT: usize = 256;
 #[derive(Debug)]
 pub(super) struct WorkerState {
     pub(super) place: Place,
+    /// Its place's, until a standby is given another.
+    slot: AtomicU32,
     pid: AtomicU32,
     connected: AtomicBool,
     ending: AtomicU8,
@@ -38,6 +40,7 @@ impl WorkerState {
     pub(super) fn new(place: Place, pid: Option<u32>, connected: bool) -> Self {
         Self {
             place,
+            slot: AtomicU32::new(place.slot.0),
             pid: AtomicU32::new(pid.unwrap_or(0)),
             connected: AtomicBool::new(connected),
             ending: AtomicU8::new(ALIVE),
@@ -53,6 +56,15 @@ impl WorkerState {
 
     pub(super) fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Acquire)
+    }
+
+    /// A standby takes a slot.
+    pub(super) fn move_to(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Release);
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -138,7 +150,7 @@ impl Shared {
     /// All that live, in the order of their slots.
     pub(super) fn workers(&self) -> Vec<Arc<WorkerState>> {
         let mut workers: Vec<_> = lock(&self.state).workers.values().cloned().collect();
-        workers.sort_by_key(|it| (it.place.slot, it.place.instance));
+        workers.sort_by_key(|it| (it.slot(), it.place.instance));
         workers
     }
 
