@@ -116,6 +116,9 @@ pub enum Alert {
     FdsFree,
     /// A worker wanted to listen and the primary could not.
     CannotListen { app: AppId, address: String, error: String },
+    /// The kernel refuses the program that a listener's strategy needs: connections are spread evenly. Told once per
+    /// listener.
+    CannotSteer { app: AppId, address: String, why: String },
     /// The workers of an app cannot be lent sockets: each binds its own. Told once per app.
     CannotLend { app: String, why: String },
     /// A worker does not read its channel; messages to it are dropped.

@@ -45,6 +45,11 @@ pub fn own_memory() -> io::Result<Memory> {
 /// CPU time that a process has used, user and system together, in milliseconds: its CPU clock, which costs a fraction
 /// of what reading `/proc/PID/stat` does. That of its children is not in it. `EINVAL` when it is gone.
 pub fn cpu_millis_of(pid: u32) -> io::Result<u64> {
+    Ok(cpu_micros_of(pid)? / 1000)
+}
+
+/// The same in microseconds.
+pub fn cpu_micros_of(pid: u32) -> io::Result<u64> {
     /// The kernel's word for the clock of a whole process that counts what its threads have run.
     const PROCESS_SCHEDULED: i32 = 2;
     let clock = !pid.cast_signed() << 3 | PROCESS_SCHEDULED;
@@ -52,7 +57,7 @@ pub fn cpu_millis_of(pid: u32) -> io::Result<u64> {
     // SAFETY: `time` is valid for the kernel to fill; a clock that is none is an error.
     sys::check(unsafe { libc::clock_gettime(clock, &mut time) }.into())?;
     let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
-    Ok(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+    Ok(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000))
 }
 
 /// How long ago the process was started, in milliseconds (`/proc/PID/stat`; up to 10 ms more than it is). The

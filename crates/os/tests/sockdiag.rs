@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use common::eventually;
-use oxherd_os::sockdiag::{Connection, ConnectionState, connections};
+use oxherd_os::sockdiag::{Connection, ConnectionState, Openings, connections};
 use oxherd_os::socket::inode;
 
 fn the_one(port: u16) -> Option<Connection> {
@@ -90,6 +90,17 @@ fn idle_time_is_told_of_each_direction() {
     assert!(seen.last_received_ms < seen.last_sent_ms, "{seen:?}");
     server.write_all(b"y").unwrap();
     expect(port, "both of the same age", |it| it.last_sent_ms <= it.last_received_ms);
+}
+
+#[test]
+fn openings_are_counted() {
+    let openings = Openings::new().unwrap();
+    let before = openings.count().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _clients = [0; 3].map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let _servers = [0; 3].map(|_| listener.accept().unwrap());
+    // Others may come meanwhile.
+    assert!(openings.count().unwrap() >= before + 3);
 }
 
 #[test]

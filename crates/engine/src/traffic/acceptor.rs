@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use oxherd_core::{InstanceId, Load, Stance};
+use oxherd_core::{Load, Stance};
 use oxherd_os::{Interest, fdpass, foreign, proc, socket};
 
 use crate::Alert;
@@ -199,16 +199,12 @@ impl Traffic {
     /// Steers a `kernel` listener to the workers that are admitted and use it, and watches the rest itself: a
     /// handshake may still complete there.
     pub(super) fn refresh_group(&mut self, listener: usize) {
+        self.steer(listener);
         let now = self.now;
         let holders = Holders { workers: &self.workers, borrowers: &self.borrowers };
         let Some(it) = self.listeners.get_mut(listener) else { return };
         let Some(app) = self.apps.get(&it.identity.app) else { return };
         let Socket::Kernel(group) = &mut it.socket else { return };
-        let active = |owner: Option<InstanceId>| {
-            owner.is_some_and(|instance| holders.is_active(app, instance, listener))
-        };
-        // A full or forbidden filter table leaves the old program, which still names valid indices.
-        drop(group.steer(|member| active(member.owner)));
         if let Some(look_at) = group.note_left(now) {
             self.timers.set(look_at + HEIR_WAIT_MS, Timer::Left(listener));
         }

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use oxherd_core::{InstanceId, Slot};
 use oxherd_os::socket::{self, ListenOptions, LocalAddr};
+use oxherd_os::steering::Program;
 use oxherd_os::{Poller, foreign, lending, steering};
 use serde::{Deserialize, Serialize};
 
@@ -293,16 +294,10 @@ impl Group {
         waiting
     }
 
-    /// Lets new connections go to the `active` members; to the first where there is none.
-    pub(crate) fn steer(&self, active: impl Fn(&Member) -> bool) -> io::Result<()> {
-        let indices =
-            (0_u32..).zip(&self.members).filter(|(_, member)| active(member)).map(|(index, _)| index);
-        let mut indices: Vec<u32> = indices.take(steering::ACTIVE_MAX).collect();
-        if indices.is_empty() {
-            indices.push(0);
-        }
+    /// Lets new connections go where the program says. A group without members has nothing to steer.
+    pub(super) fn steer(&self, program: &Program) -> io::Result<()> {
         match self.members.first() {
-            Some(first) => steering::steer(&first.source.fd, &indices),
+            Some(first) => steering::attach(&first.source.fd, program),
             None => Ok(()),
         }
     }

@@ -1,9 +1,10 @@
 //! Whoever may have a listener of its own: a worker with a channel, or one that borrows. What is asked of either is
 //! asked here; nothing is changed.
 
-use oxherd_core::InstanceId;
+use oxherd_core::{InstanceId, Terms};
 use oxherd_os::foreign;
 
+use crate::page::Page;
 use crate::traffic::apps::App;
 use crate::traffic::borrower::{Borrower, Borrowers, Stage};
 use crate::traffic::group::{Group, Member};
@@ -42,6 +43,29 @@ impl<'a> Holders<'a> {
                 borrower.stage == Stage::Admitted && borrower.registered.contains(&listener)
             }
             None => false,
+        }
+    }
+
+    /// How it is given connections, as its generation has it.
+    pub(super) fn terms(&self, instance: InstanceId) -> Option<Terms> {
+        match self.find(instance)? {
+            Holder::Worker(_, worker) => Some(worker.terms),
+            Holder::Borrower(borrower) => Some(borrower.spec.terms(borrower.place.slot)),
+        }
+    }
+
+    pub(super) fn pid(&self, instance: InstanceId) -> Option<u32> {
+        match self.find(instance)? {
+            Holder::Worker(_, worker) => Some(worker.pid),
+            Holder::Borrower(borrower) => Some(borrower.pid),
+        }
+    }
+
+    /// What it counts itself, if it shares that.
+    pub(super) fn page(&self, instance: InstanceId) -> Option<&Page> {
+        match self.find(instance)? {
+            Holder::Worker(_, worker) => worker.gauge.page(),
+            Holder::Borrower(_) => None,
         }
     }
 

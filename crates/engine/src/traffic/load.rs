@@ -58,6 +58,11 @@ impl Gauge {
         Self { handed: page.as_ref().map_or(0, |page| page.seen()), page, connections, ..Self::default() }
     }
 
+    /// What it counts itself, as it is now.
+    pub(crate) fn page(&self) -> Option<&Page> {
+        self.page.as_deref()
+    }
+
     /// A connection was sent to it.
     pub(crate) fn handed(&mut self) {
         self.handed = self.handed.wrapping_add(1);

@@ -31,6 +31,7 @@ mod takeover;
 mod tap;
 mod timers;
 mod traps;
+mod weights;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ use crate::traffic::relay::Relays;
 use crate::traffic::takeover::Leftovers;
 use crate::traffic::tap::Tap;
 use crate::traffic::timers::{Timer, Timers};
+use crate::traffic::weights::Steerings;
 use crate::traffic::worker::Workers;
 
 pub(crate) use keep::{counters_of, listener_of, page_of, standing_in, traps_of, uses_of};
@@ -58,6 +60,7 @@ pub(crate) use orders::{Attachment, Bequest, Borrowing, Delivery, NewStash, News
 const SIGPIPE: i32 = 13;
 const WAKER: u64 = 0;
 const ALARM: u64 = 1;
+const ASLEEP: u64 = 2;
 const EVENTS_PER_WAIT: usize = 256;
 /// As much as one read of a channel takes: what Node uses too.
 const READ_BYTES: usize = 64 << 10;
@@ -122,8 +125,13 @@ impl Drop for Obituary {
 enum Token {
     Orders,
     Alarm,
+    /// A connection has come to a listener whose workers are not weighed while none does.
+    Asleep,
     Channel(usize),
-    Source { listener: usize, source: usize },
+    Source {
+        listener: usize,
+        source: usize,
+    },
     Traps(usize),
     Relay(usize),
 }
@@ -138,6 +146,7 @@ impl Token {
         match self {
             Self::Orders => WAKER,
             Self::Alarm => ALARM,
+            Self::Asleep => ASLEEP,
             Self::Channel(worker) => Self::CHANNEL | worker as u64,
             Self::Source { listener, source } => Self::SOURCE | (listener as u64) << 24 | source as u64,
             Self::Traps(borrower) => Self::TRAPS | borrower as u64,
@@ -155,6 +164,7 @@ impl Token {
             Self::TRAPS => Self::Traps(rest as usize),
             Self::RELAY => Self::Relay(rest as usize),
             _ if rest == ALARM => Self::Alarm,
+            _ if rest == ASLEEP => Self::Asleep,
             _ => Self::Orders,
         }
     }
@@ -169,6 +179,7 @@ pub(crate) struct Traffic {
     borrowers: Borrowers,
     listeners: Listeners,
     relays: Relays,
+    steerings: Steerings,
     timers: Timers,
     alarm: Alarm,
     stash: Box<dyn Stash>,
@@ -204,6 +215,8 @@ impl Traffic {
         let alarm = Alarm::new()?;
         poller.add(orders.waker(), Token::Orders.encode(), Interest::READ)?;
         poller.add(&alarm, Token::Alarm.encode(), Interest::READ)?;
+        let steerings = Steerings::new()?;
+        poller.add(steerings.sleepers(), Token::Asleep.encode(), Interest::READ)?;
         Ok(Self {
             poller,
             orders,
@@ -213,6 +226,7 @@ impl Traffic {
             borrowers: Borrowers::default(),
             listeners: Listeners::default(),
             relays: Relays::default(),
+            steerings,
             timers: Timers::default(),
             alarm,
             stash,
@@ -249,6 +263,7 @@ impl Traffic {
             match Token::decode(event.token) {
                 Token::Orders => self.on_orders(),
                 Token::Alarm => self.alarm.rang(),
+                Token::Asleep => self.on_woken(),
                 Token::Channel(worker) => self.on_channel(worker, event.readable, event.writable),
                 Token::Source { listener, source } => self.on_source(listener, source),
                 Token::Traps(borrower) => self.on_traps(borrower, event.hangup),
@@ -271,6 +286,7 @@ impl Traffic {
             Timer::Doors(app) => self.check_doors(app),
             Timer::LameDuck(instance) => self.on_lame_duck_timer(instance),
             Timer::Left(listener) => self.on_left_timer(listener),
+            Timer::Weigh(listener) => self.on_weigh_timer(listener),
         }
     }
 

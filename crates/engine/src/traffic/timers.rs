@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Doors(AppId),
     /// Look whether a withdrawn worker that borrows has anything in hand.
     LameDuck(InstanceId),
+    /// Weigh the workers of a listener by their load.
+    Weigh(usize),
     /// Look whether somebody has come for a listener's members that nobody has.
     Left(usize),
 }
@@ -48,6 +50,11 @@ impl Timers {
             return self.due.pop_first().map(|(_, timer)| timer);
         }
         None
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_set(&self, is_it: impl Fn(&Timer) -> bool) -> bool {
+        self.due.iter().any(|(_, timer)| is_it(timer))
     }
 
     #[cfg(test)]

@@ -71,6 +71,10 @@ pub(super) fn alert(alert: &Alert) -> Line {
         Alert::CannotLend { app, why } => Line::trouble(format!(
             "The workers of {app} cannot be lent sockets: {why}; each worker binds its own; `oxherd doctor` says more"
         )),
+        Alert::CannotSteer { address, why, .. } => Line::trouble(format!(
+            "Cannot steer connections at {} as the strategy has it, they are spread evenly: {why}",
+            shown_address(address)
+        )),
         Alert::MessagesDropped { place, count: number } => Line::trouble(format!(
             "{} does not read its channel: {} dropped",
             who(place, None),

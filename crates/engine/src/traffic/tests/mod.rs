@@ -17,6 +17,7 @@ mod routing;
 mod shortage;
 mod spool;
 mod stall;
+mod steering;
 mod strategies;
 mod takeover;
 mod tap;

@@ -15,7 +15,7 @@ use super::keeper::{MemoryStash, succeed};
 const ONLINE: &str = r#"{"cmd":"NODE_CLUSTER","act":"online","oxherd":1,"seq":0}"#;
 
 /// The page of a worker of ours, as that one writes it.
-struct Page {
+pub(super) struct Page {
     words: SharedWords,
     fd: OwnedFd,
 }
@@ -28,7 +28,7 @@ impl Page {
         page
     }
 
-    fn set(&self, word: usize, value: u64) {
+    pub(super) fn set(&self, word: usize, value: u64) {
         self.words.words()[word].store(value, Ordering::Release);
     }
 
@@ -59,7 +59,7 @@ fn await_hello(herd: &mut Herd, worker: &mut Worker) {
     });
 }
 
-fn share(herd: &mut Herd, worker: &mut Worker) -> Page {
+pub(super) fn share(herd: &mut Herd, worker: &mut Worker) -> Page {
     worker.say(ONLINE);
     await_hello(herd, worker);
     let page = Page::new();
