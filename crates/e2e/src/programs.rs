@@ -62,10 +62,9 @@ impl Program {
         let mut program = Self::python_module("gunicorn", 0);
         program.address = address;
         let fixtures = places::fixture("universal");
-        program
-            .args(["--bind", bind, "--log-level", "warning", "--chdir"])
-            .args([fixtures])
-            .args(["wsgi:app"])
+        // Its control socket has one path for all gunicorns of a user.
+        let program = program.args(["--bind", bind, "--no-control-socket", "--log-level", "warning"]);
+        program.args(["--chdir"]).args([fixtures]).args(["wsgi:app"])
     }
 
     /// Uvicorn at an address of IPv4 or IPv6.
@@ -152,7 +151,7 @@ impl Program {
             "--config",
         ]);
         let program = program.args([places::fixture("universal/Caddyfile")]);
-        let program = program.env("ADDRESS", format!("127.0.0.1:{port}"));
+        let program = program.env("PORT", port.to_string());
         let mut program = program.env("XDG_DATA_HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
         program._folder = Some(folder);
         program
