@@ -102,7 +102,7 @@ impl Home {
         serde_json::from_str(&self.ok(&["ls", "--json"])).expect("it is JSON")
     }
 
-    /// The pids of an app's workers, slot by slot.
+    /// The pids of an app's workers, slot by slot, and of its standbys.
     pub fn pids(&self, app: &str) -> Vec<u64> {
         pids_in(&self.herd(), |it| it["name"] == app)
     }
@@ -173,8 +173,11 @@ impl Home {
 
 fn pids_in(herd: &Value, of: impl Fn(&Value) -> bool) -> Vec<u64> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let slots = list(&herd["apps"]).into_iter().filter(of).flat_map(|app| list(&app["slots"]));
-    let workers = slots.flat_map(|slot| list(&slot["workers"]));
+    let apps: Vec<Value> = list(&herd["apps"]).into_iter().filter(of).collect();
+    let slots = apps.iter().flat_map(|app| list(&app["slots"]));
+    let standbys =
+        apps.iter().flat_map(|app| list(&app["standbys"])).map(|standby| standby["worker"].clone());
+    let workers = slots.flat_map(|slot| list(&slot["workers"])).chain(standbys);
     workers.filter_map(|worker| worker["pid"].as_u64()).collect()
 }
 

@@ -157,6 +157,12 @@ impl Program {
         program
     }
 
+    /// More arguments behind those that it has.
+    #[must_use]
+    pub fn more(self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args(args)
+    }
+
     /// Where it serves.
     pub fn address(&self) -> &Address {
         &self.address
