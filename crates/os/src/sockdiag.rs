@@ -62,6 +62,10 @@ pub struct Connection {
     pub unread: u32,
     /// Payload bytes that were written and that the other side has not acknowledged.
     pub unsent: u32,
+    /// Payload bytes that came in all.
+    pub bytes_received: u64,
+    /// Payload bytes that the other side has acknowledged in all.
+    pub bytes_acknowledged: u64,
     /// Since payload was last sent, in milliseconds; since the connection began where none was.
     pub last_sent_ms: u32,
     /// Since payload last came, in milliseconds; since the connection began where none did.
@@ -216,6 +220,7 @@ fn read_record(body: &[u8]) -> Option<Option<Connection>> {
     let family = i32::from(fixed[0]);
     let info = attribute(&body[RECORD_BYTES..], INET_DIAG_INFO);
     let since = |offset| info.and_then(|info| u32_at(info, offset)).unwrap_or(0);
+    let count = |offset| info.and_then(|info| u64_at(info, offset)).unwrap_or(0);
     let (peer_fin, own_fin) = match state {
         ConnectionState::Established => (0, 0),
         ConnectionState::CloseWait => (1, 0),
@@ -228,6 +233,9 @@ fn read_record(body: &[u8]) -> Option<Option<Connection>> {
         // Each side's end counts as a byte, for as long as it was not seen.
         unread: u32_at(fixed, 56)?.saturating_sub(peer_fin),
         unsent: u32_at(fixed, 60)?.saturating_sub(own_fin),
+        bytes_received: count(offset_of!(libc::tcp_info, tcpi_bytes_received))
+            .saturating_sub(peer_fin.into()),
+        bytes_acknowledged: count(offset_of!(libc::tcp_info, tcpi_bytes_acked)),
         last_sent_ms: since(offset_of!(libc::tcp_info, tcpi_last_data_sent)),
         last_received_ms: since(offset_of!(libc::tcp_info, tcpi_last_data_recv)),
         local: SocketAddr::new(address(family, fixed.get(8..24)?)?, port_at(fixed, 4)?),
@@ -281,6 +289,10 @@ fn port_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

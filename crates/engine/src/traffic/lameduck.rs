@@ -91,7 +91,8 @@ fn is_busy(connection: &Connection) -> bool {
 fn is_idle(connection: &Connection) -> bool {
     let Connection { unread, unsent, last_sent_ms: sent, last_received_ms: received, .. } = *connection;
     let enough = if sent < received { IDLE_MS } else { SURELY_IDLE_MS };
-    unread == 0 && unsent == 0 && sent <= received && sent >= enough
+    let is_unanswered = connection.bytes_received > 0 && connection.bytes_acknowledged == 0;
+    !is_unanswered && unread == 0 && unsent == 0 && sent <= received && sent >= enough
 }
 
 /// Whether one of the sockets is of the worker or of a descendant. A process that may not be looked into counts as one
@@ -108,7 +109,18 @@ mod tests {
     fn connection(unread: u32, unsent: u32, last_sent_ms: u32, last_received_ms: u32) -> Connection {
         let at = "127.0.0.1:80".parse().unwrap();
         let state = ConnectionState::Established;
-        Connection { inode: 7, state, unread, unsent, last_sent_ms, last_received_ms, local: at, peer: at }
+        Connection {
+            inode: 7,
+            state,
+            unread,
+            unsent,
+            bytes_received: 100,
+            bytes_acknowledged: 100,
+            last_sent_ms,
+            last_received_ms,
+            local: at,
+            peer: at,
+        }
     }
 
     #[test]
@@ -125,7 +137,10 @@ mod tests {
         ] {
             assert!(!is_idle(&busy), "{busy:?}");
         }
-        assert!(is_idle(&connection(0, 0, 1000, 1000)));
+        let in_one_tick = connection(0, 0, 1000, 1000);
+        assert!(is_idle(&in_one_tick));
+        assert!(!is_idle(&Connection { bytes_acknowledged: 0, ..in_one_tick }), "the first question");
+        assert!(is_idle(&Connection { bytes_acknowledged: 0, bytes_received: 0, ..in_one_tick }));
     }
 
     #[test]

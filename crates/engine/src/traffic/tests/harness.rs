@@ -33,6 +33,7 @@ pub(super) struct Herd {
     pub(super) spec: AppSpec,
     pub(super) told: Vec<News>,
     instances: u32,
+    parks_next: bool,
 }
 
 impl Herd {
@@ -86,14 +87,21 @@ impl Herd {
             spec,
             told: Vec::new(),
             instances: 0,
+            parks_next: false,
         }
     }
 
     /// Deals with everything that has happened, until nothing more does. Returns how many turns it took.
     pub(super) fn settle(&mut self) -> usize {
+        self.settle_within(Duration::ZERO)
+    }
+
+    /// The same; what is to happen first may take so long.
+    fn settle_within(&mut self, mut patience: Duration) -> usize {
         let mut turns = 0;
         loop {
-            let count = self.traffic.poller.wait(&mut self.events, Some(Duration::ZERO)).unwrap();
+            let count = self.traffic.poller.wait(&mut self.events, Some(patience)).unwrap();
+            patience = Duration::ZERO;
             self.traffic.turn(&self.events, self.now);
             turns += 1;
             assert!(turns < 100_000, "it spins");
@@ -119,13 +127,15 @@ impl Herd {
     /// Goes on until `found` finds something.
     pub(super) fn until<T>(&mut self, what: &str, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
         let start = Instant::now();
+        let mut patience = Duration::ZERO;
         loop {
-            self.settle();
+            self.settle_within(patience);
+            // Others need the CPU to bring it about.
+            patience = Duration::from_millis(1);
             if let Some(it) = found(self) {
                 return it;
             }
             assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
-            std::thread::yield_now();
         }
     }
 
@@ -135,6 +145,12 @@ impl Herd {
         self.attach_with(slot, primary, worker)
     }
 
+    /// One that is held when it wants to listen.
+    pub(super) fn attach_parked(&mut self, slot: u32) -> Worker {
+        self.parks_next = true;
+        self.attach(slot)
+    }
+
     pub(super) fn attach_with(&mut self, slot: u32, primary: UnixStream, worker: UnixStream) -> Worker {
         primary.set_nonblocking(true).unwrap();
         worker.set_nonblocking(true).unwrap();
@@ -142,6 +158,7 @@ impl Herd {
         let instance = InstanceId { starts: 0, number: self.instances };
         let place = Place { app: APP, slot: Slot(slot), generation: Generation(1), instance };
         let counters = Arc::new(Counters::default());
+        let parks = std::mem::take(&mut self.parks_next);
         self.order(Order::Attach(Attachment {
             place,
             label: label_of(place),
@@ -152,7 +169,7 @@ impl Herd {
             counters: Arc::clone(&counters),
             counters_fd: None,
             page_fd: None,
-            parks: false,
+            parks,
             is_heir: false,
         }));
         Worker {

@@ -1,10 +1,12 @@
 //! The traffic thread's work with real sockets: scripted workers at the other ends of real channels, real
 //! clients, and time that only moves when a test says so.
 
+mod borrowers;
 mod harness;
 mod keeper;
 
 mod answers;
+mod borrow;
 mod channel;
 mod death;
 mod doors;
@@ -18,6 +20,7 @@ mod shortage;
 mod spool;
 mod stall;
 mod steering;
+mod standby;
 mod strategies;
 mod takeover;
 mod tap;
