@@ -196,6 +196,7 @@ impl Instance {
                     self.phase = Phase::Leaving { until: around.now + EXIT_GRACE };
                 }
             }
+            Phase::Parked if !around.spec.has_channel() => {}
             Phase::Parked | Phase::Withdrawing { .. } | Phase::Draining { .. } => {
                 self.phase = Phase::Leaving { until: around.now + EXIT_GRACE };
             }

@@ -26,6 +26,9 @@ impl World {
                 let lives = slot.instances.len();
                 assert!(lives <= LIVES_PER_SLOT || self.os.lossy, "{lives} lives in slot {}", slot.slot.0);
             }
+            for it in &app.standbys {
+                assert_ne!(it.status, Status::Online, "{} serves without a slot", it.place.instance);
+            }
             self.check_batch(app);
         }
         assert_eq!(self.os.admitted.len(), expected, "somebody gets connections who does not serve");
@@ -48,12 +51,26 @@ impl World {
     fn check_batch(&self, app: &AppStatus) {
         let Some(reload) = &app.reload else { return };
         let new = |it: &InstanceStatus| it.place.generation == reload.generation;
-        let starts = |it: &&InstanceStatus| it.status == Status::Starting && new(it);
+        let starts =
+            |it: &&InstanceStatus| matches!(it.status, Status::Starting | Status::Standby) && new(it);
         let successors: Vec<_> =
             app.slots.iter().filter_map(|slot| slot.instances.iter().skip(1).find(starts)).collect();
         let Some(first) = successors.first() else { return };
         let batch = self.os.processes.get(&first.place.instance).map_or(0, |it| it.spec.parallel);
         assert!(successors.len() <= batch as usize, "{} successors, the batch is {batch}", successors.len());
+    }
+
+    fn unsettled_standbys(&self, app: &AppStatus) -> Option<String> {
+        let busy = app.standbys.iter().find(|it| it.status != Status::Standby);
+        if let Some(busy) = busy {
+            return Some(format!("a standby of {} is {busy:?}", app.name));
+        }
+        let wanted = self.fleet.spec(app.app).map_or(0, |spec| spec.standby as usize);
+        let of_use = app.slots.iter().any(|slot| slot.status == Status::Online);
+        let wanted = if of_use { wanted } else { 0 };
+        // Without faults none is given up.
+        let fits = app.standbys.len() == wanted || self.mode.faults() && app.standbys.len() < wanted;
+        (!fits).then(|| format!("{} has {} standbys of {wanted}", app.name, app.standbys.len()))
     }
 
     /// What is not as it should be in the end.
@@ -76,6 +93,9 @@ impl World {
                     return Some(format!("slot {} of {} is {:?}", slot.slot.0, app.name, slot));
                 }
             }
+        }
+        if let Some(problem) = status.apps.iter().find_map(|app| self.unsettled_standbys(app)) {
+            return Some(problem);
         }
         let open = self.changes.iter().find(|(_, outcome)| outcome.is_none());
         open.filter(|_| !self.forgetful).map(|(change, _)| format!("{change:?} is open"))

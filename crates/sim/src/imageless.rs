@@ -12,7 +12,7 @@ impl World {
             for slot in app.slots.iter().filter(|slot| app.up && slot.slot.0 < app.instances) {
                 check_restarts(before, app, slot);
             }
-            for it in app.slots.iter().flat_map(|slot| &slot.instances) {
+            for it in app.everyone() {
                 let child = children.iter().find(|child| child.label.0 == it.place);
                 if let Some(child) = child {
                     self.check_adopted(app, it, child, children);
@@ -61,7 +61,8 @@ impl World {
         let by_listening = child.listens && !(channel && spec.wait_ready);
         let kind =
             |other: &&Child| (other.label.0.app, other.label.0.generation) == (place.app, place.generation);
-        let kind_listens = channel && children.iter().filter(kind).any(|other| other.listens);
+        let is_seen = matches!(spec.sockets, Sockets::Channel | Sockets::Universal);
+        let kind_listens = is_seen && children.iter().filter(kind).any(|other| other.listens);
         let may_be_silent = !kind_listens && !self.os.listening.contains(&place.app) && !spec.wait_ready;
         let of_age = child.born.is_some_and(|born| self.now.since(born) >= spec.min_uptime);
         child.was_ready || by_listening || may_be_silent && of_age

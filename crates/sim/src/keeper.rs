@@ -53,6 +53,10 @@ impl Os {
         let mut again = Vec::new();
         for (id, it) in &mut self.processes {
             it.withdrawing = false;
+            if it.parked && !it.borrows() {
+                // What it asked for is not asked again.
+                (it.parked, it.stuck) = (false, true);
+            }
             match it.life {
                 Life::Ordered => it.life = Life::Over,
                 Life::Alive => {
@@ -84,7 +88,9 @@ impl Os {
 
 /// What a new primary finds out by itself.
 fn shows(id: InstanceId, it: &Process) -> Option<Event> {
-    if it.misbehaved {
+    if it.borrows() {
+        it.parked.then_some(Event::Parked { instance: id })
+    } else if it.misbehaved {
         Some(Event::Misbehaved { instance: id, what: "garbage".into() })
     } else if !it.channel {
         Some(Event::ChannelClosed { instance: id })

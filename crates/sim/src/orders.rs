@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oxherd_core::{Action, AppId, AppSpec, Event, Exit, InstanceId, Moment, Place, Signal, Span};
+use oxherd_core::{Action, AppId, AppSpec, Event, Exit, InstanceId, Moment, Place, Signal, Slot, Span};
 
 use crate::Rng;
 use crate::os::{Happening, Os, Step};
@@ -13,24 +13,25 @@ impl Os {
     /// Carries an order out.
     pub fn obey(&mut self, action: &Action, now: Moment) {
         match action {
-            Action::Spawn { place, spec, .. } => self.spawn(*place, spec, now),
+            Action::Spawn { place, spec, parks } => self.spawn(*place, spec, *parks, now),
             Action::Admit { instance } => self.admit(*instance, now),
             Action::Withdraw { instance } => self.withdraw(*instance, now),
             Action::Disconnect { instance, .. } => self.disconnect(*instance, now),
             Action::Terminate { instance, .. } => self.terminate(*instance, now),
             Action::Kill { instance } => self.kill(*instance, now),
             Action::Sweep { instance } => self.sweep(*instance),
-            Action::Unpark { .. } => {}
+            Action::Unpark { instance, slot } => self.unpark(*instance, *slot, now),
             Action::CloseDoors { app } => self.close_doors(*app, now),
             Action::CloseListeners { app } => self.close_listeners(*app),
             Action::RetireSlot { app, slot } => {
-                let used = self.alive().any(|it| it.place.app == *app && it.place.slot == *slot);
+                let holds = |it: &Process| it.place.app == *app && it.slot == *slot && !it.parks;
+                let used = self.alive().any(holds);
                 assert!(!used || self.lossy, "slot {} of {app:?} is retired under a living worker", slot.0);
             }
         }
     }
 
-    fn spawn(&mut self, place: Place, spec: &Arc<AppSpec>, now: Moment) {
+    fn spawn(&mut self, place: Place, spec: &Arc<AppSpec>, parks: bool, now: Moment) {
         let id = place.instance;
         assert!(!self.processes.contains_key(&id), "{id} is given twice");
         assert!(!self.stopped.contains(&place.app), "{id} is spawned for a stopped app");
@@ -46,9 +47,23 @@ impl Os {
             plan.stalls = None;
         }
         let born = now + Span::from_millis(plan.born_after);
-        let process = Process::new(place, spec, plan);
+        assert!(!parks || spec.can_park(), "{id} cannot be held");
+        let process = Process::new(place, spec, plan, parks);
         self.processes.insert(id, process);
         self.schedule(born, Happening::Step(id, Step::Born));
+    }
+
+    /// It may come again, and before the process wants to listen.
+    fn unpark(&mut self, id: InstanceId, slot: Slot, now: Moment) {
+        let Some(it) = self.processes.get_mut(&id) else { panic!("{id} is let go and was never ordered") };
+        let had_another = !it.parks && it.slot != slot;
+        assert!(!had_another || self.lossy, "{id} is given slot {} and has slot {}", slot.0, it.slot.0);
+        (it.parks, it.slot) = (false, slot);
+        let lag = it.plan.channel_lag;
+        if std::mem::take(&mut it.parked) {
+            self.schedule(now + Span::from_millis(lag), Happening::Step(id, Step::Listen));
+            self.schedule(now + Span::from_millis(lag + 1), Happening::Step(id, Step::Ready));
+        }
     }
 
     fn admit(&mut self, id: InstanceId, now: Moment) {

@@ -139,6 +139,9 @@ impl Os {
                 steps.push((*id, Step::Online));
                 steps.push((*id, Step::Ready));
             }
+            if it.parks && !it.parked || it.borrows() && !it.listens && !it.parked {
+                steps.push((*id, Step::Listen));
+            }
         }
         for (id, step) in steps {
             self.schedule(now + Span::from_millis(100), Happening::Step(id, step));
@@ -194,7 +197,7 @@ impl Os {
         let Some(it) = self.processes.get_mut(&id) else { return };
         let (host, channel) = (it.plan.host_lag, it.plan.channel_lag);
         let open = it.life == Life::Alive && it.channel;
-        let boots = open && !it.stuck;
+        let boots = (open || it.borrows() && it.life == Life::Alive) && !it.stuck;
         match step {
             Step::Born => self.be_born(id, now),
             Step::End(exit) if !calm => self.end(id, exit, now, host),
@@ -204,7 +207,8 @@ impl Os {
                 self.tell(Event::Online { instance: id }, now, channel);
             }
             Step::Listen if boots => self.listen(id, now),
-            Step::Ready if boots && !it.ready => self.be_ready(id, now),
+            // While it is held it does not get so far.
+            Step::Ready if boots && !it.ready && !it.parked => self.be_ready(id, now),
             Step::Error if open && !calm => {
                 self.tell(Event::ErrorReported { instance: id, error: "oh".into() }, now, channel);
             }
@@ -256,15 +260,19 @@ impl Os {
 
     fn listen(&mut self, id: InstanceId, now: Moment) {
         let Some(it) = self.processes.get_mut(&id) else { return };
-        it.listens = true;
         let (app, lag) = (it.place.app, it.plan.channel_lag);
+        if it.parks {
+            it.parked = true;
+            return self.tell(Event::Parked { instance: id }, now, lag);
+        }
+        it.listens = true;
         self.listening.insert(app);
         self.tell(listening(id), now, lag);
     }
 
     fn be_ready(&mut self, id: InstanceId, now: Moment) {
         let Some(it) = self.processes.get_mut(&id) else { return };
-        it.ready = true;
+        it.ready = !it.parks || it.spec.wait_ready;
         if !it.spec.wait_ready {
             return self.listen(id, now);
         }
@@ -283,7 +291,7 @@ impl Os {
         }
         it.life = Life::Alive;
         it.born_at = Some(now);
-        let channel = it.channel;
+        let (channel, borrows) = (it.channel, it.borrows());
         self.tell(Event::Spawned { instance: id }, now, plan.host_lag);
         let mut steps: Vec<(u64, Step)> =
             plan.ends.map(|(at, exit)| (at, Step::End(exit))).into_iter().collect();
@@ -298,6 +306,9 @@ impl Os {
             if let Some((at, lasts)) = plan.stalls {
                 steps.extend([(at, Step::Stall), (at + lasts, Step::Resume)]);
             }
+        }
+        if borrows {
+            steps.extend(plan.ready_after.map(|at| (at, Step::Listen)));
         }
         for (after, step) in steps {
             self.schedule(now + Span::from_millis(after), Happening::Step(id, step));

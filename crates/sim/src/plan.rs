@@ -62,7 +62,8 @@ pub struct Plan {
 impl Plan {
     /// A process without faults.
     pub fn healthy(rng: &mut Rng, spec: &AppSpec) -> Self {
-        let speaks = spec.sockets == Sockets::Channel && Program::of(spec) == Program::Speaks;
+        let is_seen = matches!(spec.sockets, Sockets::Channel | Sockets::Universal);
+        let speaks = is_seen && Program::of(spec) == Program::Speaks;
         let online_after = 1 + rng.below(40);
         let listens_after = online_after + rng.below(100);
         Self {
@@ -71,7 +72,8 @@ impl Plan {
             host_lag: 0,
             channel_lag: 0,
             online_after,
-            listens_after: (speaks && spec.wait_ready && rng.chance(80)).then_some(listens_after),
+            listens_after: (speaks && spec.wait_ready && (rng.chance(80) || spec.standby > 0))
+                .then_some(listens_after),
             ready_after: speaks.then(|| listens_after + rng.below(100)),
             ends: None,
             departs_after: None,

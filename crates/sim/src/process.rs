@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use oxherd_core::{AppSpec, Exit, Moment, Place, Sockets};
+use oxherd_core::{AppSpec, Exit, Moment, Place, Slot, Sockets};
 
 use crate::plan::Plan;
 
 /// One process, from the order on.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Where it belongs.
+    /// Where it belonged when it was ordered: what its label says.
     pub place: Place,
+    /// Which slot it has, unless it is held.
+    pub slot: Slot,
+    /// It is to be held when it wants to listen.
+    pub parks: bool,
+    /// It wants to listen, and is held.
+    pub parked: bool,
     /// What it runs.
     pub spec: Arc<AppSpec>,
     /// What it will do.
@@ -71,9 +77,12 @@ pub enum Life {
 }
 
 impl Process {
-    pub(crate) fn new(place: Place, spec: &Arc<AppSpec>, plan: Plan) -> Self {
+    pub(crate) fn new(place: Place, spec: &Arc<AppSpec>, plan: Plan, parks: bool) -> Self {
         Self {
             place,
+            slot: place.slot,
+            parks,
+            parked: false,
             spec: Arc::clone(spec),
             plan,
             life: Life::Ordered,
@@ -98,5 +107,10 @@ impl Process {
             exit: None,
             untold: false,
         }
+    }
+
+    /// It is lent its sockets: its calls outlive a primary.
+    pub(crate) fn borrows(&self) -> bool {
+        self.spec.sockets == Sockets::Universal
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oxherd_core::{
-    Action, AppId, Child, Desired, Fleet, FleetStatus, Image, InstanceId, InstanceStatus, Inventory, Limits,
-    Notice, Slot, SlotStatus, Sockets, Status,
+    Action, AppId, AppStatus, Child, Desired, Fleet, FleetStatus, Image, InstanceId, InstanceStatus,
+    Inventory, Limits, Notice, Slot, SlotStatus, Sockets, Status,
 };
 
 use crate::World;
@@ -121,7 +121,7 @@ impl World {
     /// Whether somebody would be replaced by a primary who goes on under this one.
     pub(crate) fn interrupts_somebody(&self) -> bool {
         let status = self.fleet.status(self.now);
-        everyone(&status).any(|it| it.status == Status::Starting && self.has_channel(it.place.instance))
+        everyone(&status).any(|it| waits(it) && self.has_channel(it.place.instance))
     }
 
     /// One whose end was taken note of has ended for all to see.
@@ -195,10 +195,10 @@ impl World {
         let living = children.iter().filter(|child| !child.ended);
         let lives: BTreeSet<InstanceId> = living.map(|child| child.label.0.instance).collect();
         for app in after.apps.iter().filter(|app| app.up) {
-            for it in app.slots.iter().flat_map(|slot| &slot.instances) {
+            for it in app.everyone() {
                 let id = it.place.instance;
-                let waits = it.status == Status::Starting && lives.contains(&id) && self.has_channel(id);
-                assert!(!waits, "{id} goes on although its primary died before it was ready");
+                let goes_on = waits(it) && lives.contains(&id) && self.has_channel(id);
+                assert!(!goes_on, "{id} goes on although its primary died before it was ready");
             }
         }
     }
@@ -210,7 +210,7 @@ impl World {
         for app in &after.apps {
             let good = before.apps.iter().find(|it| it.app == app.app).map(|it| it.generation);
             let lasts = current && good == Some(app.generation);
-            for it in app.slots.iter().flat_map(|slot| &slot.instances) {
+            for it in app.everyone() {
                 let id = it.place.instance;
                 let Some(process) = self.os.processes.get(&id) else { continue };
                 let (was, is) = (old.spec_of(id), self.fleet.spec_of(id));
@@ -328,12 +328,17 @@ impl World {
     }
 }
 
+/// It has not come so far that it needs nothing more of its primary.
+fn waits(it: &InstanceStatus) -> bool {
+    matches!(it.status, Status::Starting | Status::Standby)
+}
+
 fn is_held(it: &InstanceStatus, children: &[Child]) -> bool {
     children.iter().any(|child| child.label.0.instance == it.place.instance)
 }
 
 fn everyone(status: &FleetStatus) -> impl Iterator<Item = &InstanceStatus> {
-    status.apps.iter().flat_map(|app| &app.slots).flat_map(|slot| &slot.instances)
+    status.apps.iter().flat_map(AppStatus::everyone)
 }
 
 fn slots(status: &FleetStatus) -> BTreeMap<(AppId, Slot), &SlotStatus> {

@@ -1,6 +1,6 @@
 //! Random wishes and configurations. They are drawn, never judged.
 
-use oxherd_core::{AppId, AppSpec, InstanceId, Request, RestartWhen, Slot, Sockets, Span};
+use oxherd_core::{AppId, AppSpec, Distribution, InstanceId, Request, RestartWhen, Slot, Sockets, Span};
 
 use crate::{Mode, Rng};
 
@@ -16,10 +16,15 @@ pub fn spec(rng: &mut Rng, mode: Mode, name: String) -> AppSpec {
     if rng.chance(15) {
         (spec.drain_timeout, spec.kill_timeout) = (Span::ZERO, Span::ZERO);
     }
-    if rng.chance(15) {
+    if spec.name.starts_with("lent") {
+        (spec.sockets, spec.distribution) = (Sockets::Universal, Distribution::Kernel);
+    } else if rng.chance(15) {
         spec.sockets = Sockets::None;
     } else if !spec.name.starts_with("silent") {
         spec.wait_ready = rng.chance(25);
+    }
+    if spec.can_park() && !spec.name.starts_with("silent") {
+        spec.standby = rng.pick(&[0, 0, 1, 1, 2]);
     }
     spec.shutdown_with_message = rng.chance(30);
     if !mode.faults() {
@@ -39,7 +44,7 @@ pub fn spec(rng: &mut Rng, mode: Mode, name: String) -> AppSpec {
 /// A wish about one of `apps`, or for a new one.
 pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> Request {
     if apps.is_empty() || apps.len() < 3 && rng.chance(20) {
-        let kind = rng.pick(&["speaks", "speaks", "speaks", "silent"]);
+        let kind = rng.pick(&["speaks", "speaks", "lent", "lent", "silent"]);
         return Request::Start { spec: Box::new(spec(rng, mode, format!("{kind}-{count}"))) };
     }
     let (app, name) = apps[rng.below(apps.len() as u64) as usize].clone();

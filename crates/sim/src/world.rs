@@ -237,7 +237,13 @@ impl World {
             Notice::Exited { wanted, .. } => !wanted,
             Notice::ReloadAborted { why, .. } => *why != ReloadFailure::Superseded,
             other => {
-                matches!(other, Notice::Respawn { .. } | Notice::GaveUp { .. } | Notice::NotReady { .. })
+                matches!(
+                    other,
+                    Notice::Respawn { .. }
+                        | Notice::StandbyRespawn { .. }
+                        | Notice::GaveUp { .. }
+                        | Notice::NotReady { .. }
+                )
             }
         };
         assert!(!blames || !self.blameless, "somebody is blamed: {notice:?}");

@@ -73,7 +73,8 @@ fn a_reload_keeps_the_capacity() {
     sweep(12, |seed, trace| {
         let mut rng = Rng::new(seed);
         let mut world = World::new(seed, Mode::Healthy, trace);
-        let mut spec = wish::spec(&mut rng, Mode::Healthy, format!("speaks-{seed}"));
+        let kind = rng.pick(&["speaks", "lent"]);
+        let mut spec = wish::spec(&mut rng, Mode::Healthy, format!("{kind}-{seed}"));
         world.ask(Request::Start { spec: Box::new(spec.clone()) });
         world.converge();
         let mut wanted = vec![spec.instances as usize];

@@ -1,8 +1,8 @@
 //! Images: what is written must keep loading, and what cannot be loaded is refused.
 
 use oxherd_core::{
-    Child, Event, Fleet, Generation, Image, ImageError, InstanceId, Inventory, Label, Moment, Place, Slot,
-    Strategy,
+    Child, Distribution, Event, Fleet, Generation, Image, ImageError, InstanceId, Inventory, Label, Moment,
+    Place, Slot, Sockets, Strategy,
 };
 
 use crate::script::{APP, Script, app, app_with, id};
@@ -61,6 +61,17 @@ fn amid_a_reload_with_weights() -> Script {
     })
 }
 
+/// What is compared with `image-v1-standby.json`: a standby has just taken a slot, one that was to follow it has died,
+/// and a batch of the next generation is held.
+fn amid_standbys() -> Script {
+    let script = app_with(2, |spec| {
+        (spec.sockets, spec.distribution) = (Sockets::Universal, Distribution::Kernel);
+        (spec.parallel, spec.standby, spec.ports) = (2, 2, "80,8000-8999".parse().expect("these are ports"));
+    });
+    let script = script.up().parks(3).parks(4).at(2000).exits(1, 1).exits(4, 1).listening(3);
+    script.at(2050).exits(2, 1).reload().parks(6).parks(5).exits(6, 1)
+}
+
 /// Version 1 may grow by what old bytes need not have; what was written once keeps loading.
 #[test]
 fn images_of_version_1_are_what_is_written_now_and_keep_loading() {
@@ -69,6 +80,7 @@ fn images_of_version_1_are_what_is_written_now_and_keep_loading() {
         ("image-v1-more.json", include_str!("image-v1-more.json"), amid_a_growing_reload()),
         ("image-v1-end.json", include_str!("image-v1-end.json"), amid_the_end()),
         ("image-v1-weights.json", include_str!("image-v1-weights.json"), amid_a_reload_with_weights()),
+        ("image-v1-standby.json", include_str!("image-v1-standby.json"), amid_standbys()),
     ];
     for (name, text, script) in golden {
         let written = serde_json::to_value(script.fleet.image()).expect("an image is JSON");

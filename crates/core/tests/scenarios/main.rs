@@ -9,4 +9,5 @@ mod script;
 mod standby;
 mod stop;
 mod takeover;
+mod takeover_held;
 mod wanted;
