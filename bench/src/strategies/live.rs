@@ -9,7 +9,7 @@ use oxherd_core::Strategy;
 use crate::child::{Guarded, Output};
 use crate::strategies::client::{Outcome, drive};
 use crate::strategies::workload::{Request, Workload};
-use crate::strategies::{Row, StrategyOptions, Times, print};
+use crate::strategies::{Row, StrategyOptions, Times, is_by_load_or_chance, print};
 use crate::sys;
 
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -24,14 +24,18 @@ enum Contestant {
     /// As many threads as workers, all at one kernel queue.
     Ideal,
     Oxherd(Strategy),
+    /// With the distribution `kernel`: the primary sees none of the connections.
+    Kernel(Strategy),
 }
 
 pub(crate) fn run(options: &StrategyOptions) -> Result<(), String> {
     if !options.oxherd.exists() {
         return Err(format!("no oxherd at {}: build it, or give --oxherd", options.oxherd.display()));
     }
-    let others = Strategy::ALL.map(Contestant::Oxherd);
-    let contestants: Vec<Contestant> = std::iter::once(Contestant::Ideal).chain(others).collect();
+    let others = Strategy::ALL.into_iter().filter(|it| is_by_load_or_chance(*it)).map(Contestant::Oxherd);
+    let by_kernel = [Strategy::LeastBusy, Strategy::Random].map(Contestant::Kernel);
+    let contestants: Vec<Contestant> =
+        std::iter::once(Contestant::Ideal).chain(others).chain(by_kernel).collect();
     let mut measured: Vec<Vec<Times>> = contestants.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds {
         let until = (options.measured + WARM_UP).as_micros() as u64;
@@ -50,7 +54,7 @@ pub(crate) fn run(options: &StrategyOptions) -> Result<(), String> {
         .iter()
         .zip(measured)
         .map(|(contestant, runs)| Row {
-            name: contestant.name().to_owned(),
+            name: contestant.name(),
             runs: runs.into_iter().zip(ideals.iter().copied()).collect(),
         })
         .collect();
@@ -59,10 +63,11 @@ pub(crate) fn run(options: &StrategyOptions) -> Result<(), String> {
 }
 
 impl Contestant {
-    fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Self::Ideal => "ideal",
-            Self::Oxherd(strategy) => strategy.name(),
+            Self::Ideal => "ideal".to_owned(),
+            Self::Oxherd(strategy) => strategy.name().to_owned(),
+            Self::Kernel(strategy) => format!("kernel, {strategy}"),
         }
     }
 
@@ -72,12 +77,13 @@ impl Contestant {
         let workers = options.workers.to_string();
         let mut command = match self {
             Self::Ideal => Command::new(&own),
-            Self::Oxherd(_) => Command::new(&options.oxherd),
+            Self::Oxherd(_) | Self::Kernel(_) => Command::new(&options.oxherd),
         };
         match self {
             Self::Ideal => command.args(["worker", "--threads", &workers]),
-            Self::Oxherd(strategy) => command
+            Self::Oxherd(strategy) | Self::Kernel(strategy) => command
                 .args(["run", "-i", &workers, "--sockets", "channel", "--status-interval", "0"])
+                .args(["--distribution", if matches!(self, Self::Kernel(_)) { "kernel" } else { "handoff" }])
                 .args(["--strategy", strategy.name(), "--handoff-window", &options.window.to_string()])
                 .arg(own)
                 .args(["--", "worker"]),
@@ -89,7 +95,7 @@ impl Contestant {
     fn serves(self, herd: &Guarded, port: u16) -> bool {
         match self {
             Self::Ideal => TcpStream::connect(("127.0.0.1", port)).is_ok(),
-            Self::Oxherd(_) => {
+            Self::Oxherd(_) | Self::Kernel(_) => {
                 let told = herd.output_tail();
                 told.contains(" workers serve ") || told.contains(" worker serves ")
             }

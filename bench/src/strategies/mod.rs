@@ -2,6 +2,7 @@
 //! First on paper, with the core's own balancer on virtual time; then live, with real workers behind `oxherd run`.
 
 mod client;
+mod kernel;
 mod live;
 mod simulation;
 mod worker;
@@ -15,6 +16,7 @@ use oxherd_core::Strategy;
 
 use crate::machine::Machine;
 use crate::stats::{Summary, quantile, spread};
+use crate::strategies::kernel::Knowledge;
 use crate::strategies::simulation::{Herd, ideal, simulate};
 use crate::strategies::workload::{Request, Workload};
 
@@ -79,12 +81,15 @@ fn simulated(options: &StrategyOptions) {
         requests.collect::<Vec<Request>>()
     };
     let mut rows: Vec<Row> = vec![Row { name: "ideal".into(), runs: Vec::new() }];
+    let strategies = || Strategy::ALL.into_iter().filter(|strategy| is_by_load_or_chance(*strategy));
     let cases: Vec<(Strategy, bool)> =
-        [true, false].iter().flat_map(|recall| Strategy::ALL.map(|strategy| (strategy, *recall))).collect();
+        [true, false].iter().flat_map(|recall| strategies().map(|strategy| (strategy, *recall))).collect();
+    let kernel_cases = kernel_cases();
     for &(strategy, recall) in &cases {
         let without = if recall { "" } else { ", no recall" };
         rows.push(Row { name: format!("{strategy}{without}"), runs: Vec::new() });
     }
+    rows.extend(kernel_cases.iter().map(|(name, ..)| Row { name: name.clone(), runs: Vec::new() }));
     for seed in 0..options.seeds {
         let requests = workload(seed);
         let best = ideal(&requests, options.workers as usize);
@@ -94,6 +99,10 @@ fn simulated(options: &StrategyOptions) {
             let herd = Herd { strategy, recall, workers: options.workers, window: options.window, seed };
             rows[at + 1].runs.push((simulate(&requests, &herd), best_p99));
         }
+        for (at, &(_, every_us, knowledge)) in kernel_cases.iter().enumerate() {
+            let times = kernel::simulate(&requests, options.workers, every_us, knowledge, seed);
+            rows[cases.len() + 1 + at].runs.push((times, best_p99));
+        }
     }
     let StrategyOptions { seeds, requests, workers, window, load_percent, .. } = options;
     println!(
@@ -101,6 +110,20 @@ fn simulated(options: &StrategyOptions) {
         seeds
     );
     print(&rows, "of the ideal");
+}
+
+/// Whether a strategy chooses without regard to who asks: requests have no addresses here.
+fn is_by_load_or_chance(strategy: Strategy) -> bool {
+    strategy != Strategy::Sticky
+}
+
+/// The `kernel` distribution: how often shares are set anew, in microseconds, and what from.
+fn kernel_cases() -> Vec<(String, u64, Knowledge)> {
+    let mut cases = vec![("kernel, random".to_owned(), 10_000, Knowledge::Nothing)];
+    for (what, knowledge) in [("in flight", Knowledge::InFlight), ("queue+cpu", Knowledge::QueuesAndCpu)] {
+        cases.extend([10, 20, 50].map(|ms| (format!("kernel, {what}, {ms} ms"), ms * 1000, knowledge)));
+    }
+    cases
 }
 
 fn print(rows: &[Row], of_what: &str) {

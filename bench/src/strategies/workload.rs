@@ -14,9 +14,12 @@ pub(crate) struct Request {
     pub(crate) work: u64,
 }
 
+/// Numbers that a seed decides.
+pub(crate) struct Chance(u64);
+
 /// An endless row of requests, as a Poisson process.
 pub(crate) struct Workload {
-    chance: u64,
+    chance: Chance,
     now: f64,
     mean_pause_us: f64,
 }
@@ -25,15 +28,26 @@ impl Workload {
     /// So many that `workers` are busy for this share of the time.
     pub(crate) fn new(seed: u64, workers: u32, load_percent: u32) -> Self {
         let mean_pause_us = MEAN_US * 100.0 / f64::from(load_percent) / f64::from(workers);
-        Self { chance: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), now: 0.0, mean_pause_us }
+        Self { chance: Chance::new(seed), now: 0.0, mean_pause_us }
+    }
+}
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     fn draw(&mut self) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.chance;
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// Above 0 and at most 1.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        ((self.draw() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64
     }
 }
 
@@ -41,10 +55,8 @@ impl Iterator for Workload {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        // Above 0 and at most 1.
-        let uniform = ((self.draw() >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        self.now -= uniform.ln() * self.mean_pause_us;
-        let work = if self.draw() % 100 < LONG_PERCENT { LONG_US } else { SHORT_US };
+        self.now -= self.chance.uniform().ln() * self.mean_pause_us;
+        let work = if self.chance.draw() % 100 < LONG_PERCENT { LONG_US } else { SHORT_US };
         Some(Request { arrives: self.now as u64, work })
     }
 }
