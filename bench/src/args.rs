@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::contestant::Contestant;
 use crate::daemon::HerdOptions;
+use crate::lending::LendingOptions;
 use crate::sdk::{Kind, MessageOptions};
 use crate::strategies::{StrategyOptions, WorkerOptions};
 
@@ -53,6 +54,11 @@ usage: oxherd-bench sdk [options]        (the library: servers and messages; nee
   --clients N     clients (64)
   --seconds, --warm-up, --node, --json, --check as above
 
+usage: oxherd-bench lending [options]    (system calls of a program that is lent its sockets, beside itself alone)
+
+  --rounds N      rounds (9)
+  --oxherd, --json, --check as above
+
 usage: oxherd-bench floor [--node PATH] [--window N]     (server on $PORT, until SIGTERM)
 
 Exit codes: 0 measured, 1 a contestant failed or the run was interrupted, 2 usage, 3 see --check";
@@ -82,6 +88,12 @@ pub(crate) enum Command {
     Strategies(StrategyOptions),
     Worker(WorkerOptions),
     Sdk(SdkOptions),
+    Lending(LendingOptions),
+    /// Not for people: `lending` starts this program again.
+    LendingProgram {
+        file: String,
+        port: u16,
+    },
     /// Not for people: `sdk` starts this program again.
     SdkServer(Kind),
     SdkMessages(MessageOptions),
@@ -142,6 +154,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         Some("worker") => parse_worker(arguments),
         Some("sdk") => parse_sdk(arguments),
         Some("sdk-server") => parse_sdk_server(arguments),
+        Some("lending") => parse_lending(arguments),
+        Some("lending-program") => parse_lending_program(arguments),
         Some("sdk-messages") => parse_sdk_messages(arguments),
         Some("help") => Ok(Command::Help),
         Some(other) => Err(format!("unknown subcommand {other}")),
@@ -239,6 +253,29 @@ fn parse_sdk(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
         }
     }
     Ok(Command::Sdk(options))
+}
+
+fn parse_lending(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut options =
+        LendingOptions { rounds: 9, oxherd: oxherd_beside_this_program()?, json: None, check: false };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--rounds" => options.rounds = number(&flag, &value()?, ROUNDS_MAX)? as usize,
+            "--oxherd" => options.oxherd = PathBuf::from(value()?),
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--check" => options.check = true,
+            "--help" | "-h" => return Ok(Command::Help),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(Command::Lending(options))
+}
+
+fn parse_lending_program(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let (file, port) = (arguments.next(), arguments.next().and_then(|word| word.parse().ok()));
+    let program = file.zip(port).map(|(file, port)| Command::LendingProgram { file, port });
+    program.ok_or_else(|| "lending-program needs a file and a port".to_owned())
 }
 
 fn parse_sdk_server(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {

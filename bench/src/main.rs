@@ -1,6 +1,6 @@
 //! Measures the first budgets side by side: the same two-worker Node server behind Node's cluster primary, a bare
 //! hand-over loop, each oxherd distribution, and no manager at all; oxherd's daemon beside PM2's; what each strategy
-//! does to latency; and the library. Must never change what it measures: the load generator and the contestants share
+//! does to latency; the library; and what it costs a program to be lent its sockets. Must never change what it measures: the load generator and the contestants share
 //! the machine, so everything here is kept cheap.
 #![allow(unsafe_code)] // raw sockets, epoll and CPU clocks of other processes; the bench must not lean on `os`, which it measures
 
@@ -14,6 +14,7 @@ mod contestant;
 mod daemon;
 mod floor;
 mod floor_worker;
+mod lending;
 mod load;
 mod machine;
 mod measure;
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
         Command::Accept(options) => accept::run(&options),
         Command::Daemon(options) => daemon::run(&options),
         Command::Floor(options) => finish(floor::run(&options)),
+        Command::Lending(options) => lending::run(&options),
+        Command::LendingProgram { file, port } => finish(lending::play_program(&file, port)),
         Command::Sdk(options) => sdk::run(&options),
         Command::SdkServer(kind) => sdk::serve(kind),
         Command::SdkMessages(options) => sdk::play_worker(options),

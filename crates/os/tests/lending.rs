@@ -472,3 +472,41 @@ fn within_another_supervisor_a_process_runs_without() {
     assert!(said.contains("trapped already") && said.contains("outside"), "{said}");
     assert_eq!(lent.exit(), ExitStatus::Code(0));
 }
+
+/// Runs a helper of this file in a container of sorts: a filter answers one system call with an error.
+fn without(call: libc::c_long, errno: i32, name: &str) -> SpawnSpec {
+    let script = format!(
+        "import ctypes, os, struct, sys
+c = ctypes.CDLL(None)
+ops = [(0x20, 0, 0, 0), (0x15, 0, 1, {call}), (6, 0, 0, 0x50000 | {errno}), (6, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *op) for op in ops))
+filter = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', len(ops), ctypes.addressof(code)))
+assert c.prctl(38, 1, 0, 0, 0) == 0 and c.prctl(22, 2, filter) == 0
+os.execv(sys.argv[1], sys.argv[1:])"
+    );
+    let inner = helper(name);
+    let mut spec = program("python3", &["-c", &script]);
+    spec.args.push(inner.program);
+    spec.args.extend(inner.args);
+    (spec.env, spec.stdout) = (inner.env, Output::Pipe);
+    spec
+}
+
+#[test]
+fn what_a_container_or_an_old_kernel_lacks_is_named() {
+    let cases = [
+        (libc::SYS_seccomp, libc::EPERM, "the container's filter forbids seccomp notifications"),
+        (libc::SYS_seccomp, libc::ENOSYS, "this kernel knows no seccomp notifications"),
+        (libc::SYS_pidfd_getfd, libc::EPERM, "pidfd_getfd is needed: the container's filter forbids it"),
+        (libc::SYS_pidfd_getfd, libc::ENOSYS, "pidfd_getfd is needed: this kernel has none"),
+        (libc::SYS_process_vm_readv, libc::EPERM, "process_vm_readv is needed: the container's"),
+    ];
+    for (call, errno, reason) in cases {
+        let mut host =
+            Host::new(HostOptions { cgroups: CgroupChoice::Off, ..HostOptions::default() }).unwrap();
+        let mut spawned = host.spawn(&without(call, errno, "helper_within")).unwrap();
+        let said = common::read_all(spawned.stdout.take().unwrap());
+        assert!(said.contains("Impossible(") && said.contains(reason), "{said}");
+        assert_eq!(exit_of(&mut host, &mut spawned.child), ExitStatus::Code(0), "it runs without");
+    }
+}
