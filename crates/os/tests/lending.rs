@@ -324,6 +324,22 @@ finally:
 }
 
 #[test]
+fn who_is_stopped_is_lent_a_socket_all_the_same() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut lent = Lent::python("s = socket.socket()\ns.bind(('127.0.0.1', 1))\nprint(s.getsockname()[1])");
+    let bind = lent.next();
+    lent.host.signal(&lent.child, libc::SIGSTOP).unwrap();
+    match lent.traps.put(bind.id, &listener, bind.call.fd(), true) {
+        Ok(()) => lent.traps.answer(bind.id, Answer::Done).unwrap(),
+        // Before Linux 5.19 the signal breaks the call off.
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::NotFound),
+    }
+    lent.host.signal(&lent.child, libc::SIGCONT).unwrap();
+    assert_eq!(lent.line(), listener.local_addr().unwrap().port().to_string());
+    assert_eq!(lent.exit(), ExitStatus::Code(0));
+}
+
+#[test]
 fn threads_and_descendants_are_trapped_too() {
     let mut lent = Lent::python(
         "def bind(port):

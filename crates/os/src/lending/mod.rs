@@ -131,7 +131,8 @@ impl Traps {
     /// Puts a copy of `source` in place of the caller's descriptor `target`. `NotFound` as for an answer; `EBADF` for
     /// a number beyond the caller's limit.
     ///
-    /// The caller itself carries it out, so that this waits until it has had the CPU for it.
+    /// The caller itself carries it out, so that this waits until it has had the CPU for it; being stopped (`SIGSTOP`)
+    /// does not keep it from that.
     pub fn put(&self, id: u64, source: impl AsFd, target: RawFd, close_on_exec: bool) -> io::Result<()> {
         let mut order = libc::seccomp_notif_addfd {
             id,
@@ -140,7 +141,13 @@ impl Traps {
             newfd: u32::try_from(target).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?,
             newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
         };
-        self.control(libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut order)
+        match self.control(libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut order) {
+            // It was killed in the middle of it.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                Err(io::Error::from_raw_os_error(libc::ENOENT))
+            }
+            result => result,
+        }
     }
 
     /// `ioctl(2)`, again after each signal: all of them may be repeated.

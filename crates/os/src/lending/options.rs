@@ -93,10 +93,8 @@ pub fn carry_options(from: impl AsFd, to: impl AsFd) {
 
 /// Sets an option where it differs.
 fn carry<T: sys::PlainData + PartialEq>(from: BorrowedFd<'_>, to: BorrowedFd<'_>, level: i32, name: i32) {
-    if let (Ok(wanted), Ok(has)) =
-        (sys::get_option::<T>(from, level, name), sys::get_option::<T>(to, level, name))
-        && wanted != has
-    {
+    let Ok(wanted) = sys::get_option::<T>(from, level, name) else { return };
+    if sys::get_option::<T>(to, level, name).is_ok_and(|has| has != wanted) {
         // Some are only for the privileged, or for sockets that do not listen yet.
         drop(sys::set_option(to, level, name, &wanted));
     }
