@@ -30,7 +30,7 @@ impl Traffic {
         let address = match socket::local_addr(&own) {
             Ok(LocalAddr::Inet(address)) if address.port() != 0 => address,
             Ok(LocalAddr::Unix(path)) => {
-                return self.on_trapped_listen_at_path(number, trapped, fd, own, path);
+                return self.on_trapped_listen_at_path(number, trapped, fd, own, path, backlog);
             }
             Ok(_) | Err(_) => return Verdict::CONTINUE,
         };

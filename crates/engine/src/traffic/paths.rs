@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use oxherd_core::AppId;
 use oxherd_os::foreign::{self, Kind};
 use oxherd_os::lending::{self, Trapped};
-use oxherd_os::socket::LocalAddr;
+use oxherd_os::socket::{self, LocalAddr};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::traffic::Traffic;
@@ -39,6 +39,7 @@ impl Traffic {
         self.swap(number, trapped, fd, listener, &own).unwrap_or_else(|error| Verdict::failed(&error))
     }
 
+    /// The socket listens when control hears of it. The program's own call follows: clients are shown who called last.
     pub(super) fn on_trapped_listen_at_path(
         &mut self,
         number: usize,
@@ -46,8 +47,10 @@ impl Traffic {
         fd: RawFd,
         own: OwnedFd,
         path: PathBuf,
+        backlog: i32,
     ) -> Verdict {
         if let Some(listener) = self.lent_to(number, &own) {
+            drop(socket::listen(&own, backlog));
             self.tell_listening(number, listener);
             return Verdict::CONTINUE;
         }
@@ -67,6 +70,9 @@ impl Traffic {
         if self.make_room(identity.app).is_err() {
             return Verdict::CONTINUE;
         }
+        if let Err(error) = socket::listen(&own, backlog) {
+            return Verdict::failed(&error);
+        }
         let key = format!("L{listener}");
         self.listeners.push(Listener {
             newconn: NewConn::new(&key),
@@ -83,7 +89,6 @@ impl Traffic {
         self.keep_listener(listener);
         self.register(number, listener);
         self.tell_listening(number, listener);
-        // Clients are shown who called it: that is to be the worker.
         Verdict::CONTINUE
     }
 

@@ -151,6 +151,13 @@ impl Traffic {
     }
 }
 
+#[cfg(test)]
+impl Relays {
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
 impl Relay {
     fn turn(&mut self) -> Progress {
         if !self.is_connected {

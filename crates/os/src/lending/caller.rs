@@ -106,12 +106,16 @@ fn unix_name(path: &[u8]) -> LocalAddr {
 /// comes may be no socket.
 pub fn socket_of(trapped: &Trapped) -> io::Result<OwnedFd> {
     let thread = pid(trapped.thread)?;
+    let fd = trapped.call.fd();
+    if fd < 0 {
+        return Err(Errno::BADF.into());
+    }
     // The descriptors are the thread's, and the first thread of its process may have ended.
     let pidfd = match pidfd_open(thread, PIDFD_THREAD) {
         Err(Errno::INVAL) => pidfd_open(pid(process_of(trapped.thread)?)?, PidfdFlags::empty()),
         pidfd => pidfd,
     };
-    Ok(pidfd_getfd(pidfd?, trapped.call.fd(), PidfdGetfdFlags::empty())?)
+    Ok(pidfd_getfd(pidfd?, fd, PidfdGetfdFlags::empty())?)
 }
 
 /// The process of a thread.

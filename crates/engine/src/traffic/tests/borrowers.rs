@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,7 +10,8 @@ use oxherd_core::{Distribution, Event, Generation, InstanceId, Place, Slot, Sock
 use oxherd_os::{CgroupChoice, Child, Host, HostOptions, Lending, Output, SpawnSpec};
 
 use super::harness::{APP, Herd, label_of};
-use crate::traffic::orders::{Borrowing, News, Order};
+use super::keeper::MemoryStash;
+use crate::traffic::orders::{Bequest, Borrowing, News, Order};
 
 const SIGKILL: i32 = 9;
 const SIGSTOP: i32 = 19;
@@ -97,6 +99,32 @@ impl Pasture {
         Borrowed { place, child: spawned.child }
     }
 
+    /// The primary dies at this moment; its successor has what was in the stash, and whoever lives.
+    pub(super) fn succeed(&mut self, stash: &MemoryStash, workers: &[&Borrowed]) {
+        let traps = |worker: &Borrowed| {
+            let it = self.herd.traffic.borrowers.by_instance(worker.place.instance).unwrap();
+            it.traps.as_fd().try_clone_to_owned().unwrap()
+        };
+        let traps: Vec<OwnedFd> = workers.iter().map(|it| traps(it)).collect();
+        let (now, spec) = (self.herd.now, self.herd.spec.clone());
+        self.herd = Herd::kept(stash);
+        (self.herd.now, self.herd.spec) = (now, spec);
+        let entries = stash.entries();
+        self.herd.order(Order::TakeOver(Bequest { starts: 1, entries, connections: Vec::new() }));
+        for (worker, traps) in workers.iter().zip(traps) {
+            self.herd.order(Order::Borrow(Borrowing {
+                place: worker.place,
+                label: worker.child.label().to_owned(),
+                spec: Arc::new(self.herd.spec.clone()),
+                pid: worker.child.pid,
+                traps,
+                counters_fd: None,
+                parks: false,
+                is_heir: true,
+            }));
+        }
+    }
+
     /// A process that serves, listening and admitted.
     pub(super) fn worker(&mut self, slot: u32) -> Borrowed {
         let worker = self.spawn(slot, SERVE);
@@ -178,7 +206,10 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn of(address: SocketAddr) -> Self {
-        let mut connection = TcpStream::connect(address).unwrap();
+        Self::on(TcpStream::connect(address).unwrap())
+    }
+
+    pub(super) fn on(mut connection: TcpStream) -> Self {
         connection.write_all(b"question").unwrap();
         connection.set_nonblocking(true).unwrap();
         Self { connection, heard: Vec::new() }

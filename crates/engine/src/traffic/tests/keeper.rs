@@ -43,7 +43,7 @@ impl MemoryStash {
         self.0.lock().unwrap().history.clone()
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<Entry> {
         let copy = |fd: &Option<OwnedFd>| fd.as_ref().map(|fd| fd.try_clone().unwrap());
         let kept = self.0.lock().unwrap();
         let entry = |(name, (meta, fd)): (&String, &(Vec<u8>, Option<OwnedFd>))| Entry {
