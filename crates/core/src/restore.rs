@@ -260,9 +260,10 @@ impl Instance {
     }
 
     /// Calls of a worker that is lent its sockets outlive a primary, and the order to let them through may have been
-    /// lost.
+    /// lost. Of one that has another slot than its label says, that is told again.
     fn let_go_again(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
-        if !self.held && around.spec.can_park() && !around.spec.has_channel() {
+        let is_lent = around.spec.can_park() && !around.spec.has_channel();
+        if !self.held && (is_lent || self.since.is_some()) {
             self.let_go(out);
         }
     }

@@ -119,6 +119,11 @@ impl Fleet {
         self.state.apps.get(&place.app).map(|app| app.spec_of(place.generation))
     }
 
+    /// Where the instance belongs now: one that was a standby has another slot than it was started with.
+    pub fn place_of(&self, instance: InstanceId) -> Option<Place> {
+        self.state.instances.get(&instance).map(|it| it.place)
+    }
+
     /// The newest change that was ever accepted, as far as this fleet knows.
     pub fn last_change(&self) -> ChangeId {
         ChangeId(self.state.last_change)

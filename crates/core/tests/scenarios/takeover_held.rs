@@ -89,6 +89,14 @@ fn the_order_to_let_one_go_is_given_again() {
 }
 
 #[test]
+fn one_with_a_channel_is_told_its_slot_again() {
+    let script = app_with(1, |spec| spec.standby = 1).up().parks(2).at(5000).exits(1, 1).listening(2);
+    let script = taken_over(script, [listens(1, 1, 2)]);
+    assert_eq!(script.fleet.place_of(id(2)).map(|place| place.slot), Some(Slot(0)));
+    script.did(["sweep 3", "unpark 2 s0", "admit 2", "spawn 4 s1 g1 parks"]);
+}
+
+#[test]
 fn one_that_was_let_go_after_the_image_is_found_to_listen() {
     let script = with_standby();
     let stale = image(&script);
