@@ -217,7 +217,7 @@ fn the_largest_programs_are_taken_or_refused_with_the_bound_that_applies() {
     let group = Group::new(Kind::Tcp, "127.0.0.1:0", 2).unwrap();
     for program in programs(0) {
         if let Err(error) = attach(&group.members[0], &program) {
-            // Kernels before 6.9 set little aside by default.
+            // Older kernels set little aside by default.
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
             assert!(error.to_string().contains("net.core.optmem_max"));
             continue;
