@@ -29,6 +29,18 @@ pub fn state(pid: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Stops a process, and waits until it takes nothing more.
+pub fn stop(pid: u32) {
+    kill(pid, Signal::STOP);
+    let is_stopped = |thread: &u32| state(*thread).is_none_or(|state| state == 'T');
+    crate::eventually("a stopped process", || threads(pid).iter().all(is_stopped).then_some(()));
+}
+
+fn threads(pid: u32) -> Vec<u32> {
+    let folders = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// Waits for the end of a process. False when it is still there in the end.
 pub fn wait_gone(pid: u32, limit: Duration) -> bool {
     match pidfd_open(known(pid), PidfdFlags::empty()) {

@@ -57,7 +57,7 @@ fn a_queue_outlives_its_worker() {
         let herd = program.herd(workers).start();
         let address = herd.address();
         let victim = herd.serving()[&0];
-        procs::kill(victim, Signal::STOP);
+        procs::stop(victim);
         let mut waiting: Vec<http::Client> = Vec::new();
         for _ in 0..WAITING {
             let mut client = http::Client::connect(&address).expect("it is in a queue");

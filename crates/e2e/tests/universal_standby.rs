@@ -89,17 +89,15 @@ fn a_standby_that_is_killed_is_booted_again() {
     let program = slow("0.2");
     let herd = program.herd(1).args(["--standby", "1", "--restart-delay", "0"]).start();
     let address = herd.address();
-    let mut known = herd.serving()[&0];
+    let mut parked = wait_parked(&herd, Mark::START);
     for _ in 0..3 {
-        let parked = wait_parked(&herd, Mark::START);
-        assert_ne!(parked, known);
-        known = parked;
         let mark = herd.mark();
         procs::kill(parked, Signal::KILL);
         let again = wait_parked(&herd, mark);
         assert_ne!(again, parked);
         assert!(procs::wait_gone(parked, DEADLINE));
         herd.pids_that_answer(&address, 1);
+        parked = again;
     }
     herd.stop();
 }

@@ -79,7 +79,7 @@ fn a_killed_worker_leaves_its_datagrams_to_the_next() {
     let flows = flows(&address);
     let first: Vec<u32> = flows.iter().map(|flow| flow.ask("hello")).collect();
     let victim = herd.serving()[&1];
-    procs::kill(victim, Signal::STOP);
+    procs::stop(victim);
     flows.iter().for_each(|flow| flow.send("in the queue"));
     let mark = herd.mark();
     procs::kill(victim, Signal::KILL);
