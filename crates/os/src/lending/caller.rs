@@ -33,6 +33,10 @@ const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL as u3
 /// it receives many more.
 const UNKNOWN_CALLS_MAX: u64 = 4096;
 
+/// Descriptors of a caller that are looked at for epoll sets, lowest first: a program has those early, and one with a
+/// million files open is not to keep its primary busy with each call.
+const DESCRIPTORS_MAX: usize = 10_000;
+
 /// What a descriptor of a program is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
@@ -139,12 +143,12 @@ pub fn descriptor_of(thread: u32, fd: RawFd) -> io::Result<Descriptor> {
     Ok(Descriptor { close_on_exec: flags & libc::O_CLOEXEC != 0, nonblocking: flags & libc::O_NONBLOCK != 0 })
 }
 
-/// Whether the caller has the descriptor in an epoll set: another socket in its place would not be watched. A few
-/// microseconds for each descriptor that it has open.
+/// Whether the caller has the descriptor in an epoll set: another socket in its place would not be watched. A
+/// microsecond or two for each descriptor that it has open, of which the first 10,000 are looked at.
 pub fn is_watched(thread: u32, fd: RawFd) -> io::Result<bool> {
     let folder = PathBuf::from(format!("/proc/{thread}"));
     let inode = fs::metadata(folder.join(format!("fd/{fd}")))?.st_ino();
-    for entry in fs::read_dir(folder.join("fd"))? {
+    for entry in fs::read_dir(folder.join("fd"))?.take(DESCRIPTORS_MAX) {
         let entry = entry?;
         // What was closed meanwhile watches nothing.
         let is_epoll =
@@ -176,6 +180,7 @@ fn is_entry_of(line: &str, fd: RawFd, inode: u64) -> bool {
 /// than `last`, the newest that was, and its caller is one of `pids` or a thread of one. `None` when there is none, or
 /// when callers cannot be told apart.
 ///
+/// Nothing is found where not one number is known, that is where `last` is 0: the kernel draws the first by chance.
 /// Calls that wait and were not received are told apart by receiving them: ask before that, and again after it. Errors
 /// are those of `/proc`: `EPERM` where the callers may not be looked into.
 pub fn pending_of(traps: &Traps, last: u64, pids: &[u32]) -> io::Result<Option<Trapped>> {
