@@ -17,9 +17,12 @@ use oxherd_wire::{AddressType, NewConn};
 use crate::traffic::Traffic;
 use crate::traffic::group::{Group, Transport};
 use crate::traffic::listener::{Identity, Listener, Socket};
+use crate::traffic::query::EMFILE;
 use crate::traffic::traps::Verdict;
 
 const EADDRINUSE: i32 = 98;
+/// So many listeners one worker may use at most: half of what its app may have.
+const LISTENERS_OF_ONE_MAX: usize = 256;
 
 /// A program's socket with what it would be the listener of.
 #[derive(Debug)]
@@ -103,8 +106,11 @@ impl Traffic {
 
     fn bind_wish(&mut self, number: usize, trapped: &Trapped, fd: RawFd, wish: Wish) -> io::Result<Verdict> {
         let Some(place) = self.borrowers.get(number).map(|it| it.place) else { return Ok(Verdict::CONTINUE) };
+        let has_all =
+            self.borrowers.get(number).is_some_and(|it| it.registered.len() >= LISTENERS_OF_ONE_MAX);
         let listener = match self.listeners.find(&wish.identity) {
             Some(listener) => listener,
+            None if has_all => return Err(io::Error::from_raw_os_error(EMFILE)),
             None => self.open_for(place, &wish)?,
         };
         self.register(number, listener);

@@ -1,5 +1,6 @@
 //! A worker wants a socket: find or bind the listener it means, and reply as its distribution asks.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -29,7 +30,7 @@ const REUSE_ADDRESS: u32 = 4;
 /// `errno` values that a reply carries; the same on x86-64 and aarch64.
 const EADDRINUSE: i32 = 98;
 const EINVAL: i32 = 22;
-const EMFILE: i32 = 24;
+pub(super) const EMFILE: i32 = 24;
 const ENOENT: i32 = 2;
 const EACCES: i32 = 13;
 
@@ -171,9 +172,11 @@ impl Traffic {
         if all.len() < MAX_LISTENERS {
             return Ok(());
         }
+        let lent = self.borrowers.iter().flat_map(|(_, it)| it.registered.iter());
+        let used: BTreeSet<usize> =
+            self.workers.iter().flat_map(|(_, it)| it.registered.iter()).chain(lent).copied().collect();
         let is_idle = |number: &usize| {
-            !self.is_used_but_by(None, *number)
-                && self.listeners.get(*number).is_some_and(|it| it.returned.is_empty())
+            !used.contains(number) && self.listeners.get(*number).is_some_and(|it| it.returned.is_empty())
         };
         let idle = all.into_iter().find(is_idle).ok_or(io::Error::from_raw_os_error(EMFILE))?;
         self.close_listener(idle);

@@ -83,7 +83,7 @@ impl Pasture {
         spec.args = ["-uc".into(), format!("{PRELUDE}\n{script}"), ip, port].map(Into::into).to_vec();
         spec.env = std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect();
         spec.label = format!("{}-{}", label_of(place), self.address.ip());
-        (spec.lend, spec.stdout) = (true, Output::Null);
+        (spec.lend, spec.stdout, spec.parent_death_signal) = (true, Output::Null, true);
         let spawned = self.host.spawn(&spec).unwrap();
         let Lending::On(traps) = spawned.lending else { panic!("{:?}", spawned.lending) };
         self.herd.order(Order::Borrow(Borrowing {
