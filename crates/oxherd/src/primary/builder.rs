@@ -311,6 +311,9 @@ impl Builder {
         if are_threads && !has_function {
             return Err(ClusterError::NoFunction);
         }
+        if are_threads && self.spec.sockets != Sockets::Channel {
+            return Err(ClusterError::ThreadsByChannel(self.spec.sockets));
+        }
         self.spec.instances = self.workers.count();
         self.spec.distribution = self.chosen_distribution(are_threads);
         let settings = Settings {

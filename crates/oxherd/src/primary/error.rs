@@ -3,7 +3,7 @@
 use std::io;
 
 use oxherd_engine::EngineError;
-use oxherd_engine::core::{Refusal, SpecError};
+use oxherd_engine::core::{Refusal, Sockets, SpecError};
 use thiserror::Error;
 
 /// Why a cluster cannot be had, or does not do as it is asked.
@@ -33,6 +33,11 @@ pub enum ClusterError {
     /// Threads run a function of this program, and none was given.
     #[error("cannot start threads without their function: use `run` or `start`")]
     NoFunction,
+    /// Threads are no programs that could be lent sockets.
+    #[error(
+        "threads get their sockets over the channel, not by `{0}`: leave `sockets` out, or use processes"
+    )]
+    ThreadsByChannel(Sockets),
     /// Threads share the environment of their process.
     #[error("cannot give a thread an environment of its own: fork it without, or use processes")]
     NoEnvironment,

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oxherd::primary::Sockets;
-use oxherd::{Cluster, ClusterError, Event, RestartWhen, Runtime, Strategy, Worker, Workers};
+use oxherd::{
+    Cluster, ClusterError, Distribution, Event, RestartWhen, Runtime, Sockets, Strategy, Worker, Workers,
+};
 
 use crate::stage::{builder, scenarios};
 
@@ -85,6 +86,15 @@ fn a_panic_waits_for_no_other_thread() -> ExitCode {
 }
 
 fn a_wrong_option_is_named() -> ExitCode {
+    let refused = |builder: oxherd::Builder| builder.start(done).unwrap_err().to_string();
+    let ports = refused(builder().ports("80".parse().unwrap()));
+    assert!(ports.contains("ports have no effect with sockets `channel`"), "{ports}");
+    let listen = refused(builder().sockets(Sockets::ListenFds).listen(("a:b", "127.0.0.1:80")));
+    assert!(listen.contains("cannot be a listener's name"), "{listen}");
+    let standby = refused(builder().sockets(Sockets::None).standby(1));
+    assert!(standby.contains("standbys wait where they want to listen"), "{standby}");
+    let handoff = refused(builder().sockets(Sockets::Universal).distribution(Distribution::Handoff));
+    assert!(handoff.contains("distribution `handoff`"), "{handoff}");
     builder().max_restarts(0).run(done)
 }
 

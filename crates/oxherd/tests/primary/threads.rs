@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use oxherd::primary::Alert;
-use oxherd::{Cluster, ClusterError, Event, RestartWhen, Serialization, Worker, Workers};
+use oxherd::{Cluster, ClusterError, Event, RestartWhen, Serialization, Sockets, Worker, Workers};
 
 use crate::running::panics_beside_a_busy_thread;
 use crate::stage::{ask, block_on, builder, eventually, line_server, scenarios, serving, start, until};
@@ -259,6 +259,8 @@ fn a_thread_that_is_done_ends_it() -> ExitCode {
 fn threads_need_a_function() -> ExitCode {
     let refused = builder().workers(Workers::Threads(1)).primary().unwrap_err();
     assert!(matches!(refused, ClusterError::NoFunction), "{refused}");
+    let refused = builder().workers(Workers::Threads(1)).sockets(Sockets::Universal).start(done).unwrap_err();
+    assert!(matches!(refused, ClusterError::ThreadsByChannel(Sockets::Universal)), "{refused}");
     ExitCode::SUCCESS
 }
 
