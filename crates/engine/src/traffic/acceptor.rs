@@ -247,7 +247,13 @@ impl Traffic {
     }
 
     fn choose(&self, listener: usize) -> Option<Seat> {
-        let app = self.apps.get(&self.listeners.get(listener)?.identity.app)?;
+        let it = self.listeners.get(listener)?;
+        if let Socket::Kernel(group) = &it.socket
+            && let Some(heir) = self.heir_of_what_waits(listener, group)
+        {
+            return Some(heir);
+        }
+        let app = self.apps.get(&it.identity.app)?;
         let wants_loads = app.balancer.wants_loads();
         let load = |worker: &Worker| if wants_loads { worker.load(self.now) } else { Load::default() };
         app.balancer.choose(|seat| match self.workers.get(seat.number) {

@@ -17,9 +17,11 @@ use oxherd_os::steering::{HASHED_MAX, Program};
 
 use crate::Alert;
 use crate::traffic::Traffic;
+use crate::traffic::group::Group;
 use crate::traffic::listener::Socket;
 use crate::traffic::orders::News;
 use crate::traffic::weights::live::Live;
+use crate::traffic::worker::Seat;
 
 /// How all groups are steered, by their listeners' numbers.
 #[derive(Debug)]
@@ -92,6 +94,27 @@ impl Traffic {
             steering.shares.clear();
         }
         self.attach_program(listener);
+    }
+
+    /// Under a sticky strategy a connection that came to a member which nobody serves any more belongs to the slot's
+    /// next worker, if that reads its channel: however much it has in hand, it is the right one, and such are few. `None`
+    /// where anybody may have it.
+    pub(super) fn heir_of_what_waits(&self, listener: usize, group: &Group) -> Option<Seat> {
+        let candidates = &self.steerings.of.get(&listener)?.candidates;
+        if strategy_of(candidates) != Some(Strategy::Sticky) || self.has_returned(listener) {
+            return None;
+        }
+        let source = group.pending_source()?;
+        let slot = group.members().iter().find(|member| member.number == source)?.slot;
+        let heirs = candidates.iter().filter(|it| it.slot == slot).map(|it| it.owner);
+        let instance = heirs.max()?;
+        let number = self.workers.find(instance)?;
+        let may_take = self.workers.get(number).is_some_and(|worker| worker.may_take(listener));
+        may_take.then_some(Seat { instance, number })
+    }
+
+    fn has_returned(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(|it| !it.returned.is_empty())
     }
 
     /// Attaches what follows from all that is known, if that is another program than the group has.

@@ -88,6 +88,30 @@ fn an_address_keeps_its_slot_through_a_crash_a_reload_and_a_scaling_up() {
     assert!((10..60).contains(&moved), "{moved} of 120 moved to a fourth slot");
 }
 
+#[test]
+fn what_waits_at_a_slots_old_side_is_its_successors() {
+    let mut herd = herd(Strategy::Sticky, &[]);
+    let (old, address) = herd.worker(0);
+    let (mut other, _) = herd.worker(1);
+    let clients: Vec<_> = (1..=40).map(|source| connect_from(source, address)).collect();
+    for client in &clients {
+        rustix::io::write(client, &7_u64.to_be_bytes()).unwrap();
+    }
+    let others = std::iter::from_fn(|| accept(&other.lent[0]).ok()).count();
+    let (mut successor, _) = herd.worker(0);
+    herd.order(Order::Withdraw(old.place.instance));
+    let mut got = 0;
+    herd.until("all are served", |_| {
+        while let Some(connection) = successor.take() {
+            successor.answer(&connection, true);
+            got += 1;
+        }
+        assert!(other.take().is_none(), "it is another slot's");
+        (others + got == clients.len()).then_some(())
+    });
+    assert!(got > 5, "{got} of 40 are the slot's");
+}
+
 /// Those of `of` connections that reach each worker; all of them wait.
 fn waiting_at(address: SocketAddr, of: usize, workers: &[Worker]) -> (Vec<TcpStream>, Vec<usize>) {
     let queue = |worker: &Worker| {
