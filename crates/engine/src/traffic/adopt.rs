@@ -108,7 +108,7 @@ impl Traffic {
         let Socket::Kernel(group) = &mut it.socket else { return Ok(()) };
         let waiting = group.adopt(place.slot, place.instance, socket, backlog, &self.poller)?;
         it.returned.extend(waiting.into_iter().map(Returned::fresh));
-        if doors.is_some_and(|doors| doors != Doors::Open) {
+        if !group.is_udp() && doors.is_some_and(|doors| doors != Doors::Open) {
             group.sources().for_each(|source| drop(steering::close_doors(&source.fd)));
         }
         self.keep_listener(listener);

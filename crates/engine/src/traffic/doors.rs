@@ -98,7 +98,10 @@ impl Listener {
                 true
             }
             Socket::Kernel(group) => {
-                group.sources().for_each(|source| drop(steering::close_doors(&source.fd)));
+                // A UDP socket that is cut off would leave its group, and the steering with it.
+                if !group.is_udp() {
+                    group.sources().for_each(|source| drop(steering::close_doors(&source.fd)));
+                }
                 true
             }
             Socket::Udp(_) | Socket::Closed => true,
