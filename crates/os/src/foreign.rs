@@ -7,13 +7,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Protocol, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt,
 };
+
+use crate::lending;
 
 /// `IPPROTO_MPTCP`.
 const MPTCP: u32 = 262;
@@ -100,15 +101,33 @@ pub fn set_nonblocking(socket: impl AsFd) -> io::Result<()> {
     Ok(fcntl_setfl(socket, flags | OFlags::NONBLOCK)?)
 }
 
-/// The user that the kernel takes for a socket's owner, whatever process holds it.
-pub fn owner_of(socket: impl AsFd) -> io::Result<u32> {
-    let file = std::fs::File::from(socket.as_fd().try_clone_to_owned()?);
-    Ok(file.metadata()?.uid())
+/// Another socket for the address of one that shares its port: of the same kind, with what its program has set on it,
+/// bound and not listening, nonblocking. The errors are those of `bind(2)`.
+pub fn beside(first: impl AsFd, address: SocketAddr) -> io::Result<OwnedFd> {
+    let first = first.as_fd();
+    let (family, kind) = (sockopt::socket_domain(first)?, sockopt::socket_type(first)?);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, kind, flags, sockopt::socket_protocol(first)?)?;
+    lending::carry_options(first, &socket);
+    // Those were the program's wishes for its own.
+    set_nonblocking(&socket)?;
+    if family == AddressFamily::INET6 {
+        sockopt::set_ipv6_v6only(&socket, sockopt::ipv6_v6only(first)?)?;
+    }
+    share_port(&socket)?;
+    belong_with(&socket, first)?;
+    bind_to(&socket, address)?;
+    Ok(socket)
 }
 
-/// Gives a socket to a user: those that share an address must belong to one. Takes privilege unless it is theirs.
-pub fn give_to(socket: impl AsFd, uid: u32) -> io::Result<()> {
-    std::os::unix::fs::fchown(socket, Some(uid), None)
+/// Gives a socket to the user to whom another belongs: only those of one user share an address, whatever process holds
+/// them. Takes privilege where they differ.
+pub fn belong_with(socket: impl AsFd, first: impl AsFd) -> io::Result<()> {
+    let owner = fstat(first)?.st_uid;
+    if fstat(&socket)?.st_uid != owner {
+        std::os::unix::fs::fchown(socket, Some(owner), None)?;
+    }
+    Ok(())
 }
 
 /// Begins a TCP connection, nonblocking: it is there, or has failed, when it becomes writable (see
@@ -161,6 +180,9 @@ mod tests {
         assert!(nature_of(&own).unwrap().shares_port);
         let socket::LocalAddr::Inet(address) = socket::local_addr(&own).unwrap() else { panic!() };
         assert_ne!(address.port(), 0);
+        let other = beside(&own, address).unwrap();
+        assert!(is_nonblocking(&other).unwrap() && !is_nonblocking(&own).unwrap());
+        assert_eq!(socket::local_addr(&other).unwrap(), socket::LocalAddr::Inet(address));
         socket::listen(&own, 5).unwrap();
         let client = connect_to(address).unwrap();
         failure_of(&client).unwrap();
@@ -168,5 +190,25 @@ mod tests {
         assert!(!is_nonblocking(&own).unwrap());
         set_nonblocking(&duplicate).unwrap();
         assert!(is_nonblocking(&own).unwrap());
+    }
+
+    #[test]
+    fn sockets_of_one_address_belong_to_one_user() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root may give sockets away");
+            return;
+        }
+        let first = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        std::os::unix::fs::fchown(&first, Some(4711), None).unwrap();
+        share_port(&first).unwrap();
+        bind_to(&first, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket::LocalAddr::Inet(address) = socket::local_addr(&first).unwrap() else { panic!() };
+        socket::listen(&first, 1).unwrap();
+        let own = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        share_port(&own).unwrap();
+        assert_eq!(bind_to(&own, address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        belong_with(&own, &first).unwrap();
+        bind_to(&own, address).unwrap();
+        beside(&first, address).unwrap();
     }
 }

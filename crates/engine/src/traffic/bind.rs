@@ -152,7 +152,9 @@ impl Traffic {
             self.say_if_ready(number, listener, &wish);
             return Ok(verdict);
         }
-        foreign::share_port(&wish.socket)?;
+        if let Socket::Kernel(group) = &it.socket {
+            group.admit(&wish.socket)?;
+        }
         foreign::bind_to(&wish.socket, wish.address)?;
         if wish.is_udp() {
             self.make_member(number, listener, wish.socket.as_fd().try_clone_to_owned()?, 0)?;

@@ -76,8 +76,15 @@ impl Traffic {
     }
 
     fn is_quiet(&self, app: AppId) -> bool {
-        let is_empty = |listener: &Listener| listener.returned.is_empty() && !listener.is_anybody_waiting();
-        self.listeners.of_app(app).into_iter().all(|number| self.listeners.get(number).is_none_or(is_empty))
+        let is_empty = |number: usize, listener: &Listener| {
+            // Where a worker has died and only others without a channel are left, nobody can be given who waits.
+            let may_be_given = self.holders().are_handed(number) || !self.holders().are_lent(number);
+            (!may_be_given || listener.returned.is_empty()) && !listener.is_anybody_waiting(may_be_given)
+        };
+        let numbers = self.listeners.of_app(app).into_iter();
+        numbers
+            .filter_map(|number| Some((number, self.listeners.get(number)?)))
+            .all(|(it, listener)| is_empty(it, listener))
     }
 }
 
@@ -123,12 +130,16 @@ impl Listener {
         self.shut(poller);
     }
 
-    fn is_anybody_waiting(&self) -> bool {
+    /// Whether somebody waits, `anywhere` or where a worker accepts.
+    fn is_anybody_waiting(&self, anywhere: bool) -> bool {
         let waits = |fd: &OwnedFd| socket::accept_queue_len(fd).ok().flatten().is_some_and(|count| count > 0);
         match &self.socket {
             Socket::Handoff(source) => waits(&source.fd),
             Socket::Shared(fd) => waits(fd),
-            Socket::Kernel(group) => group.members().iter().any(|it| waits(&it.source.fd)),
+            Socket::Kernel(group) => {
+                let mut members = group.members().iter().filter(|it| anywhere || it.owner.is_some());
+                members.any(|it| waits(&it.source.fd))
+            }
             Socket::Udp(_) | Socket::Closed => false,
         }
     }

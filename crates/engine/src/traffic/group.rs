@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use oxherd_core::{InstanceId, Slot};
 use oxherd_os::socket::{self, ListenOptions, LocalAddr};
 use oxherd_os::steering::Program;
-use oxherd_os::{Poller, foreign, lending, steering};
+use oxherd_os::{Poller, foreign, steering};
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::keep::{Kind, MemberRecord};
@@ -138,6 +138,15 @@ impl Group {
     /// Whether the slot has a member.
     pub(super) fn has_slot(&self, slot: Slot) -> bool {
         self.members.iter().any(|member| member.slot == slot)
+    }
+
+    /// Prepares a program's own socket for the group: it is to be bound next.
+    pub(super) fn admit(&self, socket: &OwnedFd) -> io::Result<()> {
+        foreign::share_port(socket)?;
+        match self.members.first() {
+            Some(first) => foreign::belong_with(socket, &first.source.fd),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn is_lent_to(&self, instance: InstanceId) -> bool {
@@ -311,18 +320,21 @@ impl Group {
         Ok(())
     }
 
-    /// A socket of the group. What a program has set on the sockets that were adopted holds for it too.
+    /// A socket of the group. What a program has set on the ones that were adopted holds for it too.
     fn open_side(&self) -> io::Result<OwnedFd> {
         let (address, v6_only, backlog) = (self.address, self.v6_only, self.backlog);
-        if self.transport == Transport::Udp {
-            return socket::bind_udp(address, v6_only, false, true);
+        let is_tcp = self.transport == Transport::Tcp;
+        let fd = match self.members.first() {
+            Some(first) => foreign::beside(&first.source.fd, address)?,
+            None if is_tcp => {
+                let options = ListenOptions { backlog, v6_only, reuse_port: true, listen_now: false };
+                socket::listen_tcp(address, &options)?
+            }
+            None => socket::bind_udp(address, v6_only, false, true)?,
+        };
+        if is_tcp {
+            socket::listen(&fd, backlog)?;
         }
-        let options = ListenOptions { backlog, v6_only, reuse_port: true, listen_now: false };
-        let fd = socket::listen_tcp(address, &options)?;
-        if let Some(first) = self.members.first() {
-            lending::carry_options(&first.source.fd, &fd);
-        }
-        socket::listen(&fd, backlog)?;
         Ok(fd)
     }
 

@@ -245,3 +245,28 @@ serve(t)";
         pasture.herd.traffic.listeners.iter().map(|(_, it)| it.address.clone()).collect();
     assert_eq!(listeners, [format!("{}:8081", pasture.address.ip())]);
 }
+
+#[test]
+fn at_closing_time_workers_serve_those_who_wait_and_nobody_else_gets_in() {
+    let mut pasture = Pasture::new();
+    let worker = pasture.worker(0);
+    let mut crashed = pasture.worker(1);
+    pasture.stop(&worker);
+    pasture.stop(&crashed);
+    let mut clients: Vec<Client> = (0..16).map(|_| Client::of(pasture.address)).collect();
+    // Who waits at one that has died and will not be replaced holds nobody up.
+    pasture.kill(&mut crashed);
+    pasture.herd.order(Order::CloseDoors(super::harness::APP));
+    pasture.herd.pass(200);
+    let is_closed = |event: &Event| matches!(event, Event::DoorsClosed { .. });
+    assert!(!pasture.herd.fact(is_closed));
+    let late = std::net::TcpStream::connect_timeout(&pasture.address, std::time::Duration::from_secs(5));
+    assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    worker.child.signal(SIGCONT).unwrap();
+    pasture.herd.until("the doors are closed", |herd| {
+        herd.now += 10;
+        herd.fact(is_closed).then_some(())
+    });
+    let served = clients.iter_mut().map(Client::has_heard).filter(|heard| *heard).count();
+    assert!(served > 0);
+}
