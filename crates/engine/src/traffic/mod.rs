@@ -6,6 +6,7 @@
 mod acceptor;
 mod adopt;
 mod apps;
+mod begun;
 mod bind;
 mod borrower;
 mod channel;
@@ -183,6 +184,7 @@ pub(crate) struct Traffic {
     timers: Timers,
     alarm: Alarm,
     stash: Box<dyn Stash>,
+    begun: Vec<begun::Begun>,
     leftovers: Leftovers,
     /// The number of the first frame to each worker.
     first_seq: u64,
@@ -230,6 +232,7 @@ impl Traffic {
             timers: Timers::default(),
             alarm,
             stash,
+            begun: Vec::new(),
             leftovers: Leftovers::default(),
             first_seq: 0,
             recall,
@@ -286,6 +289,7 @@ impl Traffic {
             Timer::Doors(app) => self.check_doors(app),
             Timer::LameDuck(instance) => self.on_lame_duck_timer(instance),
             Timer::Left(listener) => self.on_left_timer(listener),
+            Timer::Begun(app) => self.on_begun_timer(app),
             Timer::Weigh(listener) => self.on_weigh_timer(listener),
         }
     }

@@ -33,7 +33,9 @@ impl Traffic {
         if self.is_held(number) {
             return Verdict::Hold;
         }
-        let Some(listener) = self.listeners.find(&identity) else { return Verdict::CONTINUE };
+        let Some(listener) = self.listeners.find(&identity) else {
+            return self.begin_path(number, identity);
+        };
         self.register(number, listener);
         put_back(&identity);
         self.swap(number, trapped, fd, listener, &own).unwrap_or_else(|error| Verdict::failed(&error))
@@ -66,6 +68,9 @@ impl Traffic {
             self.tell_listening(number, listener);
             return swapped.unwrap_or_else(|error| Verdict::failed(&error));
         }
+        if is_missing(trapped, &identity) && self.gives_way_at(number, &identity) {
+            return Verdict::Wait;
+        }
         let listener = self.listeners.vacant();
         if self.make_room(identity.app).is_err() {
             return Verdict::CONTINUE;
@@ -89,6 +94,7 @@ impl Traffic {
         self.keep_listener(listener);
         self.register(number, listener);
         self.tell_listening(number, listener);
+        self.finish_path(&identity);
         Verdict::CONTINUE
     }
 
@@ -116,6 +122,12 @@ fn beside(identity: &Identity) -> Option<(PathBuf, PathBuf)> {
     name.push(".oxherd");
     let second = path.with_file_name(name);
     Some((path, second))
+}
+
+/// Whether the socket's file is not there any more, as its worker sees it.
+fn is_missing(trapped: &Trapped, identity: &Identity) -> bool {
+    let path = identity.address.as_ref().map(|path| format!("/proc/{}/root{path}", trapped.thread));
+    path.is_some_and(|path| std::fs::symlink_metadata(path).is_err())
 }
 
 fn keep_beside(identity: &Identity) {

@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Weigh(usize),
     /// Look whether somebody has come for a listener's members that nobody has.
     Left(usize),
+    /// Let those go on who wait for a path that another has bound.
+    Begun(AppId),
 }
 
 /// An ordered set of deadlines; the same timer may stand in it for several moments.

@@ -21,6 +21,8 @@ pub(super) enum Verdict {
     Answer(Answer),
     /// It waits until its worker gets its slot.
     Hold,
+    /// It waits until another worker of its app listens there.
+    Wait,
 }
 
 impl Verdict {
@@ -78,6 +80,7 @@ impl Traffic {
         match verdict {
             Verdict::Answer(answer) => self.answer_call(number, trapped.id, answer),
             Verdict::Hold => self.hold_call(number, *trapped),
+            Verdict::Wait => self.let_wait(number, trapped),
         }
     }
 
@@ -136,6 +139,7 @@ impl Traffic {
                 self.release(instance, listener);
             }
             self.settle_stranded(borrower.place.app);
+            self.on_begun_timer(borrower.place.app);
         }
         self.tell(News::Detached(instance));
     }
