@@ -40,6 +40,11 @@ pub enum Event {
         /// Which worker.
         instance: InstanceId,
     },
+    /// The worker was to be held when it wants to listen, and cannot be: nobody sees it want to.
+    CannotPark {
+        /// Which worker.
+        instance: InstanceId,
+    },
     /// The worker said that it is ready.
     Ready {
         /// Which worker.

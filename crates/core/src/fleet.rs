@@ -112,6 +112,7 @@ impl Fleet {
             Event::Online { instance } => self.heard(instance, now, |it, _, out| it.on_online(out)),
             Event::Listening { instance, address } => self.on_listening(instance, address, now),
             Event::Parked { instance } => self.heard(instance, now, Instance::on_parked),
+            Event::CannotPark { instance } => self.on_cannot_park(instance, now),
             Event::Ready { instance } => self.heard(instance, now, Instance::on_ready),
             Event::Withdrawn { instance } => self.with(instance, now, Instance::on_withdrawn),
             Event::Departing { instance } => self.heard(instance, now, Instance::on_departing),

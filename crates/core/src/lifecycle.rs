@@ -103,10 +103,11 @@ impl Instance {
                     self.become_ready(around, out);
                 }
             }
+            // It is booted, and was let go by a primary whose last orders are forgotten.
             Phase::Starting { .. } | Phase::Parked => {
                 self.note_address(address, out);
                 self.facts.online |= around.spec.has_channel();
-                self.facts.listening = true;
+                (self.facts.listening, self.phase) = (true, Phase::Parked);
             }
             Phase::Serving(_) => self.note_address(address, out),
             Phase::Spawning

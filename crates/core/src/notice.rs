@@ -172,7 +172,7 @@ pub enum RetireReason {
     Errors,
     /// It alone was asked to leave.
     Asked,
-    /// It was a standby, and there are enough without it.
+    /// It was a standby, and is not needed as one, or cannot be one.
     Unneeded,
     /// Nobody knows it any more.
     Stray,

@@ -254,6 +254,9 @@ impl Instance {
         }
         if around.standby || self.is_parked() {
             self.facts.listening |= child.listens;
+            if child.listens && self.is_starting() {
+                self.phase = Phase::Parked;
+            }
         } else if child.shows_ready(around) && !child.ended && self.is_starting() {
             self.become_ready(around, out);
         }

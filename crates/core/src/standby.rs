@@ -234,6 +234,21 @@ impl Fleet {
         !app.slots.iter().any(|(slot, state)| is_coming(*slot, state))
     }
 
+    /// One of a batch goes on without the others; a standby is of no use.
+    pub(crate) fn on_cannot_park(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.state.instances.get_mut(&id).filter(|it| it.held && !it.is_parked()) else {
+            return;
+        };
+        instance.held = false;
+        let place = instance.place;
+        let Some(app) = self.state.apps.get_mut(&place.app) else { return };
+        if let Some(state) = app.standbys.places.values_mut().find(|state| state.instance == Some(id)) {
+            (state.instance, state.boot) = (None, Boot::Never);
+            app.standbys.leaving.insert(id);
+            self.with(id, now, |it, around, out| it.retire(RetireReason::Unneeded, around, out));
+        }
+    }
+
     /// A standby has ended. It is booted again, later and later while that does not help. Of any other instance the
     /// reason to give up is given back.
     pub(crate) fn on_standby_ended(

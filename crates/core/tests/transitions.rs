@@ -20,6 +20,7 @@ enum Fact {
     Online,
     Listening,
     Parked,
+    CannotPark,
     Ready,
     Withdrawn,
     Departing,
@@ -37,12 +38,13 @@ enum Fact {
     Timeout,
 }
 
-const FACTS: [Fact; 17] = [
+const FACTS: [Fact; 18] = [
     Fact::Spawned,
     Fact::SpawnFailed,
     Fact::Online,
     Fact::Listening,
     Fact::Parked,
+    Fact::CannotPark,
     Fact::Ready,
     Fact::Withdrawn,
     Fact::Departing,
@@ -162,6 +164,7 @@ impl Bench {
             Fact::Online => Event::Online { instance },
             Fact::Listening => Event::Listening { instance, address: ":80".into() },
             Fact::Parked => Event::Parked { instance },
+            Fact::CannotPark => Event::CannotPark { instance },
             Fact::Ready => Event::Ready { instance },
             Fact::Withdrawn => Event::Withdrawn { instance },
             Fact::Departing => Event::Departing { instance },

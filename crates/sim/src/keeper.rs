@@ -62,6 +62,8 @@ impl Os {
                 Life::Alive => {
                     it.stuck |= it.channel && !it.listens && !it.ready && rng.chance(50);
                     again.extend(shows(*id, it));
+                    let unheld = it.parks && it.plan.cannot_park;
+                    again.extend(unheld.then_some(Event::CannotPark { instance: *id }));
                 }
                 Life::Over if it.sweeps == 0 => {
                     it.untold = it.exit.is_some() && (it.untold || rng.chance(50));

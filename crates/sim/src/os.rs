@@ -139,7 +139,9 @@ impl Os {
                 steps.push((*id, Step::Online));
                 steps.push((*id, Step::Ready));
             }
-            if it.parks && !it.parked || it.borrows() && !it.listens && !it.parked {
+            let is_silent = Program::of(&it.spec) == Program::Silent;
+            let may_listen = it.parks || it.borrows() && !it.listens;
+            if may_listen && !it.parked && !is_silent {
                 steps.push((*id, Step::Listen));
             }
         }
@@ -179,6 +181,7 @@ impl Os {
             }
             Event::Ready { .. }
             | Event::Parked { .. }
+            | Event::CannotPark { .. }
             | Event::Spawned { .. }
             | Event::SpawnFailed { .. }
             | Event::Online { .. }
@@ -261,6 +264,10 @@ impl Os {
     fn listen(&mut self, id: InstanceId, now: Moment) {
         let Some(it) = self.processes.get_mut(&id) else { return };
         let (app, lag) = (it.place.app, it.plan.channel_lag);
+        if it.parks && it.plan.cannot_park {
+            // It was told when it was born.
+            it.parks = false;
+        }
         if it.parks {
             it.parked = true;
             return self.tell(Event::Parked { instance: id }, now, lag);
@@ -293,6 +300,9 @@ impl Os {
         it.born_at = Some(now);
         let (channel, borrows) = (it.channel, it.borrows());
         self.tell(Event::Spawned { instance: id }, now, plan.host_lag);
+        if self.processes.get(&id).is_some_and(|it| it.parks) && plan.cannot_park {
+            self.tell(Event::CannotPark { instance: id }, now, plan.host_lag);
+        }
         let mut steps: Vec<(u64, Step)> =
             plan.ends.map(|(at, exit)| (at, Step::End(exit))).into_iter().collect();
         if channel {
@@ -347,6 +357,7 @@ fn is_harmless_twice(event: &Event) -> bool {
         | Event::Online { .. }
         | Event::Listening { .. }
         | Event::Parked { .. }
+        | Event::CannotPark { .. }
         | Event::Ready { .. }
         | Event::Departing { .. }
         | Event::ChannelClosed { .. }

@@ -25,6 +25,8 @@ impl Program {
 pub struct Plan {
     /// It cannot be started; whether that lasts.
     pub fails: Option<bool>,
+    /// It cannot be held, whatever it was ordered.
+    pub cannot_park: bool,
     /// From the order to the birth.
     pub born_after: u64,
     /// How late news from the host come.
@@ -68,6 +70,7 @@ impl Plan {
         let listens_after = online_after + rng.below(100);
         Self {
             fails: None,
+            cannot_park: false,
             born_after: rng.below(10),
             host_lag: 0,
             channel_lag: 0,
@@ -97,6 +100,7 @@ impl Plan {
             let end = rng.pick(&[5, 50, 300, 3000, 20_000]);
             1 + rng.below(end)
         };
+        plan.cannot_park = rng.chance(10);
         if rng.chance(6) {
             plan.fails = Some(rng.chance(20));
         }

@@ -55,8 +55,11 @@ pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> 
             Request::Reload { app, spec }
         }
         40..45 => Request::Fork { app, slot: Slot(rng.below(6) as u32), env: Vec::new() },
-        45..50 => Request::Retire { instance: InstanceId { starts: 0, number: 1 + rng.below(60) as u32 } },
-        50..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
+        // Paired worlds have the same workers by different ids.
+        45..50 if mode != Mode::Paired => {
+            Request::Retire { instance: InstanceId { starts: 0, number: 1 + rng.below(60) as u32 } }
+        }
+        45..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
         60..80 => Request::Restart { app },
         80..93 => Request::Stop { app },
         _ => Request::Delete { app },

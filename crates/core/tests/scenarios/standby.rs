@@ -112,6 +112,28 @@ fn one_that_cannot_be_spawned_now_is_tried_later() {
 }
 
 #[test]
+fn one_that_cannot_be_held_goes_and_is_not_booted_again_before_a_reload() {
+    let script = app_with(1, |spec| spec.standby = 1).up().spawned(2);
+    let script = script.event(Event::CannotPark { instance: id(2) }).did(["SIGTERM 2"]).exits(2, 0);
+    let script = script.later(100_000).did(["sweep 2"]).told([]).reload().serves(3).goes(1);
+    script.did([
+        "spawn 3 s0 g2",
+        "admit 3",
+        "withdraw 1",
+        "disconnect 1 Object",
+        "sweep 1",
+        "spawn 4 s1 g2 parks",
+    ]);
+}
+
+#[test]
+fn one_of_a_batch_that_cannot_be_held_goes_on_alone() {
+    let script = app_with(2, |spec| spec.parallel = 2).up().reload().spawned(3).spawned(4);
+    let script = script.event(Event::CannotPark { instance: id(3) }).parked(4);
+    script.did(["spawn 3 s0 g2 parks", "spawn 4 s1 g2 parks", "unpark 4 s1"]).parked(3).did(["unpark 3 s0"]);
+}
+
+#[test]
 fn nothing_but_a_slot_makes_it_ready() {
     let script = with_standby(1).listening(2).ready(2).at(100_000).did([]);
     // It listens already: there is nothing to wait for.

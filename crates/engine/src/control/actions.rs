@@ -82,6 +82,9 @@ impl Control<'_> {
                     }));
                 }
                 self.fleet.handle_event(Event::Spawned { instance }, super::now());
+                if parks && tie == Tie::None {
+                    self.fleet.handle_event(Event::CannotPark { instance }, super::now());
+                }
             }
             Err(cause) => self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now()),
         }

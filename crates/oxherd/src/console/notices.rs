@@ -215,7 +215,7 @@ fn retiring(who: &str, reason: RetireReason) -> Line {
         RetireReason::Restart => "the app restarts",
         RetireReason::ReloadAborted => "the reload was aborted",
         RetireReason::Errors => "it reported too many errors",
-        RetireReason::Unneeded => "there are standbys enough",
+        RetireReason::Unneeded => "it is of no use as a standby",
         RetireReason::Asked => "it was asked to leave",
         RetireReason::Stray => "nobody knows it any more",
         RetireReason::Interrupted => "the primary before ended while it started",
