@@ -6,7 +6,8 @@
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
-use oxherd_core::Event;
+use oxherd_core::{Event, InstanceId};
+use oxherd_os::foreign;
 use oxherd_os::lending::{self, Trapped};
 use oxherd_os::socket::{self, LocalAddr};
 use oxherd_os::steering;
@@ -16,7 +17,11 @@ use crate::traffic::apps::Doors;
 use crate::traffic::bind::Wish;
 use crate::traffic::listener::{Returned, Socket};
 use crate::traffic::orders::News;
+use crate::traffic::timers::Timer;
 use crate::traffic::traps::Verdict;
+
+/// Programs call `listen` right after `bind`, unless they never do.
+const LISTEN_AFTER_MS: u64 = 250;
 
 impl Traffic {
     pub(super) fn on_trapped_listen(
@@ -115,6 +120,22 @@ impl Traffic {
         self.refresh_group(listener);
         self.pump(listener);
         Ok(())
+    }
+
+    /// A program may look whether its socket listens already, as if it had inherited it (gunicorn does), and then never
+    /// calls `listen`: what it was lent does, so it counts as one that listens after a while.
+    pub(super) fn expect_listen(&mut self, number: usize, listener: usize, lent: &OwnedFd) {
+        let Some(instance) = self.borrowers.get(number).map(|it| it.place.instance) else { return };
+        if foreign::nature_of(lent).is_ok_and(|it| it.listens) {
+            self.timers.set(self.now + LISTEN_AFTER_MS, Timer::Listens(instance, listener));
+        }
+    }
+
+    pub(super) fn on_listens_timer(&mut self, instance: InstanceId, listener: usize) {
+        let Some(number) = self.borrowers.find(instance) else { return };
+        if self.borrowers.get(number).is_some_and(|it| it.registered.contains(&listener)) {
+            self.tell_listening(number, listener);
+        }
     }
 
     /// Control hears once that a worker listens somewhere.

@@ -188,6 +188,7 @@ impl Traffic {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
+        self.expect_listen(number, listener, &lent);
         self.refresh_group(listener);
         Ok(Verdict::DONE)
     }

@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Left(usize),
     /// Let those go on who wait for a path that another has bound.
     Begun(AppId),
+    /// Look whether a worker that was lent what listens already has called `listen`.
+    Listens(InstanceId, usize),
 }
 
 /// An ordered set of deadlines; the same timer may stand in it for several moments.
