@@ -24,11 +24,11 @@ pub trait ProcessHost {
         None
     }
 
-    /// Starts a process.
+    /// Starts a process, which finds `handed` as its descriptors 3, 4 and so on, behind its channel if it has one.
     ///
     /// # Errors
     /// It could not be started; the failure says whether trying again may help.
-    fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure>;
+    fn spawn(&mut self, spec: &SpawnSpec, handed: &[BorrowedFd<'_>]) -> Result<Spawned, SpawnFailure>;
 
     /// How the process ended, once its pidfd is readable; asking again gives the same answer.
     ///
@@ -202,12 +202,12 @@ impl ProcessHost for LocalHost {
         self.workers_nofile
     }
 
-    fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure> {
+    fn spawn(&mut self, spec: &SpawnSpec, handed: &[BorrowedFd<'_>]) -> Result<Spawned, SpawnFailure> {
         let failure = |error: oxherd_os::SpawnError| SpawnFailure {
             message: error.to_string(),
             lasting: !error.is_transient(),
         };
-        self.host.spawn(spec).map_err(failure)
+        self.host.spawn_with(spec, handed).map_err(failure)
     }
 
     fn try_wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {

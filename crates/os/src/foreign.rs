@@ -101,6 +101,12 @@ pub fn set_nonblocking(socket: impl AsFd) -> io::Result<()> {
     Ok(fcntl_setfl(socket, flags | OFlags::NONBLOCK)?)
 }
 
+/// From now on calls on it wait, for all who hold it.
+pub fn set_blocking(socket: impl AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(&socket)?;
+    Ok(fcntl_setfl(socket, flags - OFlags::NONBLOCK)?)
+}
+
 /// Another socket for the address of one that shares its port: of the same kind, with what its program has set on it,
 /// bound and not listening, nonblocking. The errors are those of `bind(2)`.
 pub fn beside(first: impl AsFd, address: SocketAddr) -> io::Result<OwnedFd> {

@@ -243,3 +243,13 @@ fn helper_that_spawns() {
     println!("worker={}", spawned.child.pid);
     wait_readable(&spawned.child);
 }
+
+#[test]
+fn a_process_is_told_that_what_it_is_handed_is_meant_for_it() {
+    let mut spec = shell("echo $LISTEN_PID $$");
+    spec.env.push(("LISTEN_PID".into(), "1".into()));
+    spec.listen_pid = true;
+    let text = stdout_of(spec);
+    let (told, own) = text.trim().split_once(' ').unwrap();
+    assert_eq!(told, own);
+}

@@ -107,7 +107,7 @@ impl Keeper {
             Ask::Hello { protocol } => self.on_hello(protocol),
             Ask::Next => self.on_next(),
             Ask::Ready { failure } => self.on_ready(failure),
-            Ask::Spawn { spec } => self.on_spawn(*spec),
+            Ask::Spawn { spec } => self.on_spawn(*spec, &fds, truncated),
             Ask::TakeExit { label } => self.on_take_exit(&label),
             Ask::KillTree { label } => self.on_kill_tree(&label),
             Ask::Forget { label } => self.on_forget(&label),
@@ -196,7 +196,11 @@ impl Keeper {
         self.starter.tell(failure.map_or(Ok(()), Err));
     }
 
-    fn on_spawn(&mut self, mut spec: SpawnSpec) {
+    fn on_spawn(&mut self, mut spec: SpawnSpec, handed: &[OwnedFd], truncated: bool) {
+        if truncated {
+            let message = "too many open files in the keeper; see ulimit -n".to_owned();
+            return self.answer(&Answer::SpawnFailed { message, lasting: false });
+        }
         if spec.label.is_empty() || self.held.children.contains_key(&spec.label) {
             let message = format!("the label {:?} is empty or in use", spec.label);
             return self.answer(&Answer::SpawnFailed { message, lasting: true });
@@ -204,7 +208,8 @@ impl Keeper {
         // Workers outlive the daemon, and this keeper.
         spec.parent_death_signal = false;
         spec.nofile_soft = spec.nofile_soft.or(self.settings.nofile);
-        match self.host.spawn(&spec) {
+        let handed: Vec<_> = handed.iter().map(AsFd::as_fd).collect();
+        match self.host.spawn_with(&spec, &handed) {
             Ok(spawned) => self.on_spawned(spec.label, spawned),
             Err(error) => {
                 let (message, lasting) = (error.to_string(), !error.is_transient());

@@ -119,8 +119,8 @@ impl ProcessHost for KeeperHost {
         false
     }
 
-    fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure> {
-        let reply = self.ask(&Ask::Spawn { spec: Box::new(spec.clone()) });
+    fn spawn(&mut self, spec: &SpawnSpec, handed: &[BorrowedFd<'_>]) -> Result<Spawned, SpawnFailure> {
+        let reply = self.link.ask(&Ask::Spawn { spec: Box::new(spec.clone()) }, handed);
         let reply = reply.map_err(|error| passing(&error.to_string()))?;
         match reply.answer {
             Answer::Spawned { pid, .. } => self.spawned(&spec.label, pid, reply),

@@ -189,7 +189,7 @@ impl Fake {
         spec.env = vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())];
         spec.label = label.to_owned();
         (spec.channel, spec.stdout, spec.lend) = (true, Output::Pipe, lend);
-        match self.host.spawn(&spec) {
+        match self.host.spawn(&spec, &[]) {
             Ok(spawned) => {
                 let pid = spawned.child.pid;
                 let parts = (spawned.channel.is_some(), spawned.stdout.is_some(), spawned.stderr.is_some());

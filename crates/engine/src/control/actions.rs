@@ -1,19 +1,22 @@
 //! The core's orders, one method each.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal, Sockets};
+use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal, Sockets, SpawnFailure};
 use oxherd_os::{Lending, Output, SpawnSpec, Spawned};
 
 use crate::Alert;
 use crate::control::Control;
 use crate::control::children::{Process, Tie};
 use crate::counters::Counters;
-use crate::traffic::{Attachment, Borrowing, Order};
+use crate::traffic::{Attachment, Borrowing, Opening, Order};
 
+/// How long the traffic thread may take to open a worker's listeners: far longer than it does.
+const LONGEST_OPENING: Duration = Duration::from_secs(5);
 /// The channel's descriptor in the worker, as Node's own `fork` has it.
 const CHANNEL_FD: &str = "3";
 /// The variable that says how the channel is written.
@@ -43,14 +46,15 @@ impl Control<'_> {
         let mut wanted = spawn_spec(self.host.primary(), place, &spec);
         wanted.nofile_soft = self.host.workers_nofile();
         wanted.parent_death_signal = self.host.ties_workers();
-        match self.host.spawn(&wanted) {
+        let handed = self.listeners_for(place, &spec);
+        let spawned = handed.and_then(|fds| {
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            self.host.spawn(&wanted, &fds)
+        });
+        match spawned {
             Ok(Spawned { child, channel, lending, stdout, stderr }) => {
                 let traps = self.traps_of(place, &spec, lending);
-                let tie = match (&channel, &traps) {
-                    (Some(_), _) => Tie::Channel,
-                    (None, Some(_)) => Tie::Traps,
-                    (None, None) => Tie::None,
-                };
+                let tie = Tie::of(channel.as_ref(), traps.as_ref(), &spec);
                 let (counters, counters_fd) = self.new_counters(tie != Tie::None);
                 let (pid, label) = (child.pid, wanted.label);
                 self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
@@ -69,7 +73,7 @@ impl Control<'_> {
                         parks,
                         is_heir: false,
                     }));
-                } else if let Some(traps) = traps {
+                } else if tie == Tie::Loan {
                     self.traffic.orders.send(Order::Borrow(Borrowing {
                         place,
                         label,
@@ -86,8 +90,24 @@ impl Control<'_> {
                     self.fleet.handle_event(Event::CannotPark { instance }, super::now());
                 }
             }
-            Err(cause) => self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now()),
+            Err(cause) => {
+                // What was opened for it is free for the next.
+                self.traffic.orders.send(Order::Detach(instance));
+                self.fleet.handle_event(Event::SpawnFailed { instance, cause }, super::now());
+            }
         }
+    }
+
+    /// The listeners that a worker is started with: traffic has them.
+    fn listeners_for(&self, place: Place, spec: &Arc<AppSpec>) -> Result<Vec<OwnedFd>, SpawnFailure> {
+        if spec.sockets != Sockets::ListenFds {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = mpsc::channel();
+        self.traffic.orders.send(Order::Open(Opening { place, spec: Arc::clone(spec), reply }));
+        let failure = |message| SpawnFailure { message, lasting: false };
+        let opened = answer.recv_timeout(LONGEST_OPENING);
+        opened.map_err(|error| failure(format!("its listeners are not opened: {error}")))?.map_err(failure)
     }
 
     /// Where a worker's calls are heard of. Where that cannot be, it runs as one that binds its own sockets, and
@@ -138,7 +158,7 @@ impl Control<'_> {
     }
 
     fn interrupt(&mut self, instance: InstanceId) {
-        if self.children.tie(instance) == Tie::Traps {
+        if self.children.tie(instance) == Tie::Loan {
             self.traffic.orders.send(Order::Interrupt(instance));
         }
     }
@@ -167,11 +187,17 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec) -> SpawnSpec {
     let worker = place.instance.worker_id().to_string();
     it.channel = spec.sockets == Sockets::Channel;
     it.lend = spec.sockets == Sockets::Universal;
+    it.listen_pid = spec.sockets == Sockets::ListenFds;
+    let listeners = spec.listen.len().to_string();
+    let names = spec.listen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(":");
     let mut own = vec![("NODE_APP_INSTANCE", slot.as_str()), ("OXHERD_SLOT", slot.as_str())];
     if it.channel {
         own.push(("NODE_CHANNEL_FD", CHANNEL_FD));
         own.push((SERIALIZATION, spec.serialization.name()));
         own.push(("NODE_UNIQUE_ID", worker.as_str()));
+    }
+    if it.listen_pid {
+        own.extend([("LISTEN_FDS", listeners.as_str()), ("LISTEN_FDNAMES", names.as_str())]);
     }
     it.env.extend(own.into_iter().map(|(key, value)| (key.into(), value.into())));
     it.cwd = Some(PathBuf::from(&spec.cwd));

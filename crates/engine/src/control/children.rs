@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use oxherd_core::{Event, Exit, InstanceId, Notice, Place, Signal};
+use oxherd_core::{AppSpec, Event, Exit, InstanceId, Notice, Place, Signal, Sockets};
 use oxherd_os::{Child, ExitStatus, Interest};
 
 use crate::control::output::Pump;
@@ -51,8 +51,20 @@ pub(super) enum Tie {
     /// Nothing: it binds its own sockets.
     None,
     Channel,
-    /// Its calls are trapped: it is lent its sockets.
-    Traps,
+    /// It is lent its listeners, by its trapped calls or from its start.
+    Loan,
+}
+
+impl Tie {
+    pub(super) fn of<C, T>(channel: Option<&C>, traps: Option<&T>, spec: &AppSpec) -> Self {
+        if channel.is_some() {
+            Self::Channel
+        } else if traps.is_some() || spec.sockets == Sockets::ListenFds {
+            Self::Loan
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// A process with our ends of its output.

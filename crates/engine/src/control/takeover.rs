@@ -132,11 +132,7 @@ impl Control<'_> {
         let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
         let spec = as_started(spec, pid);
         let is_cut_off = channel.is_none() && spec.sockets == Sockets::Channel;
-        let tie = match (&channel, &traps) {
-            (Some(_), _) => Tie::Channel,
-            (None, Some(_)) => Tie::Traps,
-            (None, None) => Tie::None,
-        };
+        let tie = Tie::of(channel.as_ref(), traps.as_ref(), &spec);
         self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
         if let Some(channel) = channel {
             self.traffic.orders.send(Order::Attach(Attachment {
@@ -152,7 +148,7 @@ impl Control<'_> {
                 parks: false,
                 is_heir: true,
             }));
-        } else if let Some(traps) = traps {
+        } else if tie == Tie::Loan {
             self.traffic.orders.send(Order::Borrow(Borrowing {
                 place,
                 label,

@@ -34,7 +34,7 @@ impl ProcessHost for TestHost {
         false
     }
 
-    fn spawn(&mut self, _: &SpawnSpec) -> Result<Spawned, oxherd_core::SpawnFailure> {
+    fn spawn(&mut self, _: &SpawnSpec, _: &[BorrowedFd<'_>]) -> Result<Spawned, oxherd_core::SpawnFailure> {
         Err(oxherd_core::SpawnFailure { message: "not here".into(), lasting: true })
     }
 

@@ -39,7 +39,7 @@ impl Traffic {
             }
             Ok(_) | Err(_) => return Verdict::CONTINUE,
         };
-        let is_real = self.borrowers.get(number).is_some_and(|it| it.traps.is_pending(trapped.id));
+        let is_real = self.borrowers.get(number).is_some_and(|it| it.is_pending(trapped.id));
         if !is_real {
             return Verdict::CONTINUE;
         }

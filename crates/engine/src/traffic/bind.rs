@@ -49,7 +49,7 @@ impl Traffic {
             return self.on_trapped_bind_of_path(number, trapped, fd, address);
         };
         let Some(wish) = self.wish_of(number, trapped, fd, address) else { return Verdict::CONTINUE };
-        let is_real = self.borrowers.get(number).is_some_and(|it| it.traps.is_pending(trapped.id));
+        let is_real = self.borrowers.get(number).is_some_and(|it| it.is_pending(trapped.id));
         if !is_real {
             // What was read may have been another's; nobody waits for an answer.
             return Verdict::CONTINUE;
@@ -182,8 +182,10 @@ impl Traffic {
         let Some(lent) = self.socket_for_borrower(number, listener)? else { return Ok(Verdict::CONTINUE) };
         lending::carry_options(own, &lent);
         let close_on_exec = lending::descriptor_of(trapped.thread, fd).is_ok_and(|it| it.close_on_exec);
-        let Some(borrower) = self.borrowers.get(number) else { return Ok(Verdict::CONTINUE) };
-        match borrower.traps.put(trapped.id, &lent, fd, close_on_exec) {
+        let Some(traps) = self.borrowers.get(number).and_then(|it| it.traps.as_ref()) else {
+            return Ok(Verdict::CONTINUE);
+        };
+        match traps.put(trapped.id, &lent, fd, close_on_exec) {
             // Whoever called is gone, or calls again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result?,

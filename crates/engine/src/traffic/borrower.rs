@@ -18,8 +18,8 @@ pub(crate) struct Borrower {
     pub(crate) pid: u32,
     /// As its generation has it.
     pub(crate) spec: Arc<AppSpec>,
-    /// Where its calls are heard of.
-    pub(crate) traps: Traps,
+    /// Where its calls are heard of; nowhere for one that was started with its listeners.
+    pub(crate) traps: Option<Traps>,
     /// The poller tells when it calls. Not once nobody of it is left who could.
     pub(crate) watched: bool,
     /// By which others can go on with its counters.
@@ -72,7 +72,7 @@ impl Borrower {
             label,
             pid,
             spec,
-            traps: Traps::of(traps),
+            traps: traps.map(Traps::of),
             watched: false,
             counters_fd,
             stage: Stage::Young,
@@ -83,6 +83,11 @@ impl Borrower {
             registered: Vec::new(),
             listening: Vec::new(),
         }
+    }
+
+    /// Whether a call of it waits for an answer.
+    pub(crate) fn is_pending(&self, id: u64) -> bool {
+        self.traps.as_ref().is_some_and(|it| it.is_pending(id))
     }
 
     /// It was told to go, or is about to be.

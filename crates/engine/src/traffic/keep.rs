@@ -224,7 +224,9 @@ impl Traffic {
     /// A worker that borrows is there.
     pub(super) fn keep_borrower(&mut self, number: usize) {
         let Some(borrower) = self.borrowers.get(number) else { return };
-        self.stash.put(&format!("{TRAPS}{}", borrower.label), b"", Some(borrower.traps.as_fd()));
+        if let Some(traps) = &borrower.traps {
+            self.stash.put(&format!("{TRAPS}{}", borrower.label), b"", Some(traps.as_fd()));
+        }
         if let Some(fd) = &borrower.counters_fd {
             self.stash.put(&format!("{COUNTERS}{}", borrower.label), b"", Some(fd.as_fd()));
         }

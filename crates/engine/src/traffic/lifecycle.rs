@@ -26,6 +26,7 @@ impl Traffic {
             match order {
                 Order::Attach(attachment) => self.attach(attachment),
                 Order::Borrow(borrowing) => self.borrow(borrowing),
+                Order::Open(opening) => self.open_for_start(opening),
                 Order::Unpark(instance, slot) => self.unpark(instance, slot),
                 Order::Interrupt(instance) => self.interrupt(instance),
                 Order::Admit(instance) => self.admit(instance),

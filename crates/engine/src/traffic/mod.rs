@@ -17,6 +17,7 @@ mod inbox;
 mod keep;
 mod lameduck;
 mod lifecycle;
+mod listen_fds;
 mod listener;
 mod load;
 mod orders;
@@ -56,7 +57,7 @@ use crate::traffic::weights::Steerings;
 use crate::traffic::worker::Workers;
 
 pub(crate) use keep::{counters_of, listener_of, page_of, standing_in, traps_of, uses_of};
-pub(crate) use orders::{Attachment, Bequest, Borrowing, Delivery, NewStash, News, Order, Parcel};
+pub(crate) use orders::{Attachment, Bequest, Borrowing, Delivery, NewStash, News, Opening, Order, Parcel};
 
 const SIGPIPE: i32 = 13;
 const WAKER: u64 = 0;
@@ -180,6 +181,8 @@ pub(crate) struct Traffic {
     borrowers: Borrowers,
     listeners: Listeners,
     relays: Relays,
+    /// What workers use that are being started with their listeners.
+    opened: BTreeMap<InstanceId, Vec<usize>>,
     steerings: Steerings,
     timers: Timers,
     alarm: Alarm,
@@ -228,6 +231,7 @@ impl Traffic {
             borrowers: Borrowers::default(),
             listeners: Listeners::default(),
             relays: Relays::default(),
+            opened: BTreeMap::new(),
             steerings,
             timers: Timers::default(),
             alarm,

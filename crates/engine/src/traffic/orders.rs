@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use oxherd_core::{AppId, AppSpec, Event, InstanceId, Parting, Place, Slot};
 
@@ -19,6 +19,8 @@ pub(crate) enum Order {
     Attach(Attachment),
     /// A worker without a channel exists that is lent its listeners.
     Borrow(Borrowing),
+    /// A worker is about to be started with its app's listeners.
+    Open(Opening),
     /// From now on it may listen, and fills this slot.
     Unpark(InstanceId, Slot),
     /// It is to end: what it waits for is broken off.
@@ -83,14 +85,23 @@ pub(crate) struct Borrowing {
     pub(crate) label: String,
     pub(crate) spec: Arc<AppSpec>,
     pub(crate) pid: u32,
-    /// Where its calls are heard of.
-    pub(crate) traps: OwnedFd,
+    /// Where its calls are heard of; nowhere for one that was started with its listeners.
+    pub(crate) traps: Option<OwnedFd>,
     /// By which others can go on with its counters.
     pub(crate) counters_fd: Option<OwnedFd>,
     /// It is held when it wants to listen, until it is unparked.
     pub(crate) parks: bool,
     /// It outlived the primary that started it.
     pub(crate) is_heir: bool,
+}
+
+/// A worker that is to be started with its listeners.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) place: Place,
+    pub(crate) spec: Arc<AppSpec>,
+    /// Where they go, in the order of the spec, or why they cannot be opened, in words.
+    pub(crate) reply: mpsc::Sender<Result<Vec<OwnedFd>, String>>,
 }
 
 /// A message to a worker.

@@ -175,11 +175,12 @@ impl Traffic {
             self.tell(News::Fact(Event::Listening { instance, address: listener.address.clone() }));
         }
         let Some(borrower) = self.borrowers.get_mut(number) else { return };
-        waiting.retain(|it| borrower.traps.is_pending(it.id));
+        waiting.retain(|it| borrower.is_pending(it.id));
         // One that was received and not recorded any more.
         let mut pids = host::tree_members(&borrower.label).unwrap_or_default();
         pids.push(borrower.pid);
-        let pending = lending::pending_of(&borrower.traps, borrower.newest, &pids).ok().flatten();
+        let traps = borrower.traps.as_ref();
+        let pending = traps.and_then(|it| lending::pending_of(it, borrower.newest, &pids).ok().flatten());
         if let Some(pending) = pending.filter(|it| waiting.iter().all(|other| other.id != it.id)) {
             borrower.newest = borrower.newest.max(pending.id);
             waiting.push(pending);

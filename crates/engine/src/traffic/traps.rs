@@ -4,7 +4,7 @@
 //! gone at any moment.
 
 use oxherd_core::{Event, InstanceId};
-use oxherd_os::lending::{self, Answer, Call, Trapped};
+use oxherd_os::lending::{self, Answer, Call, Trapped, Traps};
 use oxherd_os::{Interest, io_errno, socket};
 
 use crate::traffic::apps::App;
@@ -46,9 +46,18 @@ impl Traffic {
         let mut borrower = Borrower::new(borrowing);
         let token = Token::Traps(number).encode();
         // For want of memory alone: its calls would hang, so it is left to be killed by its listen timeout.
-        borrower.watched = self.poller.add(&borrower.traps, token, Interest::READ).is_ok();
+        borrower.watched = borrower
+            .traps
+            .as_ref()
+            .is_some_and(|traps| self.poller.add(traps, token, Interest::READ).is_ok());
+        // One that was started with its listeners uses them from the first.
+        borrower.registered = self.opened.remove(&borrower.place.instance).unwrap_or_default();
+        borrower.listening = borrower.registered.clone();
         self.borrowers.push(borrower);
         self.keep_borrower(number);
+        if !is_heir {
+            self.keep_uses_of_borrower(number);
+        }
         if is_heir {
             self.receive_borrowing_heir(number);
         }
@@ -59,11 +68,11 @@ impl Traffic {
         let Some(borrower) = self.borrowers.get_mut(number) else { return };
         if hangup {
             borrower.watched = false;
-            drop(self.poller.remove(&borrower.traps));
+            borrower.traps.iter().for_each(|traps| drop(self.poller.remove(traps)));
             return;
         }
         // An error is that of a call whose caller is gone.
-        if let Ok(Some(trapped)) = borrower.traps.receive() {
+        if let Some(Ok(Some(trapped))) = borrower.traps.as_ref().map(Traps::receive) {
             borrower.newest = borrower.newest.max(trapped.id);
             self.keep_call(number, &trapped);
             self.carry_out_call(number, &trapped);
@@ -85,9 +94,9 @@ impl Traffic {
     }
 
     pub(super) fn answer_call(&mut self, number: usize, id: u64, answer: Answer) {
-        if let Some(borrower) = self.borrowers.get(number) {
+        if let Some(traps) = self.borrowers.get(number).and_then(|it| it.traps.as_ref()) {
             // Whoever called may be gone, or was broken off by a signal and calls again.
-            drop(borrower.traps.answer(id, answer));
+            drop(traps.answer(id, answer));
         }
     }
 
@@ -132,7 +141,7 @@ impl Traffic {
     pub(super) fn detach_borrower(&mut self, instance: InstanceId) {
         if let Some(borrower) = self.borrowers.find(instance).and_then(|it| self.borrowers.remove(it)) {
             if borrower.watched {
-                drop(self.poller.remove(&borrower.traps));
+                borrower.traps.iter().for_each(|traps| drop(self.poller.remove(traps)));
             }
             self.unkeep_borrower(&borrower.label);
             for listener in borrower.registered {
@@ -140,6 +149,10 @@ impl Traffic {
             }
             self.settle_stranded(borrower.place.app);
             self.on_begun_timer(borrower.place.app);
+        }
+        // It was to be started with its listeners, and could not be.
+        for listener in self.opened.remove(&instance).unwrap_or_default() {
+            self.release(instance, listener);
         }
         self.tell(News::Detached(instance));
     }

@@ -13,6 +13,9 @@ use crate::lending::install;
 /// The descriptors that are handed down become this one and the next.
 pub(super) const FIRST_HANDED_FD: RawFd = 3;
 
+/// Digits of the largest number of a process, and more.
+pub(super) const PID_DIGITS_MAX: usize = 10;
+
 /// Highest signal number of Linux on the supported machines.
 const SIGNAL_MAX: i32 = 64;
 /// Status of a process that could not become its program; nobody but the Host sees it.
@@ -37,6 +40,8 @@ pub(super) struct Plan {
     pub(super) cgroup_procs: Option<RawFd>,
     /// The filter that traps calls, and where its listening end goes.
     pub(super) lending: Option<install::Plan>,
+    /// Where the process's number goes, in its environment.
+    pub(super) listen_pid: Option<*mut u8>,
     pub(super) nofile_soft: Option<u64>,
     pub(super) parent_death_signal: bool,
     pub(super) host_pid: libc::pid_t,
@@ -147,7 +152,30 @@ unsafe fn become_program(plan: &Plan) -> Failure {
         if plan.parent_death_signal && !bind_to_parent(plan.host_pid) {
             return failed(Step::DeathSignal);
         }
+        if let Some(room) = plan.listen_pid {
+            write_pid(room);
+        }
         try_candidates(plan)
+    }
+}
+
+/// Writes this process's number in digits.
+///
+/// # Safety
+/// There is room for [`PID_DIGITS_MAX`] of them and a zero behind.
+unsafe fn write_pid(room: *mut u8) {
+    let mut digits = [0_u8; PID_DIGITS_MAX];
+    // SAFETY: it cannot fail.
+    let mut rest = unsafe { libc::getpid() }.unsigned_abs();
+    let mut count = 0;
+    while rest > 0 && count < PID_DIGITS_MAX {
+        digits[count] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        count += 1;
+    }
+    for place in 0..count {
+        // SAFETY: `count` is at most what there is room for.
+        unsafe { room.add(place).write(digits[count - 1 - place]) };
     }
 }
 

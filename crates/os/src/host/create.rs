@@ -147,6 +147,7 @@ mod tests {
             report: null.as_raw_fd(),
             cgroup_procs: None,
             lending: None,
+            listen_pid: None,
             nofile_soft: None,
             parent_death_signal: true,
             host_pid: rustix::process::getpid().as_raw_pid(),

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use self::adopt::ChildRecord;
 pub use self::error::SpawnError;
 pub use self::spawn::ChannelEnds;
-pub use self::spec::{LABEL_VARIABLE, Output, SpawnSpec};
+pub use self::spec::{LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};
 use self::tree::{Place, kill_in};
 pub use self::tree::{find_labelled, kill_labelled, tree_members};
 use crate::cgroup::{Cgroups, Group};

@@ -16,10 +16,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::Lending;
-use super::child::{Failure, Plan, Step};
+use super::child::{Failure, PID_DIGITS_MAX, Plan, Step};
 use super::create::{self, Created};
 use super::error::SpawnError;
-use super::spec::{LABEL_VARIABLE, Output, SpawnSpec};
+use super::spec::{LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};
 use crate::cgroup::Group;
 use crate::lending::install::{self, Installed};
 use crate::lending::obstacle;
@@ -62,7 +62,8 @@ pub(super) fn spawn(
         let name = name.clone();
         move |error: io::Error| SpawnError::at_step(&name, step, error)
     };
-    let strings = Strings::of(spec, &name)?;
+    let mut strings = Strings::of(spec, &name)?;
+    let listen_pid = strings.listen_pid();
     let lift = Lift { min: Plan::safe_fd_min(handed.len() + usize::from(spec.channel)) };
     let stdin = lift.null().map_err(step("opening /dev/null"))?;
     let (stdout, stdout_reader) =
@@ -80,7 +81,7 @@ pub(super) fn spawn(
     let plan = Plan {
         candidates: strings.candidates.clone(),
         argv: pointers(&strings.argv),
-        envp: pointers(&strings.envp),
+        envp: strings.environment(),
         cwd: strings.cwd.clone(),
         stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
         handed: channel.iter().map(|ends| &ends.worker).chain(&handed).map(AsRawFd::as_raw_fd).collect(),
@@ -89,6 +90,7 @@ pub(super) fn spawn(
         lending: lender.plan(),
         nofile_soft: spec.nofile_soft,
         parent_death_signal: spec.parent_death_signal,
+        listen_pid,
         host_pid: rustix::process::getpid().as_raw_pid(),
     };
     let created = create::create(plan, group).map_err(step("creating the process"))?;
@@ -112,6 +114,8 @@ pub(super) struct Strings {
     candidates: Vec<CString>,
     argv: Vec<CString>,
     envp: Vec<CString>,
+    /// The variable with the process's number, with room for it.
+    listen_pid: Option<Vec<u8>>,
     cwd: Option<CString>,
 }
 
@@ -126,7 +130,9 @@ impl Strings {
             argv.push(c_string("an argument", arg.clone())?);
         }
         let mut envp = Vec::with_capacity(spec.env.len() + 1);
-        for (key, value) in environment(spec) {
+        // The process's own number takes the place of another's.
+        let is_given = |key: &OsStr| !(spec.listen_pid && key == LISTEN_PID_VARIABLE);
+        for (key, value) in environment(spec).into_iter().filter(|(key, _)| is_given(key)) {
             let mut entry = key.to_owned();
             entry.push("=");
             entry.push(value);
@@ -141,7 +147,22 @@ impl Strings {
             .clone()
             .map(|cwd| c_string("the working directory", cwd.into_os_string()))
             .transpose()?;
-        Ok(Self { candidates, argv, envp, cwd })
+        let room = || format!("{LISTEN_PID_VARIABLE}=\0{}", "\0".repeat(PID_DIGITS_MAX)).into_bytes();
+        let listen_pid = spec.listen_pid.then(room);
+        Ok(Self { candidates, argv, envp, listen_pid, cwd })
+    }
+
+    /// Where the new process writes its number.
+    fn listen_pid(&mut self) -> Option<*mut u8> {
+        let room = self.listen_pid.as_mut()?;
+        room.get_mut(LISTEN_PID_VARIABLE.len() + 1..).map(<[u8]>::as_mut_ptr)
+    }
+
+    /// The environment, null-terminated.
+    fn environment(&self) -> Vec<*const libc::c_char> {
+        let own = self.listen_pid.iter().map(|it| it.as_ptr().cast());
+        let others = self.envp.iter().map(|it| it.as_ptr());
+        own.chain(others).chain([std::ptr::null()]).collect()
     }
 }
 

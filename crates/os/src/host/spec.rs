@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The variable that carries a worker's label, so that its whole tree can be found again.
 pub const LABEL_VARIABLE: &str = "OXHERD_INSTANCE";
 
+/// The variable with the number of the process that handed descriptors are meant for (`sd_listen_fds(3)`).
+pub const LISTEN_PID_VARIABLE: &str = "LISTEN_PID";
+
 /// A process to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnSpec {
@@ -33,6 +36,10 @@ pub struct SpawnSpec {
     /// (see [`lending`](crate::lending)).
     #[serde(default)]
     pub lend: bool,
+    /// Say to the process in [`LISTEN_PID_VARIABLE`] which one it is, so that it takes the descriptors that it is handed
+    /// for its own.
+    #[serde(default)]
+    pub listen_pid: bool,
     /// Where standard output goes.
     pub stdout: Output,
     /// Where standard error goes.
@@ -54,6 +61,7 @@ impl SpawnSpec {
             label: String::new(),
             channel: false,
             lend: false,
+            listen_pid: false,
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             parent_death_signal: false,

@@ -104,7 +104,7 @@ impl ProcessHost for ThreadHost {
         true
     }
 
-    fn spawn(&mut self, spec: &SpawnSpec) -> Result<Spawned, SpawnFailure> {
+    fn spawn(&mut self, spec: &SpawnSpec, _: &[BorrowedFd<'_>]) -> Result<Spawned, SpawnFailure> {
         self.start(spec).map_err(|error| SpawnFailure {
             message: format!("cannot start a thread: {error}; see `ulimit -u` and `ulimit -n`"),
             lasting: false,

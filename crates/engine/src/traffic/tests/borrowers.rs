@@ -91,7 +91,7 @@ impl Pasture {
             label: spec.label,
             spec: Arc::new(self.herd.spec.clone()),
             pid: spawned.child.pid,
-            traps,
+            traps: Some(traps),
             counters_fd: None,
             parks,
             is_heir: false,
@@ -103,7 +103,7 @@ impl Pasture {
     pub(super) fn succeed(&mut self, stash: &MemoryStash, workers: &[&Borrowed]) {
         let traps = |worker: &Borrowed| {
             let it = self.herd.traffic.borrowers.by_instance(worker.place.instance).unwrap();
-            it.traps.as_fd().try_clone_to_owned().unwrap()
+            it.traps.as_ref().unwrap().as_fd().try_clone_to_owned().unwrap()
         };
         let traps: Vec<OwnedFd> = workers.iter().map(|it| traps(it)).collect();
         let (now, spec) = (self.herd.now, self.herd.spec.clone());
@@ -117,7 +117,7 @@ impl Pasture {
                 label: worker.child.label().to_owned(),
                 spec: Arc::new(self.herd.spec.clone()),
                 pid: worker.child.pid,
-                traps,
+                traps: Some(traps),
                 counters_fd: None,
                 parks: false,
                 is_heir: true,

@@ -84,11 +84,11 @@ fn a_call_that_was_received_and_not_answered_is_answered() {
         let traffic = &mut pasture.herd.traffic;
         // From here on nobody but this test receives.
         let borrower = traffic.borrowers.get_mut(number).unwrap();
-        traffic.poller.remove(&borrower.traps).unwrap();
+        traffic.poller.remove(borrower.traps.as_ref().unwrap()).unwrap();
         borrower.watched = false;
         for call in 0..=calls_before {
             let borrower = traffic.borrowers.get_mut(number).unwrap();
-            let trapped = borrower.traps.receive().unwrap().unwrap();
+            let trapped = borrower.traps.as_ref().unwrap().receive().unwrap().unwrap();
             if call < calls_before || is_recorded {
                 borrower.newest = trapped.id;
                 traffic.keep_call(number, &trapped);

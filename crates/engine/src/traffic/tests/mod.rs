@@ -16,6 +16,7 @@ mod garbage;
 mod heirs;
 mod hostile;
 mod kernel;
+mod listen_fds;
 mod listeners;
 mod paths;
 mod recall;
