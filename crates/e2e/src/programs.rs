@@ -89,6 +89,14 @@ impl Program {
         Self::new(places::python(), port).args([script]).args(["127.0.0.1", &port.to_string()])
     }
 
+    /// A server on a Unix socket in a folder, which leaves the file alone.
+    pub fn on_unix(folder: &Folder) -> Self {
+        let path = folder.path().join("web.sock");
+        let mut program = Self::python_script("serve.py", 0).args(["unix"]).args([&path]);
+        program.address = Address::Unix(path);
+        program
+    }
+
     /// Go's own server, linked statically. It ends at once when it is told to.
     pub fn go() -> Self {
         let port = ports::free();

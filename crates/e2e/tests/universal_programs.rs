@@ -107,9 +107,30 @@ fn gunicorn() {
 }
 
 #[test]
+fn a_server_on_a_unix_socket() {
+    let folder = Folder::new();
+    works("a Unix socket", &Program::on_unix(&folder));
+}
+
+/// It removes the file before it binds, so that a client finds none for a moment: what counts is that it is there again.
+#[test]
 fn gunicorn_on_a_unix_socket() {
     let folder = Folder::new();
-    works("gunicorn on a Unix socket", &Program::gunicorn_on_unix(&folder));
+    let program = Program::gunicorn_on_unix(&folder);
+    let herd = program.herd(WORKERS).start();
+    assert_eq!(herd.wait_serving(), [program.shown()]);
+    herd.pids_that_answer(program.address(), WORKERS as usize);
+    let mark = herd.mark();
+    procs::kill(herd.serving()[&1], Signal::KILL);
+    herd.wait_event(mark, Event::Ready);
+    herd.pids_that_answer(program.address(), WORKERS as usize);
+    for _ in 0..2 {
+        herd.reload();
+        herd.pids_that_answer(program.address(), WORKERS as usize);
+    }
+    herd.stop();
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("it is a folder").collect();
+    assert!(left.is_empty(), "a file is left: {left:?}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl Traffic {
         if quiet_looks >= QUIET_LOOKS {
             self.set_stage(number, Stage::Withdrawn);
             self.keep_uses_of_borrower(number);
+            self.timers.set(self.now, Timer::PutBack(instance));
             return self.tell(News::Fact(Event::Withdrawn { instance }));
         }
         if let Some(borrower) = self.borrowers.get_mut(number) {

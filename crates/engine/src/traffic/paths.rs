@@ -6,15 +6,20 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use oxherd_core::AppId;
+use oxherd_core::{AppId, InstanceId};
 use oxherd_os::foreign::{self, Kind};
 use oxherd_os::lending::{self, Trapped};
 use oxherd_os::socket::{self, LocalAddr};
 use oxherd_wire::{AddressType, NewConn};
 
 use crate::traffic::Traffic;
+use crate::traffic::apps::Doors;
 use crate::traffic::listener::{Identity, Listener, Socket};
+use crate::traffic::timers::Timer;
 use crate::traffic::traps::Verdict;
+
+/// Between two looks whether a file was taken away.
+const PUT_BACK_EVERY_MS: u64 = 20;
 
 impl Traffic {
     pub(super) fn on_trapped_bind_of_path(
@@ -96,6 +101,26 @@ impl Traffic {
         self.tell_listening(number, listener);
         self.finish_path(&identity);
         Verdict::CONTINUE
+    }
+
+    /// A worker on its way out may take away the file that others are reached by (gunicorn does), long before it ends.
+    pub(super) fn on_put_back_timer(&mut self, instance: InstanceId) {
+        let Some(borrower) = self.borrowers.find(instance).and_then(|it| self.borrowers.get(it)) else {
+            return;
+        };
+        if self.put_paths_back(borrower.place.app, &borrower.registered) {
+            self.timers.set(self.now + PUT_BACK_EVERY_MS, Timer::PutBack(instance));
+        }
+    }
+
+    /// Returns whether any of the listeners has a file that is to stay: those of an app that stops are its own affair.
+    pub(super) fn put_paths_back(&self, app: AppId, listeners: &[usize]) -> bool {
+        if self.apps.get(&app).is_none_or(|it| it.doors != Doors::Open) {
+            return false;
+        }
+        let listeners = listeners.iter().filter_map(|it| self.listeners.get(*it));
+        let of_paths = listeners.filter(|it| it.identity.address_type == AddressType::Path);
+        of_paths.map(|it| put_back(&it.identity)).count() > 0
     }
 
     /// What listener a path means to the calling thread.

@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Left(usize),
     /// Let those go on who wait for a path that another has bound.
     Begun(AppId),
+    /// Give back the files of Unix sockets that a worker on its way out may take away.
+    PutBack(InstanceId),
     /// Look whether a worker that was lent what listens already has called `listen`.
     Listens(InstanceId, usize),
 }

@@ -144,6 +144,7 @@ impl Traffic {
                 borrower.traps.iter().for_each(|traps| drop(self.poller.remove(traps)));
             }
             self.unkeep_borrower(&borrower.label);
+            self.put_paths_back(borrower.place.app, &borrower.registered);
             for listener in borrower.registered {
                 self.release(instance, listener);
             }
