@@ -123,6 +123,8 @@ impl Control<'_> {
 
     fn adopt(&mut self, known: Known) {
         let Known { place, heir, counters, counters_fd, page_fd, traps, .. } = known;
+        // A standby that was given a slot has it, whatever its label says.
+        let place = self.fleet.place_of(place.instance).unwrap_or(place);
         let Heir { child, channel, worker_end, stdout, stderr } = heir;
         let (pid, label, has_ended) = (child.pid, child.label().to_owned(), child.has_ended());
         let is_condemned = counters.was_condemned();
@@ -132,6 +134,7 @@ impl Control<'_> {
         let spec = spec.unwrap_or_else(|| Arc::new(AppSpec::new("stray", "")));
         let spec = as_started(spec, pid);
         let is_cut_off = channel.is_none() && spec.sockets == Sockets::Channel;
+        let parks = self.fleet.holds(place.instance);
         let tie = Tie::of(channel.as_ref(), traps.as_ref(), &spec);
         self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
         if let Some(channel) = channel {
@@ -156,11 +159,14 @@ impl Control<'_> {
                 pid,
                 traps,
                 counters_fd,
-                parks: false,
+                parks,
                 is_heir: true,
             }));
         } else if is_cut_off && !has_ended {
             self.tell_end_of_channel(place.instance, is_condemned);
+        }
+        if parks && tie == Tie::None {
+            self.fleet.handle_event(Event::CannotPark { instance: place.instance }, now());
         }
     }
 
