@@ -261,6 +261,12 @@ pub enum SpecError {
         /// What it is.
         value: String,
     },
+    /// A worker says `ready` over its channel, and these have none.
+    #[error(
+        "wait_ready waits for the message `ready`, which comes over the channel, and with sockets `{0}` there is none: \
+         leave it out, the worker is ready when it listens"
+    )]
+    NoWordOfReadiness(Sockets),
     /// Standbys wait where they want to listen, and these workers are not seen to.
     #[error(
         "standbys wait where they want to listen, and with sockets `{0}` nobody sees that: set sockets to \

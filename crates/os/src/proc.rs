@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -85,6 +86,15 @@ pub fn variable_of(pid: u32, name: &str) -> io::Result<Option<OsString>> {
     let mut entries = environment.split(|byte| *byte == 0);
     let value = entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
     Ok(value.map(|value| OsStr::from_bytes(value).to_owned()))
+}
+
+/// Whether a path means the same file to a process, or thread, as to this one: it has the same root and the same mounts. Not
+/// so where that cannot be seen.
+pub fn sees_our_files(pid: u32) -> bool {
+    let root = |path: &str| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+    let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let (theirs, own) = (mounts(&pid.to_string()), mounts("self"));
+    theirs.is_some() && theirs == own && root(&format!("/proc/{pid}/root")) == root("/proc/self/root")
 }
 
 /// The descriptors of a process that are sockets, with the sockets' numbers.

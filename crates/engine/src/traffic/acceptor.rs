@@ -219,8 +219,6 @@ impl Traffic {
             let Some(member) = group.member_mut(number) else { continue };
             let token = Token::Source { listener, source: number }.encode();
             let done = if wanted {
-                // Nobody who could mind has it any more, and the next sets it as its program likes it.
-                drop(foreign::set_nonblocking(&member.source.fd));
                 self.poller.add(&member.source.fd, token, Interest::READ | Interest::ONCE)
             } else {
                 self.poller.remove(&member.source.fd)
@@ -269,8 +267,14 @@ impl Traffic {
             return Some(returned);
         }
         let number = it.pending_source()?;
+        let is_shared = matches!(it.socket, Socket::Kernel(_));
         let source = it.source(number)?;
-        match socket::accept(&source.fd) {
+        let accepted = match is_shared {
+            // Blocking or not is up to whoever had it last, and an `accept` that waits would stop everybody.
+            true => foreign::set_nonblocking(&source.fd).and_then(|()| socket::accept(&source.fd)),
+            false => socket::accept(&source.fd),
+        };
+        match accepted {
             Ok(connection) => Some(Returned::fresh(connection)),
             Err(error) if is_shortage(&error) => {
                 self.on_shortage();

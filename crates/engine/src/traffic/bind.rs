@@ -20,6 +20,7 @@ use crate::traffic::listener::{Identity, Listener, Socket};
 use crate::traffic::query::EMFILE;
 use crate::traffic::traps::Verdict;
 
+const EFAULT: i32 = 14;
 const EADDRINUSE: i32 = 98;
 /// So many listeners one worker may use at most: half of what its app may have.
 const LISTENERS_OF_ONE_MAX: usize = 256;
@@ -44,7 +45,13 @@ impl Wish {
 
 impl Traffic {
     pub(super) fn on_trapped_bind(&mut self, number: usize, trapped: &Trapped, fd: RawFd) -> Verdict {
-        let Ok(address) = lending::address_of(trapped) else { return Verdict::CONTINUE };
+        let address = match self.address_of(number, trapped) {
+            Ok(address) => address,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Verdict::Answer(Answer::Failed(EFAULT));
+            }
+            Err(_) => return Verdict::CONTINUE,
+        };
         let LocalAddr::Inet(address) = address else {
             return self.on_trapped_bind_of_path(number, trapped, fd, address);
         };
@@ -64,6 +71,19 @@ impl Traffic {
             return if bound == address { Verdict::DONE } else { Verdict::CONTINUE };
         }
         self.bind_wish(number, trapped, fd, wish).unwrap_or_else(|error| Verdict::failed(&error))
+    }
+
+    /// A program whose memory did not come once is not waited for again: everybody else waits meanwhile.
+    fn address_of(&mut self, number: usize, trapped: &Trapped) -> io::Result<LocalAddr> {
+        let Some(borrower) = self.borrowers.get_mut(number) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if borrower.is_opaque {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let address = lending::address_of(trapped);
+        borrower.is_opaque = address.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        address
     }
 
     /// What a socket at this address would be, if that is a listener that is lent.
@@ -180,7 +200,6 @@ impl Traffic {
         own: &OwnedFd,
     ) -> io::Result<Verdict> {
         let Some(lent) = self.socket_for_borrower(number, listener)? else { return Ok(Verdict::CONTINUE) };
-        lending::carry_options(own, &lent);
         let close_on_exec = lending::descriptor_of(trapped.thread, fd).is_ok_and(|it| it.close_on_exec);
         let Some(traps) = self.borrowers.get(number).and_then(|it| it.traps.as_ref()) else {
             return Ok(Verdict::CONTINUE);
@@ -190,6 +209,8 @@ impl Traffic {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
+        // The caller sleeps until it is answered: it never sees the socket as it was.
+        lending::carry_options(own, &lent);
         self.expect_listen(number, listener, &lent);
         self.refresh_group(listener);
         Ok(Verdict::DONE)

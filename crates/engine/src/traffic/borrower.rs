@@ -24,6 +24,8 @@ pub(crate) struct Borrower {
     pub(crate) watched: bool,
     /// By which others can go on with its counters.
     pub(crate) counters_fd: Option<OwnedFd>,
+    /// Its memory could not be looked into in time.
+    pub(crate) is_opaque: bool,
     pub(crate) stage: Stage,
     pub(crate) parking: Parking,
     /// Calls that wait for its slot, oldest first.
@@ -75,6 +77,7 @@ impl Borrower {
             traps: traps.map(Traps::of),
             watched: false,
             counters_fd,
+            is_opaque: false,
             stage: Stage::Young,
             parking: if parks { Parking::Due } else { Parking::Off },
             held: Vec::new(),

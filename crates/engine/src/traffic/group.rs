@@ -213,7 +213,6 @@ impl Group {
         let preference = |member: &Member| (rank(member), Reverse((member.has_waiting(), member.last_owner)));
         let member = of_slot.min_by_key(|member| preference(member)).expect("the slot's pair is open");
         member.owner = Some(instance);
-        member.left_since = None;
         Ok(member)
     }
 
@@ -239,9 +238,11 @@ impl Group {
         let mut waiting = Vec::new();
         let of_slot = |members: &[Member]| members.iter().filter(|it| it.slot == slot).count();
         while of_slot(&self.members) > SIDES {
-            let preference = |it: &Member| (it.owner.is_some(), it.has_waiting(), it.last_owner, it.owner);
+            let preference = |it: &Member| (it.has_waiting(), it.last_owner);
             let others = self.members.iter().enumerate();
-            let others = others.filter(|(_, it)| it.slot == slot && it.number != number);
+            // What somebody has is his: a program may have several of its own at one address.
+            let others =
+                others.filter(|(_, it)| it.slot == slot && it.number != number && it.owner.is_none());
             let Some((at, _)) = others.min_by_key(|(_, it)| preference(it)) else { break };
             waiting.extend(self.close_member(at, poller));
         }
@@ -262,7 +263,10 @@ impl Group {
         let mut is_new = false;
         for member in &mut self.members {
             if member.owner.is_some() {
-                member.left_since = None;
+                // Who has waited since the last owner's end is not to wait as long again if this one ends, too.
+                if !member.has_waiting() {
+                    member.left_since = None;
+                }
             } else if member.left_since.is_none() {
                 member.left_since = Some(now);
                 is_new = true;

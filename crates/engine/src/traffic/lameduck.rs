@@ -4,6 +4,7 @@
 //! It looks and reports. How long all this may take at most is for the core to say.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use oxherd_core::{Event, InstanceId};
 use oxherd_os::sockdiag::{self, Connection, ConnectionState};
@@ -18,15 +19,14 @@ use crate::traffic::timers::Timer;
 /// Between two looks while nothing is seen, and while something is, in milliseconds.
 const LOOK_EVERY_MS: u64 = 15;
 const LOOK_AT_BUSY_EVERY_MS: u64 = 40;
+/// A look at a machine with thousands of processes takes long: then the next comes so many times as much later.
+const PAUSE_PER_COST: u64 = 20;
 /// So often in a row nothing must be seen: the last step of a handshake may still be on its way, and so may what a
 /// worker is about to accept.
 const QUIET_LOOKS: u32 = 3;
 /// A connection is idle when its worker was the last to send, and that was so long ago, in milliseconds: a pause within
-/// an answer is shorter as a rule, and the next request would begin with bytes that came.
-const IDLE_MS: u32 = 100;
-/// The same where it cannot be told who was the last: the kernel counts in ticks of up to 10 ms, and a client on the
-/// same machine may have asked again within one.
-const SURELY_IDLE_MS: u32 = 1000;
+/// an answer that is streamed is shorter as a rule, and the next request would begin with bytes that came.
+const IDLE_MS: u32 = 1000;
 
 impl Traffic {
     pub(super) fn on_lame_duck_timer(&mut self, instance: InstanceId) {
@@ -34,7 +34,9 @@ impl Traffic {
         let Some(Stage::Withdrawing { quiet_looks }) = self.borrowers.get(number).map(|it| it.stage) else {
             return;
         };
+        let began = Instant::now();
         let is_quiet = self.borrowers.get(number).is_none_or(|it| self.has_nothing_in_hand(it));
+        let cost = began.elapsed().as_millis() as u64;
         let quiet_looks = if is_quiet { quiet_looks + 1 } else { 0 };
         if quiet_looks >= QUIET_LOOKS {
             self.set_stage(number, Stage::Withdrawn);
@@ -46,6 +48,7 @@ impl Traffic {
             borrower.stage = Stage::Withdrawing { quiet_looks };
         }
         let pause = if is_quiet { LOOK_EVERY_MS } else { LOOK_AT_BUSY_EVERY_MS };
+        let pause = pause.max(cost * PAUSE_PER_COST);
         self.timers.set(self.now + pause, Timer::LameDuck(instance));
     }
 
@@ -91,9 +94,8 @@ fn is_busy(connection: &Connection) -> bool {
 
 fn is_idle(connection: &Connection) -> bool {
     let Connection { unread, unsent, last_sent_ms: sent, last_received_ms: received, .. } = *connection;
-    let enough = if sent < received { IDLE_MS } else { SURELY_IDLE_MS };
     let is_unanswered = connection.bytes_received > 0 && connection.bytes_acknowledged == 0;
-    !is_unanswered && unread == 0 && unsent == 0 && sent <= received && sent >= enough
+    !is_unanswered && unread == 0 && unsent == 0 && sent <= received && sent >= IDLE_MS
 }
 
 /// Whether one of the sockets is of the worker or of a descendant. A process that may not be looked into counts as one
@@ -126,13 +128,14 @@ mod tests {
 
     #[test]
     fn only_one_that_was_answered_a_while_ago_is_idle() {
-        assert!(is_idle(&connection(0, 0, 100, 200)));
+        assert!(is_idle(&connection(0, 0, 1000, 2000)));
         for busy in [
-            connection(0, 0, 99, 200),
-            connection(1, 0, 100, 200),
-            connection(0, 1, 100, 200),
+            // Within a pause of what it sends.
+            connection(0, 0, 999, 2000),
+            connection(1, 0, 1000, 2000),
+            connection(0, 1, 1000, 2000),
             // A request came since.
-            connection(0, 0, 300, 200),
+            connection(0, 0, 3000, 2000),
             // In the same tick: it may be a request that came since.
             connection(0, 0, 999, 999),
         ] {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use oxherd_core::AppId;
 use oxherd_os::{Poller, socket};
@@ -137,7 +138,7 @@ impl Listener {
             && let Some(path) = self.identity.address.as_deref().filter(|path| !path.contains('\0'))
         {
             // The program's folder may be gone by now, and with it the file.
-            drop(std::fs::remove_file(path));
+            paths::remove_socket(Path::new(path));
             paths::forget_beside(path);
         }
     }

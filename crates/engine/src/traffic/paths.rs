@@ -4,11 +4,13 @@
 //! namespace.
 
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use oxherd_core::{AppId, InstanceId};
 use oxherd_os::foreign::{self, Kind};
 use oxherd_os::lending::{self, Trapped};
+use oxherd_os::proc;
 use oxherd_os::socket::{self, LocalAddr};
 use oxherd_wire::{AddressType, NewConn};
 
@@ -123,9 +125,12 @@ impl Traffic {
         of_paths.map(|it| put_back(&it.identity)).count() > 0
     }
 
-    /// What listener a path means to the calling thread.
+    /// What listener a path means to the calling thread. Nothing where it sees other files than the primary does.
     fn path_identity(&self, number: usize, trapped: &Trapped, path: &Path) -> Option<Identity> {
         let app: AppId = self.borrowers.get(number)?.place.app;
+        if !proc::sees_our_files(trapped.thread) {
+            return None;
+        }
         let folder = std::fs::read_link(format!("/proc/{}/cwd", trapped.thread)).ok()?;
         let address = folder.join(path).into_os_string().into_string().ok()?;
         Some(Identity {
@@ -157,16 +162,31 @@ fn is_missing(trapped: &Trapped, identity: &Identity) -> bool {
 
 fn keep_beside(identity: &Identity) {
     if let Some((path, second)) = beside(identity) {
-        drop(std::fs::remove_file(&second));
+        remove_socket(&second);
         // Where it is not possible, a path that was taken away stays away until the app starts anew.
-        drop(std::fs::hard_link(path, second));
+        if is_socket(&path) {
+            drop(std::fs::hard_link(path, second));
+        }
     }
 }
 
 /// Programs remove a socket's file before they bind: the one that is lent to them gets its file back.
 fn put_back(identity: &Identity) {
-    if let Some((path, second)) = beside(identity) {
+    if let Some((path, second)) = beside(identity)
+        && is_socket(&second)
+    {
         drop(std::fs::hard_link(second, path));
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket())
+}
+
+/// Takes a socket's file away. What somebody has put in its place stays.
+pub(super) fn remove_socket(path: &Path) {
+    if is_socket(path) {
+        drop(std::fs::remove_file(path));
     }
 }
 
@@ -176,5 +196,5 @@ pub(super) fn forget_beside(path: &str) {
     let path = PathBuf::from(path);
     name.push(path.file_name().unwrap_or_default());
     name.push(".oxherd");
-    drop(std::fs::remove_file(path.with_file_name(name)));
+    remove_socket(&path.with_file_name(name));
 }
