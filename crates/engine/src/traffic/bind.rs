@@ -126,6 +126,7 @@ impl Traffic {
 
     fn bind_wish(&mut self, number: usize, trapped: &Trapped, fd: RawFd, wish: Wish) -> io::Result<Verdict> {
         let Some(place) = self.borrowers.get(number).map(|it| it.place) else { return Ok(Verdict::CONTINUE) };
+        self.take_back_closed(number);
         let has_all =
             self.borrowers.get(number).is_some_and(|it| it.registered.len() >= LISTENERS_OF_ONE_MAX);
         let listener = match self.listeners.find(&wish.identity) {

@@ -9,6 +9,9 @@ use oxherd_os::lending::{Trapped, Traps};
 
 use crate::traffic::orders::Borrowing;
 
+/// A program with so many listeners opens and closes them as it goes: few do.
+pub(super) const MANY: usize = 32;
+
 /// One worker that borrows, with all its bookkeeping.
 #[derive(Debug)]
 pub(crate) struct Borrower {
@@ -38,6 +41,8 @@ pub(crate) struct Borrower {
     pub(crate) registered: Vec<usize>,
     /// Those of which control knows that it listens there.
     pub(crate) listening: Vec<usize>,
+    /// With so many it is looked at which of them it has closed.
+    pub(crate) many: usize,
 }
 
 /// How far it is in its life.
@@ -85,6 +90,7 @@ impl Borrower {
             kept_newest: 0,
             registered: Vec::new(),
             listening: Vec::new(),
+            many: MANY,
         }
     }
 

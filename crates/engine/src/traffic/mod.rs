@@ -10,6 +10,7 @@ mod begun;
 mod bind;
 mod borrower;
 mod channel;
+mod closed;
 mod doors;
 mod group;
 mod holder;

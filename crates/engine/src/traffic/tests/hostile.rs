@@ -51,6 +51,22 @@ for port in range(10000):
 }
 
 #[test]
+fn listeners_that_are_closed_again_are_given_back() {
+    let mut pasture = Pasture::new();
+    let script = "
+kept = socket.socket(); kept.bind((HOST, 9000)); kept.listen(1)
+for port in range(1000):
+    s = socket.socket()
+    s.bind((HOST, 10000 + port))
+    s.listen(1)
+    s.close()
+os._exit(7)";
+    let mut worker = pasture.spawn(0, script);
+    pasture.bury(&mut worker);
+    assert_eq!(worker.child.exit(), Some(oxherd_os::ExitStatus::Code(7)), "none of its calls failed");
+}
+
+#[test]
 fn those_that_die_between_their_calls_leave_nothing() {
     if !in_own_process() {
         return;
