@@ -315,12 +315,12 @@ mod tests {
         spec.stdout = Output::Pipe;
         let bytes = concat!(
             r#"{"spawn":{"spec":{"program":{"Unix":[120]},"args":[],"env":[[{"Unix":[65]},{"Unix":[98]}]],"cwd":null,"#,
-            r#""label":"l","channel":true,"lend":true,"stdout":"Pipe","stderr":"Inherit","parent_death_signal":false,"#,
+            r#""label":"l","channel":true,"lend":true,"listen_pid":false,"stdout":"Pipe","stderr":"Inherit","parent_death_signal":false,"#,
             r#""nofile_soft":null}}}"#
         );
         check(&Ask::Spawn { spec: Box::new(spec.clone()) }, "", bytes);
         spec.lend = false;
-        let older = bytes.replace(r#""lend":true,"#, "");
+        let older = bytes.replace(r#""lend":true,"listen_pid":false,"#, "");
         let (read, _) = decode::<Ask>(older.as_bytes()).unwrap();
         assert_eq!(read, Ask::Spawn { spec: Box::new(spec) });
     }

@@ -13,7 +13,7 @@ use crate::traffic::timers::Timer;
 use crate::traffic::traps::Verdict;
 
 /// Programs listen right after they have bound.
-const BEGUN_MS: u64 = 2000;
+const BEGUN_MS: u64 = 5000;
 /// So many calls of one worker wait at most: each is a thread of it.
 const WAITING_MAX: usize = 64;
 

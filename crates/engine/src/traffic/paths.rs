@@ -75,7 +75,9 @@ impl Traffic {
             self.tell_listening(number, listener);
             return swapped.unwrap_or_else(|error| Verdict::failed(&error));
         }
-        if is_missing(trapped, &identity) && self.gives_way_at(number, &identity) {
+        // From here on a file that is taken away can be put back.
+        let is_kept = keep_beside(&identity);
+        if !is_kept && is_missing(trapped, &identity) && self.gives_way_at(number, &identity) {
             return Verdict::Wait;
         }
         let listener = self.listeners.vacant();
@@ -97,7 +99,7 @@ impl Traffic {
             paused_until: 0,
             identity: identity.clone(),
         });
-        keep_beside(&identity);
+        put_back(&identity);
         self.keep_listener(listener);
         self.register(number, listener);
         self.tell_listening(number, listener);
@@ -160,14 +162,12 @@ fn is_missing(trapped: &Trapped, identity: &Identity) -> bool {
     path.is_some_and(|path| std::fs::symlink_metadata(path).is_err())
 }
 
-fn keep_beside(identity: &Identity) {
-    if let Some((path, second)) = beside(identity) {
+/// Where it is not possible, a path that was taken away stays away until the app starts anew.
+fn keep_beside(identity: &Identity) -> bool {
+    beside(identity).is_some_and(|(path, second)| {
         remove_socket(&second);
-        // Where it is not possible, a path that was taken away stays away until the app starts anew.
-        if is_socket(&path) {
-            drop(std::fs::hard_link(path, second));
-        }
-    }
+        is_socket(&path) && std::fs::hard_link(path, second).is_ok()
+    })
 }
 
 /// Programs remove a socket's file before they bind: the one that is lent to them gets its file back.
