@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{App, Desired, Muster, Vacancy};
 use crate::fleet::Fleet;
 use crate::instance::Instance;
-use crate::{AppId, ChangeId, ChangeOutcome, Generation, Moment, Notice, Span};
+use crate::{AppId, ChangeId, ChangeOutcome, Generation, Moment, Notice, Sockets, Span};
 
 /// How long the word that all are ready waits for the news of where: a program that is told to say `ready` does
 /// so in the callback of `listen`, just before that news.
@@ -116,7 +116,8 @@ impl Fleet {
             let Some(app) = self.state.apps.get(&id) else { continue };
             let complete = app.is_up() && app.instances > 0 && self.all_serve(app);
             let listens = complete && self.occupants(app).all(|it| !it.addresses.is_empty());
-            let waits = app.spec().has_channel() && app.spec().wait_ready;
+            let spec = app.spec();
+            let waits = spec.has_channel() && spec.wait_ready || spec.sockets == Sockets::ListenFds;
             let next = match (app.muster, complete, listens) {
                 (Muster::Incomplete { since } | Muster::Quiet { since, .. }, false, _) => {
                     Muster::Incomplete { since }

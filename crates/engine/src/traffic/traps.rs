@@ -117,6 +117,11 @@ impl Traffic {
     pub(super) fn admit_borrower(&mut self, instance: InstanceId) {
         let Some(number) = self.borrowers.find(instance) else { return };
         self.set_stage(number, Stage::Admitted);
+        // One that was started with its listeners listens as soon as it is ready, which nobody sees.
+        let Some(borrower) = self.borrowers.get(number).filter(|it| it.traps.is_none()) else { return };
+        for listener in borrower.registered.iter().filter_map(|it| self.listeners.get(*it)) {
+            self.tell(News::Fact(Event::Listening { instance, address: listener.address.clone() }));
+        }
     }
 
     pub(super) fn withdraw_borrower(&mut self, instance: InstanceId) {
