@@ -7,7 +7,7 @@ use oxherd_e2e::places::Folder;
 use oxherd_e2e::{DEADLINE, Event, Herd, Load, Program, Tally, eventually, ports, procs, turn};
 use rustix::process::Signal;
 
-const WORKERS: u32 = 3;
+const WORKERS: u32 = 2;
 const CLIENTS: usize = 4;
 const RELOADS: usize = 10;
 /// Requests between two reloads.
