@@ -3,6 +3,7 @@
 //! Moments come from a seed, so that a failing run can be tried again: `OXHERD_E2E_SEED`.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -171,6 +172,19 @@ pub fn await_start_after(home: &Home, starts: u32) {
 pub fn calm_down() {
     let calm = Instant::now() + CALM;
     crate::eventually_within(CALM * 2, "a calm time", || (Instant::now() > calm).then_some(()));
+}
+
+/// Reloads and scales `web` under load, and kills the daemon amid each change, which comes to its end all the same.
+pub fn replace_amid_changes(home: &Home, load: &Load, chance: &mut Chance) {
+    for verb in [&["reload", "web"][..], &["scale", "web", "4"], &["reload", "web"], &["scale", "web", "2"]] {
+        // After three deaths within ten seconds changes that were under way are given up.
+        calm_down();
+        let mut change = home.command(verb).stdout(Stdio::null()).spawn().expect("it runs");
+        load.wait_more(chance.below(60));
+        replace(home);
+        let status = eventually("the end of the command", || change.try_wait().expect("it is our child"));
+        assert!(status.success(), "oxherd {verb:?}: {status}");
+    }
 }
 
 /// Clients with a connection for each request, and clients that keep theirs.

@@ -1,8 +1,6 @@
 //! A herd that outlives its manager: the daemon is killed again and again, and nobody notices.
 
-use std::process::Stdio;
-
-use oxherd_e2e::deaths::{calm_down, replace, start_web};
+use oxherd_e2e::deaths::{replace, replace_amid_changes, start_web};
 use oxherd_e2e::{Chance, Clients, Home, Load, Roll, eventually, http, turn};
 
 #[test]
@@ -58,15 +56,7 @@ fn twenty_deaths_of_the_daemon_cost_no_request() {
         Roll::of(&home, "web").assert_untouched(&workers);
     }
     let kept = kept.stop();
-    for verb in [&["reload", "web"][..], &["scale", "web", "4"], &["reload", "web"], &["scale", "web", "2"]] {
-        // After three deaths within ten seconds changes that were under way are given up.
-        calm_down();
-        let mut change = home.command(verb).stdout(Stdio::null()).spawn().expect("it runs");
-        load.wait_more(chance.below(60));
-        replace(&home);
-        let status = eventually("the end of the command", || change.try_wait().expect("it is our child"));
-        assert!(status.success(), "oxherd {verb:?}: {status}");
-    }
+    replace_amid_changes(&home, &load, &mut chance);
     load.wait_more(200);
     let tally = load.stop();
     println!("20 deaths: short {tally}; keep-alive in steady state: {kept}");

@@ -128,25 +128,20 @@ fn all_ports_are_lent_without_a_choice() {
     herd.stop();
 }
 
+/// Python's own server at this port, of which a slot gives up at its first failure.
+fn no_second_try(workers: &str, more: &[&str], port: u16) -> Herd {
+    let once = ["-i", workers, "--max-restarts", "1", "--restart-delay", "0"];
+    let program = ["--", "/usr/bin/python3", "-m", "http.server"];
+    let words = once.iter().chain(&program).chain(more);
+    Herd::run(words, port.to_string()).start()
+}
+
 /// The error comes from the program itself, in its own words.
 #[test]
 fn a_port_of_somebody_else_is_in_use() {
     let foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let port = foreign.local_addr().expect("it is bound").port();
-    let words = [
-        "-i",
-        "2",
-        "--max-restarts",
-        "1",
-        "--restart-delay",
-        "0",
-        "--",
-        "/usr/bin/python3",
-        "-m",
-        "http.server",
-    ];
-    let words = words.into_iter().chain(["--bind", "127.0.0.1"]);
-    let mut herd = Herd::run(words, port.to_string()).start();
+    let mut herd = no_second_try("2", &["--bind", "127.0.0.1"], port);
     let lines = herd.wait_code(3);
     let said =
         lines.iter().filter(|line| line.is_of_worker() && line.text.contains("Address already in use"));
@@ -167,19 +162,7 @@ fn a_port_that_only_root_may_have_is_forbidden() {
         println!("not run: this user may bind port 81");
         return;
     }
-    let words = [
-        "-i",
-        "1",
-        "--max-restarts",
-        "1",
-        "--restart-delay",
-        "0",
-        "--",
-        "/usr/bin/python3",
-        "-m",
-        "http.server",
-    ];
-    let mut herd = Herd::run(words, "81").start();
+    let mut herd = no_second_try("1", &[], 81);
     let lines = herd.wait_code(3);
     assert!(
         lines.iter().any(|line| line.is_of_worker() && line.text.contains("Permission denied")),

@@ -1,8 +1,6 @@
 //! A daemon with workers that borrow and standbys that wait is killed again and again, and nobody notices.
 
-use std::process::Stdio;
-
-use oxherd_e2e::deaths::{calm_down, replace};
+use oxherd_e2e::deaths::{calm_down, replace, replace_amid_changes};
 use oxherd_e2e::{Address, Chance, Home, Load, Program, Roll, eventually, ports, procs, turn};
 use rustix::process::Signal;
 
@@ -46,15 +44,7 @@ fn twenty_deaths_of_the_daemon_cost_no_request_of_any_program() {
         Roll::settled(&home, "web", WORKERS).assert_same_workers(&workers);
         standby(&home);
     }
-    for verb in [&["reload", "web"][..], &["scale", "web", "4"], &["reload", "web"], &["scale", "web", "2"]] {
-        // After three deaths within ten seconds changes that were under way are given up.
-        calm_down();
-        let mut change = home.command(verb).stdout(Stdio::null()).spawn().expect("it runs");
-        load.wait_more(chance.below(60));
-        replace(&home);
-        let status = eventually("the end of the command", || change.try_wait().expect("it is our child"));
-        assert!(status.success(), "oxherd {verb:?}: {status}");
-    }
+    replace_amid_changes(&home, &load, &mut chance);
     load.wait_more(200);
     let tally = load.stop();
     println!("20 deaths with universal workers and a standby: {tally}");

@@ -267,14 +267,11 @@ impl Traffic {
             return Some(returned);
         }
         let number = it.pending_source()?;
-        let is_shared = matches!(it.socket, Socket::Kernel(_));
+        let was_lent = matches!(it.socket, Socket::Kernel(_));
         let source = it.source(number)?;
-        let accepted = match is_shared {
-            // Blocking or not is up to whoever had it last, and an `accept` that waits would stop everybody.
-            true => foreign::set_nonblocking(&source.fd).and_then(|()| socket::accept(&source.fd)),
-            false => socket::accept(&source.fd),
-        };
-        match accepted {
+        // Blocking or not is up to whoever had it last, and an `accept` that waits would stop everybody.
+        let is_safe = if was_lent { foreign::set_nonblocking(&source.fd) } else { Ok(()) };
+        match is_safe.and_then(|()| socket::accept(&source.fd)) {
             Ok(connection) => Some(Returned::fresh(connection)),
             Err(error) if is_shortage(&error) => {
                 self.on_shortage();

@@ -138,8 +138,7 @@ impl Listener {
             && let Some(path) = self.identity.address.as_deref().filter(|path| !path.contains('\0'))
         {
             // The program's folder may be gone by now, and with it the file.
-            paths::remove_socket(Path::new(path));
-            paths::forget_beside(path);
+            paths::remove_both_names(Path::new(path));
         }
     }
 

@@ -3,6 +3,7 @@
 //! The first `bind` is the program's own, so that the file is made in its folder, by its umask and in its mount
 //! namespace.
 
+use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -146,14 +147,18 @@ impl Traffic {
     }
 }
 
-/// The socket's second name, by which its path is given back when a program has taken it away.
+/// The socket's path and its second name, by which the path is given back when a program has taken it away.
 fn beside(identity: &Identity) -> Option<(PathBuf, PathBuf)> {
     let path = PathBuf::from(identity.address.as_ref()?);
-    let mut name = std::ffi::OsString::from(".");
+    let second = second_name(&path)?;
+    Some((path, second))
+}
+
+fn second_name(path: &Path) -> Option<PathBuf> {
+    let mut name = OsString::from(".");
     name.push(path.file_name()?);
     name.push(".oxherd");
-    let second = path.with_file_name(name);
-    Some((path, second))
+    Some(path.with_file_name(name))
 }
 
 /// Whether the socket's file is not there any more, as its worker sees it.
@@ -184,17 +189,14 @@ fn is_socket(path: &Path) -> bool {
 }
 
 /// Takes a socket's file away. What somebody has put in its place stays.
-pub(super) fn remove_socket(path: &Path) {
+fn remove_socket(path: &Path) {
     if is_socket(path) {
         drop(std::fs::remove_file(path));
     }
 }
 
-/// Takes the socket's second name away.
-pub(super) fn forget_beside(path: &str) {
-    let mut name = std::ffi::OsString::from(".");
-    let path = PathBuf::from(path);
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".oxherd");
-    remove_socket(&path.with_file_name(name));
+/// Takes both names of a socket away.
+pub(super) fn remove_both_names(path: &Path) {
+    remove_socket(path);
+    second_name(path).iter().for_each(|second| remove_socket(second));
 }
