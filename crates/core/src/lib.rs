@@ -41,6 +41,7 @@ mod standby;
 mod status;
 mod strategy;
 mod time;
+mod upkeep;
 
 pub use action::{Action, Parting};
 pub use balancer::{Balancer, Load, MemberId, Stance, Terms};
@@ -56,7 +57,10 @@ pub use ports::{PortRange, Ports};
 pub use request::{Outcome, Refusal, Request};
 pub use shares::{SHARES_TOTAL, level};
 pub use signal::Signal;
-pub use spec::{AppSpec, Distribution, ListenAt, RestartWhen, Serialization, Sockets, SpecError};
+pub use spec::{
+    AppSpec, Distribution, ListenAt, Owner, Probe, RestartWhen, Scaling, Serialization, Sockets, SpecError,
+};
 pub use status::{AppStatus, FleetStatus, InstanceStatus, ReloadStatus, SlotStatus, Status};
 pub use strategy::{Strategy, StrategyError};
 pub use time::{Moment, Span};
+pub use upkeep::{About, LogSpec, Rotate, Upkeep, WatchSpec};

@@ -1,12 +1,18 @@
 //! `AppSpec`: an app's checked configuration. What is in one is valid; reading files is not done here.
 
+mod error;
+mod parts;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::{Limits, Ports, Signal, Slot, Span, Strategy, Terms};
+use crate::upkeep::is_default;
+use crate::{Limits, Ports, Signal, Slot, Span, Strategy, Terms, Upkeep};
+
+pub use error::SpecError;
+pub use parts::{ListenAt, Owner, Probe, Scaling};
 
 /// When an ended worker is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,142 +151,58 @@ pub struct AppSpec {
     /// The listeners that workers are started with, under [`Sockets::ListenFds`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<ListenAt>,
-}
-
-/// A listener that workers are started with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListenAt {
-    /// What the worker finds it by, in `LISTEN_FDNAMES`; without a colon.
-    pub name: String,
-    /// An IP address with a port, or the absolute path of a Unix socket.
-    pub address: String,
+    /// Exit codes that end a slot as if it were not to be restarted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_exit_codes: Vec<i32>,
+    /// A pause before each respawn that grows by half each time, up to 15 s, in place of the back-off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp_backoff_restart_delay: Option<Span>,
+    /// A worker whose process tree holds more memory than so many bytes is replaced, successor first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_restart: Option<u64>,
+    /// A worker that has served about so many requests is replaced, successor first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u64>,
+    /// A worker that has lived for about so long is replaced, successor first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lifetime: Option<Span>,
+    /// The bounds between which the number of slots follows the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
+    /// What must answer before a worker counts as ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_probe: Option<Probe>,
+    /// How often a worker with a channel is asked whether it is well; one that is silent for three times as long is
+    /// hung, and replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_interval: Option<Span>,
+    /// Whom the workers run as, in place of the primary's user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// The variable that has the slot's number, in place of `NODE_APP_INSTANCE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_var: Option<String>,
+    /// A variable whose number is the slot's number more than what the app's environment has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment_var: Option<String>,
+    /// Whether it runs from the beginning; if not, a start by name starts it.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub autostart: bool,
+    /// What others do for the app.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub upkeep: Upkeep,
 }
 
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Why an `AppSpec` is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SpecError {
-    /// `instances` is 0, where that is not [allowed](crate::Limits::may_be_empty).
-    #[error("instances must be at least 1")]
-    NoInstances,
-    /// More workers than [`crate::Limits::max_instances`].
-    #[error("{wanted} instances are more than the limit of {limit}")]
-    TooManyInstances {
-        /// What was asked for.
-        wanted: u32,
-        /// The most there can be.
-        limit: u32,
-    },
-    /// `parallel`, `max_restarts`, `handoff_window`, `max_message` or another of that kind is 0.
-    #[error("{key} must be at least 1")]
-    Zero {
-        /// The configuration key.
-        key: &'static str,
-    },
-    /// A name with nothing in it.
-    #[error("the app has no name")]
-    NoName,
-    /// Weights that nothing would look at.
-    #[error("weights have no effect with strategy `{0}`: choose `weighted`, or leave them out")]
-    WeightsUnused(Strategy),
-    /// Nobody would be given anything.
-    #[error("all weights are 0: at least one must be 1 or more")]
-    NoWeight,
-    /// A weight beyond [`AppSpec::WEIGHT_MAX`].
-    #[error("weight {0} is more than the limit of {max}: it is their ratio that counts", max = AppSpec::WEIGHT_MAX)]
-    WeightTooLarge(u32),
-    /// More weights than [`crate::Limits::max_instances`].
-    #[error("{given} weights are more than the limit of {limit} slots")]
-    TooManyWeights {
-        /// What was given.
-        given: usize,
-        /// The most slots there can be.
-        limit: u32,
-    },
-    /// All workers accept from one listener: nobody chooses.
-    #[error(
-        "strategy `{strategy}` has no effect with distribution `shared`, where a connection is whose worker comes first: \
-         choose distribution {others}, or leave the strategy out"
-    )]
-    NotChosen {
-        /// What was asked for.
-        strategy: Strategy,
-        /// The distributions that have it.
-        others: &'static str,
-    },
-    /// Only the kernel keeps addresses and workers together.
-    #[error(
-        "strategy `sticky` needs distribution `kernel`, and this is `{0}`: choose `kernel`, or another strategy"
-    )]
-    StickyElsewhere(Distribution),
-    /// The kernel's program has an end.
-    #[error("{0} instances are more than the {max} that strategy `sticky` can tell apart: use fewer, or another strategy",
-        max = AppSpec::STICKY_INSTANCES_MAX)]
-    TooManySticky(u32),
-    /// Workers that bind their own sockets get no connections from the primary.
-    #[error(
-        "strategy `{0}` needs workers that get their connections over the channel, and these bind their own \
-         sockets: leave the strategy out, or set sockets to `channel` where the program speaks Node's cluster protocol"
-    )]
-    NothingToChoose(Strategy),
-    /// Workers that bind their own sockets have no channel.
-    #[error(
-        "serialization `advanced` needs workers that have a channel, and these bind their own sockets: leave it \
-         out, or set sockets to `channel` where the program speaks Node's cluster protocol"
-    )]
-    NothingToSerialize,
-    /// Nothing can be handed to workers without a channel.
-    #[error(
-        "distribution `handoff` needs workers that have a channel, and with sockets `{0}` they have none: choose \
-         `kernel` or `shared`, or leave the distribution out"
-    )]
-    NoHandoff(Sockets),
-    /// Ports that nothing would look at.
-    #[error("ports have no effect with sockets `{0}`: set sockets to `universal`, or leave them out")]
-    PortsUnused(Sockets),
-    /// Listeners that nobody would be started with.
-    #[error("listen has no effect with sockets `{0}`: set sockets to `listen-fds`, or leave it out")]
-    ListenUnused(Sockets),
-    /// Workers that wait for listeners in their environment, and none is named.
-    #[error(
-        "sockets `listen-fds` needs listeners to start workers with: name them with listen, such as \
-         web=0.0.0.0:8080, or choose `universal`"
-    )]
-    NothingToListenAt,
-    /// A listener's name or address is none.
-    #[error("{0}")]
-    BadListener(String),
-    /// Two listeners have the same name or address.
-    #[error("two listeners have the {what} `{value}`: each needs its own")]
-    ListenerTwice {
-        /// What is the same.
-        what: &'static str,
-        /// What it is.
-        value: String,
-    },
-    /// A worker says `ready` over its channel, and these have none.
-    #[error(
-        "wait_ready waits for the message `ready`, which comes over the channel, and with sockets `{0}` there is none: \
-         leave it out, the worker is ready when it listens"
-    )]
-    NoWordOfReadiness(Sockets),
-    /// Standbys wait where they want to listen, and these workers are not seen to.
-    #[error(
-        "standbys wait where they want to listen, and with sockets `{0}` nobody sees that: set sockets to \
-         `universal`, or to `channel` where the program speaks Node's cluster protocol, or leave standby out"
-    )]
-    NowhereToPark(Sockets),
-    /// More standbys than [`crate::Limits::max_instances`].
-    #[error("{wanted} standbys are more than the limit of {limit}")]
-    TooManyStandbys {
-        /// What was asked for.
-        wanted: u32,
-        /// The most there can be.
-        limit: u32,
-    },
+fn yes() -> bool {
+    true
+}
+
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 impl AppSpec {
@@ -323,6 +245,19 @@ impl AppSpec {
             ports: Ports::default(),
             standby: 0,
             listen: Vec::new(),
+            stop_exit_codes: Vec::new(),
+            exp_backoff_restart_delay: None,
+            max_memory_restart: None,
+            max_requests: None,
+            max_lifetime: None,
+            scaling: None,
+            ready_probe: None,
+            health_interval: None,
+            owner: None,
+            instance_var: None,
+            increment_var: None,
+            autostart: true,
+            upkeep: Upkeep::default(),
         }
     }
 
