@@ -3,6 +3,7 @@
 //! Must never be read by the deciding code itself; time is handed to it as an argument.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -19,6 +20,13 @@ pub fn boot_millis() -> u64 {
 /// Milliseconds since 1970-01-01 UTC, as the system believes; may jump. 0 for a clock before 1970.
 pub fn wall_millis() -> u64 {
     millis(clock_gettime(ClockId::Realtime))
+}
+
+/// The CPU time that the calling thread has used (`CLOCK_THREAD_CPUTIME_ID`): what something costs, however busy the machine
+/// is with others.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A text that differs between two boots of the machine: the kernel's `random/boot_id`, or where `/proc`
@@ -50,6 +58,8 @@ mod tests {
         let first = monotonic_millis();
         assert!(monotonic_millis() >= first);
         assert!(boot_millis() >= first);
+        let used = thread_cpu();
+        assert!((0..1000).map(std::hint::black_box).sum::<u64>() > 0 && thread_cpu() > used);
         assert!(wall_millis() > 1_600_000_000_000);
         assert_eq!(boot_id(), boot_id());
         assert!(!boot_id().is_empty());

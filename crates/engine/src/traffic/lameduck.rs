@@ -4,11 +4,10 @@
 //! It looks and reports. How long all this may take at most is for the core to say.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use oxherd_core::{Event, InstanceId};
 use oxherd_os::sockdiag::{self, Connection, ConnectionState};
-use oxherd_os::{host, proc, socket};
+use oxherd_os::{clock, host, proc, socket};
 
 use crate::traffic::Traffic;
 use crate::traffic::borrower::{Borrower, Stage};
@@ -19,11 +18,14 @@ use crate::traffic::timers::Timer;
 /// Between two looks while nothing is seen, and while something is, in milliseconds.
 const LOOK_EVERY_MS: u64 = 15;
 const LOOK_AT_BUSY_EVERY_MS: u64 = 40;
-/// A look at a machine with thousands of processes takes long: then the next comes so many times as much later.
-const PAUSE_PER_COST: u64 = 20;
+/// A look at connections is dear where a machine has many, or thousands of processes: then the next comes so many times
+/// as much later as it took of a CPU.
+const PAUSE_PER_COST: u32 = 10;
 /// So often in a row nothing must be seen: the last step of a handshake may still be on its way, and so may what a
 /// worker is about to accept.
-const QUIET_LOOKS: u32 = 3;
+const QUIET_LOOKS: u32 = 4;
+/// The first of them are at the queue alone, which costs next to nothing.
+const QUIET_LOOKS_AT_QUEUE: u32 = 2;
 /// A connection is idle when its worker was the last to send, and that was so long ago, in milliseconds: a pause within
 /// an answer that is streamed is shorter as a rule, and the next request would begin with bytes that came.
 const IDLE_MS: u32 = 1000;
@@ -34,9 +36,12 @@ impl Traffic {
         let Some(Stage::Withdrawing { quiet_looks }) = self.borrowers.get(number).map(|it| it.stage) else {
             return;
         };
-        let began = Instant::now();
-        let is_quiet = self.borrowers.get(number).is_none_or(|it| self.has_nothing_in_hand(it));
-        let cost = began.elapsed().as_millis() as u64;
+        let before = clock::thread_cpu();
+        let is_quiet = self.borrowers.get(number).is_none_or(|it| {
+            !self.is_anybody_waiting_for(it)
+                && (quiet_looks < QUIET_LOOKS_AT_QUEUE || self.has_nothing_in_hand(it))
+        });
+        let cost = clock::thread_cpu().saturating_sub(before);
         let quiet_looks = if is_quiet { quiet_looks + 1 } else { 0 };
         if quiet_looks >= QUIET_LOOKS {
             self.set_stage(number, Stage::Withdrawn);
@@ -48,28 +53,31 @@ impl Traffic {
             borrower.stage = Stage::Withdrawing { quiet_looks };
         }
         let pause = if is_quiet { LOOK_EVERY_MS } else { LOOK_AT_BUSY_EVERY_MS };
-        let pause = pause.max(cost * PAUSE_PER_COST);
+        let pause = pause.max((cost * PAUSE_PER_COST).as_millis() as u64);
         self.timers.set(self.now + pause, Timer::LameDuck(instance));
+    }
+
+    fn is_anybody_waiting_for(&self, borrower: &Borrower) -> bool {
+        let used = borrower.registered.iter().filter_map(|it| self.listeners.get(*it));
+        let groups = used.filter_map(|listener| match &listener.socket {
+            Socket::Kernel(group) if !group.is_udp() => Some(group),
+            // Others take from the same queue, or there is none.
+            Socket::Kernel(_) | Socket::Shared(_) | Socket::Handoff(_) | Socket::Udp(_) | Socket::Closed => {
+                None
+            }
+        });
+        let mut members = groups.flat_map(|group| group.members());
+        members.any(|it| it.owner == Some(borrower.place.instance) && is_anybody_waiting(&it.source.fd))
     }
 
     fn has_nothing_in_hand(&self, borrower: &Borrower) -> bool {
         let used = borrower.registered.iter().filter_map(|it| self.listeners.get(*it));
-        let mut ports = BTreeSet::new();
-        for listener in used {
-            match &listener.socket {
-                Socket::Kernel(group) if group.is_udp() => {}
-                Socket::Kernel(group) => {
-                    let mine = group.members().iter().filter(|it| it.owner == Some(borrower.place.instance));
-                    if mine.into_iter().any(|it| is_anybody_waiting(&it.source.fd)) {
-                        return false;
-                    }
-                    ports.extend(listener.sockname.map(|it| it.port()));
-                }
-                // Others take from the same queue.
-                Socket::Shared(_) => ports.extend(listener.sockname.map(|it| it.port())),
-                Socket::Handoff(_) | Socket::Udp(_) | Socket::Closed => {}
-            }
-        }
+        let streams = used.filter(|listener| match &listener.socket {
+            Socket::Kernel(group) => !group.is_udp(),
+            Socket::Shared(_) => true,
+            Socket::Handoff(_) | Socket::Udp(_) | Socket::Closed => false,
+        });
+        let ports: BTreeSet<u16> = streams.filter_map(|it| it.sockname.map(|at| at.port())).collect();
         // Where the kernel does not tell, the drain is as long as the queue.
         let connections = ports.into_iter().flat_map(|port| sockdiag::connections(port).unwrap_or_default());
         let busy: BTreeSet<u64> = connections.filter(is_busy).map(|it| it.inode).collect();

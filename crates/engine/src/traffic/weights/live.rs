@@ -5,10 +5,10 @@
 //! shares no page of figures is its accept queue and its CPU time, and now and then its connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oxherd_core::{InstanceId, Strategy, level};
-use oxherd_os::{Events, Interest, proc, sockdiag, socket};
+use oxherd_os::{Events, Interest, clock, proc, sockdiag, socket};
 
 use crate::traffic::Traffic;
 use crate::traffic::holder::Holders;
@@ -208,7 +208,7 @@ impl Traffic {
             // It is of an earlier pace, or nothing has happened.
             Some(Pace::Awake { .. } | Pace::Asleep { .. }) | None => return,
         };
-        let started = Instant::now();
+        let before = clock::thread_cpu();
         let Some(somebody_waits) = self.weigh(listener, quiet + 1 >= QUIET_LOOKS) else { return };
         let quiet = if somebody_waits { 0 } else { quiet + 1 };
         if quiet >= QUIET_LOOKS {
@@ -216,7 +216,8 @@ impl Traffic {
         }
         let Some(live) = self.steerings.of.get_mut(&listener).and_then(|it| it.live.as_mut()) else { return };
         // A single slow look is no reason to stay away for long.
-        let took = started.elapsed().saturating_sub(std::mem::take(&mut live.count.took));
+        let took =
+            clock::thread_cpu().saturating_sub(before).saturating_sub(std::mem::take(&mut live.count.took));
         live.cost = (live.cost * 3 + took) / 4;
         let due = now + live.rest(LOOK_EVERY_MS, LOOK_EVERY_MAX_MS);
         live.pace = Pace::Awake { due, quiet };
@@ -278,7 +279,7 @@ impl Live {
         if self.count.next > now {
             return self.count.next - self.count.at;
         }
-        let started = Instant::now();
+        let before = clock::thread_cpu();
         let open: BTreeSet<u64> =
             sockdiag::connections(port).unwrap_or_default().iter().map(|it| it.inode).collect();
         self.count.of = candidates
@@ -289,7 +290,7 @@ impl Live {
                 Some((it.owner, held.intersection(&open).count() as u64))
             })
             .collect();
-        self.count.took = started.elapsed();
+        self.count.took = clock::thread_cpu().saturating_sub(before);
         let rest = (self.count.took * REST_PER_COST).as_millis() as u64;
         self.count.at = now;
         self.count.next = now + rest.clamp(COUNT_EVERY_MS, COUNT_EVERY_MAX_MS);
