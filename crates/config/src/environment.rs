@@ -1,7 +1,8 @@
 //! The environment that workers get: the caller's, without what belongs to another primary, and the variables
 //! given on the command line. Values are never printed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 
 use crate::values::Variable;
 
@@ -9,6 +10,50 @@ use crate::values::Variable;
 const OURS: [&str; 4] =
     ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID", "NODE_APP_INSTANCE"];
 const OUR_PREFIX: &str = "OXHERD_";
+
+/// What is left out of the caller's environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EnvFilter {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// All of it.
+    Everything,
+    /// This variable.
+    Named(String),
+    /// Those with any of these in their name.
+    Containing(Vec<String>),
+}
+
+impl EnvFilter {
+    /// Whether a variable is passed on.
+    pub fn lets(&self, key: &OsStr) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Everything => false,
+            Self::Named(name) => key != name.as_str(),
+            Self::Containing(parts) => {
+                let key = key.to_string_lossy();
+                !parts.iter().any(|part| key.contains(part.as_str()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for EnvFilter {
+    /// Nothing at all, `*`, `NAME`, or `*PART* *PART*`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Everything => f.write_str("*"),
+            Self::Named(name) => f.write_str(name),
+            Self::Containing(parts) => {
+                let parts: Vec<String> = parts.iter().map(|part| format!("*{part}*")).collect();
+                f.write_str(&parts.join(" "))
+            }
+        }
+    }
+}
 
 /// Whether a variable is set by oxherd, and never taken from elsewhere.
 pub fn is_ours(key: &str) -> bool {

@@ -6,12 +6,13 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::diagnostics::{Diagnostics, Source, shown};
+use crate::diagnostics::{Diagnostics, Place, Source, shown};
+use crate::draft;
 use crate::job::{Job, Surroundings};
 use crate::json::{self, Document, Entry, Node, Value};
 use crate::keys::{self, Meaning};
 use crate::program::words;
-use crate::raw::{self, RawApp};
+use crate::raw::RawApp;
 use crate::typed::Typed;
 
 /// Longer files are refused.
@@ -30,7 +31,7 @@ pub fn is_config(path: &Path) -> bool {
 }
 
 /// Reads the file at `path`, which is relative to the current folder.
-pub fn load(path: &Path) -> Result<Vec<RawApp>, Diagnostics> {
+pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Vec<RawApp>, Diagnostics> {
     let refuse = |what: &str| Diagnostics::of_file(path.display().to_string(), what);
     check_kind(path)?;
     let mut bytes = Vec::new();
@@ -48,13 +49,13 @@ pub fn load(path: &Path) -> Result<Vec<RawApp>, Diagnostics> {
         let line = good.filter(|byte| **byte == b'\n').count() + 1;
         refuse(&format!("cannot be read: line {line} is not UTF-8"))
     })?;
-    read_text(path, &text)
+    read_text(path, &text, surroundings)
 }
 
 /// Reads the text of the file at `path`. Everything that is wrong with it is told at once.
-pub fn read(path: &Path, text: &str) -> Result<Vec<RawApp>, Diagnostics> {
+pub fn read(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec<RawApp>, Diagnostics> {
     check_kind(path)?;
-    read_text(path, text)
+    read_text(path, text, surroundings)
 }
 
 /// All apps as jobs, or all that is wrong with any.
@@ -93,7 +94,7 @@ fn check_kind(path: &Path) -> Result<(), Diagnostics> {
     })
 }
 
-fn read_text(path: &Path, text: &str) -> Result<Vec<RawApp>, Diagnostics> {
+fn read_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec<RawApp>, Diagnostics> {
     let name = path.display().to_string();
     if text.len() > FILE_BYTES_MAX {
         return Err(Diagnostics::of_file(name, format!("is longer than {FILE_BYTES_MAX} bytes")));
@@ -101,14 +102,19 @@ fn read_text(path: &Path, text: &str) -> Result<Vec<RawApp>, Diagnostics> {
     let source = Arc::new(Source::new(name, text));
     let Document { root, repeated } = json::read(&source.text)
         .map_err(|fault| Diagnostics::at(&source, &fault.place, fault.what, fault.hint.map(str::to_owned)))?;
-    let mut typed = Typed::default();
+    let mut typed = Typed { as_pm2: surroundings.as_pm2, ..Typed::default() };
     for again in repeated {
         let line = source.line(again.first.start);
         let what = format!("the key `{}` is already on line {line}", shown(&again.key));
         typed.wrong_but(&again.place, what, "keep one of them");
     }
-    let apps = read_apps(&source, &root, &mut typed);
+    let mut apps = read_apps(&source, &root, &mut typed);
     check_names(&source, &apps, &mut typed);
+    if let Some(first) = apps.first_mut() {
+        let line =
+            |(place, what): &(Place, String)| format!("{}:{}: {what}", source.name, source.line(place.start));
+        first.doubts.extend(typed.doubts.iter().map(line));
+    }
     typed.findings.conclude(&source, apps)
 }
 
@@ -132,7 +138,7 @@ fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp
         typed.wrong(&item.place, format!("there are more than {APPS_MAX} apps"));
     }
     let read_one = |item: &Node| match &item.value {
-        Value::Object(entries) => Some(raw::read(source, item.place.clone(), entries, typed)),
+        Value::Object(entries) => Some(draft::read(source, item.place.clone(), entries, typed)),
         _ => {
             typed.wrong(&item.place, format!("an app is an object, found {}", item.value.kind()));
             None
@@ -187,17 +193,18 @@ fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [
 fn refuse_top_level(entry: &Entry, typed: &mut Typed) -> bool {
     let place = &entry.key_place;
     match (entry.key.as_str(), keys::meaning_of(&entry.key)) {
+        // It is for another command than those that read apps, and asks for nothing here.
         ("deploy", _) => {
-            typed.wrong_but(place, "`deploy` is not supported", "remove it, and deploy with another tool");
+            typed.doubts.push((place.clone(), "`deploy` is passed over: deploy with another tool".into()));
         }
-        ("static", _) => typed.wrong_but(place, "`static` is not supported yet", "remove it"),
+        ("static", _) => typed.wrong_but(place, "`static` is not offered", "remove it"),
         (_, Meaning::Unknown) => {
             if keys::means_apps(&entry.key) {
                 let what = format!("unknown key `{}`", shown(&entry.key));
                 typed.wrong_but(place, what, "did you mean `apps`?");
                 return true;
             }
-            raw::unknown(typed, entry);
+            draft::unknown(typed, entry);
         }
         _ => typed.wrong_but(
             place,
@@ -211,7 +218,7 @@ fn refuse_top_level(entry: &Entry, typed: &mut Typed) -> bool {
 fn check_names(source: &Source, apps: &[RawApp], typed: &mut Typed) {
     let mut known: BTreeMap<String, &RawApp> = BTreeMap::new();
     for app in apps.iter().filter(|app| app.is_named()) {
-        let name = app.name();
+        let name = app.full_name(None);
         let Some(first) = known.get(&name) else {
             known.insert(name, app);
             continue;

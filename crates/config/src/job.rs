@@ -8,12 +8,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use oxherd_core::{AppSpec, Distribution, Sockets, SpecError};
+use oxherd_core::{AppSpec, Distribution, LogSpec, Scaling, Signal, Sockets, Span, SpecError, Upkeep};
 use thiserror::Error;
 
-use crate::environment;
+use crate::about;
+use crate::environment::{self, EnvFilter};
+use crate::owner::{self, Account, OwnerError};
 use crate::program::{Program, ProgramError, Wanted, absolute, words};
 use crate::values::{Instances, Variable};
+
+/// What PM2 allows between its stop signal and the kill.
+const PM2_KILL_TIMEOUT: Span = Span::from_millis(1600);
+/// Where output goes that nobody wants.
+const NOWHERE: &str = "/dev/null";
 
 /// Where a wish was written: what is wrong with it names things as they are spelled there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,12 +52,21 @@ pub struct Wish {
     pub cwd: Option<String>,
     /// What is added to the caller's environment; the last of a name wins.
     pub env: Vec<Variable>,
+    /// What is left out of the caller's environment.
+    pub filter_env: EnvFilter,
+    /// The user to run as, by name or number.
+    pub user: Option<String>,
+    /// The group to run as, likewise.
+    pub group: Option<String>,
     pub instances: Instances,
+    /// The bounds between which their number follows the load; `instances` is then not looked at.
+    pub scaling: Option<(Instances, Instances)>,
     /// By the sockets if there is none.
     pub distribution: Option<Distribution>,
     /// By the program if there is none.
     pub sockets: Option<Sockets>,
-    /// All that needs no looking at. What the fields above decide is filled in by [`Wish::prepare`].
+    /// All that needs no looking at. What the fields above decide is filled in by [`Wish::prepare`], and paths in its
+    /// upkeep may be relative to the workers' folder.
     pub rest: AppSpec,
 }
 
@@ -65,6 +81,8 @@ pub struct Surroundings {
     pub cpus: usize,
     /// Which `env_<name>` of a file is laid over its `env`.
     pub env_name: Option<String>,
+    /// Whether the program was called as `pm2`: its defaults and its lenience with unknown keys then apply.
+    pub as_pm2: bool,
 }
 
 /// What is to be started, and what should be said before.
@@ -89,6 +107,9 @@ pub enum JobError {
     /// The script cannot be run.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// Nobody can be run as that user.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// What was chosen does not go together.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -137,11 +158,22 @@ impl Surroundings {
             // It honours both the affinity mask and the quota of the cgroup.
             cpus: thread::available_parallelism().map_or(1, usize::from),
             env_name: None,
+            as_pm2: false,
         })
     }
 
-    /// The same for the wishes of a file, which may be named relative to the folder.
+    /// Where the caller looks for programs.
+    fn path(&self) -> Option<String> {
+        let path = self.environment.iter().find(|(key, _)| key == "PATH")?;
+        path.1.to_str().map(str::to_owned)
+    }
+
+    /// The same for the wishes of a file, which may be named relative to the folder. Under PM2 they are relative to
+    /// where it was called.
     pub fn beside(mut self, file: &Path) -> Self {
+        if self.as_pm2 {
+            return self;
+        }
         let file: PathBuf = self.folder.join(file).components().collect();
         self.folder = file.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
         self
@@ -160,11 +192,24 @@ impl Wish {
             args: Vec::new(),
             cwd: None,
             env: Vec::new(),
+            filter_env: EnvFilter::default(),
+            user: None,
+            group: None,
             instances: Instances::Count(1),
+            scaling: None,
             distribution: None,
             sockets: None,
             rest: AppSpec::new("", ""),
         }
+    }
+
+    /// The same with PM2's defaults where they differ from ours.
+    #[must_use]
+    pub fn as_pm2(mut self) -> Self {
+        self.rest.stop_signal = Signal::INT;
+        self.rest.kill_timeout = PM2_KILL_TIMEOUT;
+        self.rest.upkeep.logs.per_slot = true;
+        self
     }
 
     /// What the app is called.
@@ -175,17 +220,32 @@ impl Wish {
 
     /// Looks whether it can be had, and what exactly it comes to.
     pub fn prepare(&self, surroundings: &Surroundings) -> Result<Job, JobError> {
-        let (mut env, doubts) = environment::compose(surroundings.environment.iter().cloned(), &self.env);
+        let inherited = surroundings.environment.iter().filter(|(key, _)| self.filter_env.lets(key)).cloned();
+        let (mut env, doubts) = environment::compose(inherited, &self.env);
         let cwd = self.workers_folder(&surroundings.folder)?;
         let moves = self.cwd.is_some() || self.origin == Origin::File;
-        if moves && !self.env.iter().any(|variable| variable.key == "PWD") {
-            environment::put(&mut env, "PWD".into(), cwd.clone());
+        if moves {
+            self.put_usual(&mut env, "PWD", &cwd);
         }
-        let program = self.find_program(&surroundings.folder, &cwd, environment::get(&env, "PATH"))?;
-        let instances = self.instances.resolve(surroundings.cpus);
-        let spec = self.spec(program, cwd, env, instances);
+        let account = owner::find(self.user.as_deref(), self.group.as_deref())?;
+        if let Some(Account { names: Some((name, home)), .. }) = &account {
+            for (key, value) in [("HOME", home), ("USER", name), ("LOGNAME", name)] {
+                self.put_usual(&mut env, key, value);
+            }
+        }
+        let path = environment::get(&env, "PATH").map(str::to_owned).or_else(|| surroundings.path());
+        let program = self.find_program(&surroundings.folder, &cwd, path.as_deref())?;
+        let mut spec = self.spec(program, cwd, env, surroundings);
+        spec.owner = account.map(|account| account.owner);
         spec.check_choices()?;
         Ok(Job { spec, doubts })
+    }
+
+    /// Sets a variable unless it was asked for.
+    fn put_usual(&self, env: &mut Vec<(String, String)>, key: &str, value: &str) {
+        if !self.env.iter().any(|variable| variable.key == key) {
+            environment::put(env, key.into(), value.into());
+        }
     }
 
     fn find_program(&self, folder: &Path, cwd: &str, path: Option<&str>) -> Result<Program, ProgramError> {
@@ -205,19 +265,59 @@ impl Wish {
         .find()
     }
 
-    fn spec(&self, program: Program, cwd: String, env: Vec<(String, String)>, instances: u32) -> AppSpec {
+    fn spec(
+        &self,
+        program: Program,
+        cwd: String,
+        env: Vec<(String, String)>,
+        surroundings: &Surroundings,
+    ) -> AppSpec {
         let sockets = self.sockets.unwrap_or(program.sockets);
+        let resolve = |count: Instances| count.resolve(surroundings.cpus);
+        let scaling = self.scaling.map(|(min, max)| Scaling { min: resolve(min), max: resolve(max) });
+        let is_fork = sockets == Sockets::None || (surroundings.as_pm2 && sockets != Sockets::Channel);
         AppSpec {
             name: self.name(),
+            instances: scaling.map_or_else(|| resolve(self.instances), |scaling| scaling.min),
+            distribution: self.distribution.unwrap_or_else(|| AppSpec::usual_distribution(sockets)),
+            sockets,
+            scaling,
+            upkeep: self.upkeep(&program, &cwd, is_fork),
             program: program.program,
             args: program.args,
             cwd,
             env,
-            instances,
-            distribution: self.distribution.unwrap_or_else(|| AppSpec::usual_distribution(sockets)),
-            sockets,
             ..self.rest.clone()
         }
+    }
+
+    /// What others do for the app, with absolute paths and what there is to know of the command.
+    fn upkeep(&self, program: &Program, cwd: &str, is_fork: bool) -> Upkeep {
+        let mut upkeep = self.rest.upkeep.clone();
+        let here = Path::new(cwd);
+        // The parts were text, and so is the whole.
+        let whole = |path: &mut String| *path = absolute(here, path).to_string_lossy().into_owned();
+        let LogSpec { out, err, both, .. } = &mut upkeep.logs;
+        for path in [out, err, both].into_iter().flatten() {
+            match path.as_str() {
+                NOWHERE | "NULL" => *path = NOWHERE.into(),
+                _ => whole(path),
+            }
+        }
+        upkeep.pid_file.iter_mut().for_each(whole);
+        upkeep.watch.iter_mut().flat_map(|watch| &mut watch.paths).for_each(whole);
+        let (about, written) = (&mut upkeep.about, &program.written);
+        about.script.clone_from(&written.script);
+        about.args.clone_from(&written.args);
+        about.interpreter = written.interpreter.clone().unwrap_or_else(|| "none".into());
+        about.interpreter_args.clone_from(&written.interpreter_args);
+        about.env = self.env.iter().map(|it| (it.key.clone(), it.value.clone())).collect();
+        about.filter_env = self.filter_env.to_string();
+        about.fork |= is_fork;
+        let is_script = written.interpreter.is_some();
+        let folder = Path::new(&written.script).parent().filter(|_| is_script).unwrap_or(here);
+        about.version = about::version(folder);
+        upkeep
     }
 
     fn workers_folder(&self, here: &Path) -> Result<String, JobError> {

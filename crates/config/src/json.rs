@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 
 use crate::diagnostics::{Place, shown};
+use crate::typed::number_as_text;
 
 /// Lists and objects within each other.
 pub(crate) const DEPTH_MAX: usize = 128;
@@ -68,6 +69,53 @@ impl Value {
             Self::Object(_) => "an object",
         }
     }
+
+    /// Whether it is this number.
+    pub(crate) fn is_number(&self, wanted: &str) -> bool {
+        matches!(self, Self::Number(text) if text == wanted)
+    }
+
+    /// Whether it is `true` or `false`, by name.
+    pub(crate) fn is_flag(&self, wanted: &str) -> bool {
+        matches!(self, Self::Flag(flag) if flag.to_string() == wanted)
+    }
+
+    /// As `JSON.stringify` has it.
+    pub(crate) fn to_json(&self) -> String {
+        match self {
+            Self::Null => "null".into(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Number(number) => number_as_text(number),
+            Self::Text(text) => quoted(text),
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(|item| item.value.to_json()).collect();
+                format!("[{}]", items.join(","))
+            }
+            Self::Object(entries) => {
+                let pair = |entry: &Entry| format!("{}:{}", quoted(&entry.key), entry.node.value.to_json());
+                format!("{{{}}}", entries.iter().map(pair).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+}
+
+/// A text with quotes, and escapes where they are needed.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// Reads a text as a whole.

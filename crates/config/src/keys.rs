@@ -1,44 +1,81 @@
 //! The keys of an app in a file: which there are, by all their names, and what somebody may have meant by another.
 
+mod table;
+
+use table::{IDLE, REFUSED};
+
+pub(crate) use table::KEYS;
+
 /// What an app can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Script,
     Name,
+    NamePrefix,
+    AppendEnv,
+    Namespace,
     Cwd,
     Args,
     Interpreter,
     NodeArgs,
-    Instances,
     ExecMode,
+    Owner,
+    Gid,
+    Instances,
+    Standby,
+    Autostart,
     Env,
     Port,
+    FilterEnv,
+    InstanceVar,
+    IncrementVar,
     Autorestart,
     Restart,
     RestartDelay,
-    RestartWindow,
+    BackoffDelay,
+    StopExitCodes,
+    MinUptime,
     MaxRestarts,
+    RestartWindow,
     MaxErrors,
     ErrorWindow,
-    MinUptime,
+    MaxMemory,
+    MemoryWarning,
+    MaxRequests,
+    MaxLifetime,
+    HealthCheck,
+    Cron,
+    Watch,
+    IgnoreWatch,
+    WatchDelay,
+    WatchOptions,
     WaitReady,
+    ReadyProbe,
     ListenTimeout,
     DrainTimeout,
     KillTimeout,
     StopSignal,
     ShutdownWithMessage,
+    Parallel,
     Distribution,
     Strategy,
     Weights,
     Sockets,
     Ports,
-    Standby,
     Listen,
     Serialization,
-    Parallel,
     HandoffWindow,
     MaxMessage,
-    MemoryWarning,
+    OutFile,
+    ErrorFile,
+    LogFile,
+    MergeLogs,
+    DisableLogs,
+    LogType,
+    LogDateFormat,
+    Time,
+    LogRotate,
+    PidFile,
 }
 
 /// What a name stands for.
@@ -47,135 +84,23 @@ pub(crate) enum Meaning<'a> {
     Key(Key),
     /// `env_<name>`.
     Overlay(&'a str),
-    /// A key of PM2's that is not there yet. With this value, as it is written, it asks for nothing.
-    Later {
-        without: &'static str,
-    },
     /// A key of PM2's that has no effect here, by design; and the value that would need one.
     Idle {
         refused: &'static str,
     },
+    /// A key of PM2's that is not offered, and what to do.
+    Refused {
+        instead: &'static str,
+    },
     Unknown,
 }
-
-const KEYS: [(&str, Key); 41] = [
-    ("script", Key::Script),
-    ("exec", Key::Script),
-    ("cmd", Key::Script),
-    ("command", Key::Script),
-    ("name", Key::Name),
-    ("cwd", Key::Cwd),
-    ("args", Key::Args),
-    ("interpreter", Key::Interpreter),
-    ("exec_interpreter", Key::Interpreter),
-    ("node_args", Key::NodeArgs),
-    ("interpreter_args", Key::NodeArgs),
-    ("instances", Key::Instances),
-    ("exec_mode", Key::ExecMode),
-    ("env", Key::Env),
-    ("port", Key::Port),
-    ("autorestart", Key::Autorestart),
-    ("restart", Key::Restart),
-    ("restart_delay", Key::RestartDelay),
-    ("restart_window", Key::RestartWindow),
-    ("max_restarts", Key::MaxRestarts),
-    ("max_errors", Key::MaxErrors),
-    ("error_window", Key::ErrorWindow),
-    ("min_uptime", Key::MinUptime),
-    ("wait_ready", Key::WaitReady),
-    ("listen_timeout", Key::ListenTimeout),
-    ("drain_timeout", Key::DrainTimeout),
-    ("kill_timeout", Key::KillTimeout),
-    ("stop_signal", Key::StopSignal),
-    ("shutdown_with_message", Key::ShutdownWithMessage),
-    ("distribution", Key::Distribution),
-    ("strategy", Key::Strategy),
-    ("weights", Key::Weights),
-    ("sockets", Key::Sockets),
-    ("ports", Key::Ports),
-    ("standby", Key::Standby),
-    ("listen", Key::Listen),
-    ("serialization", Key::Serialization),
-    ("parallel", Key::Parallel),
-    ("handoff_window", Key::HandoffWindow),
-    ("max_message", Key::MaxMessage),
-    ("memory_warning", Key::MemoryWarning),
-];
-
-/// With the value that asks for what is done anyway; empty where there is none.
-const LATER: [(&str, &str); 45] = [
-    ("append_env_to_name", "false"),
-    ("autostart", "true"),
-    ("combine_logs", "true"),
-    ("cron", "false"),
-    ("cron_restart", "false"),
-    ("disable_logs", "false"),
-    ("err", ""),
-    ("err_file", ""),
-    ("err_log", ""),
-    ("error", ""),
-    ("error_file", ""),
-    ("execute_command", "false"),
-    ("exp_backoff_restart_delay", "0"),
-    ("filter_env", "false"),
-    ("force", "false"),
-    ("gid", ""),
-    ("ignore_watch", "[]"),
-    ("increment_var", ""),
-    ("install_url", ""),
-    ("instance_var", "\"NODE_APP_INSTANCE\""),
-    ("log", "false"),
-    ("log_date_format", ""),
-    ("log_file", "false"),
-    ("log_type", ""),
-    ("max_lifetime", ""),
-    ("max_memory_restart", ""),
-    ("max_requests", ""),
-    ("merge_logs", "true"),
-    ("name_prefix", ""),
-    ("namespace", "\"default\""),
-    ("out", ""),
-    ("out_file", ""),
-    ("out_log", ""),
-    ("output", ""),
-    ("pid", ""),
-    ("pid_file", ""),
-    ("post_update", "[]"),
-    ("stop_exit_codes", "[]"),
-    ("time", "false"),
-    ("uid", ""),
-    ("user", ""),
-    ("watch", "false"),
-    ("watch_delay", ""),
-    ("watch_options", ""),
-    ("write", "false"),
-];
-
-/// With the value that cannot be had; empty where there is none.
-const IDLE: [(&str, &str); 15] = [
-    ("automation", ""),
-    ("deep_monitoring", ""),
-    ("disable_source_map_support", ""),
-    ("disable_trace", ""),
-    ("event_loop_inspector", ""),
-    ("io", ""),
-    ("kill_retry_time", ""),
-    ("pmx", ""),
-    ("source_map_support", ""),
-    ("trace", ""),
-    ("treekill", "false"),
-    ("username", ""),
-    ("v8", ""),
-    ("vizion", ""),
-    ("windows_hide", ""),
-];
 
 const OVERLAY_PREFIX: &str = "env_";
 
 impl Key {
     /// Its first name.
     pub(crate) fn name(self) -> &'static str {
-        KEYS.iter().find(|(_, key)| *key == self).map_or("", |(name, _)| name)
+        KEYS.iter().find(|row| row.key == self).and_then(|row| row.names.first()).map_or("", |name| *name)
     }
 }
 
@@ -185,14 +110,14 @@ pub(crate) fn meaning_of(name: &str) -> Meaning<'_> {
     let find = |table: &[(&str, &'static str)]| {
         table.iter().find(|(known, _)| *known == snake).map(|(_, value)| *value)
     };
-    if let Some((_, key)) = KEYS.iter().find(|(known, _)| *known == snake) {
-        return Meaning::Key(*key);
+    if let Some(row) = KEYS.iter().find(|row| row.names.contains(&snake.as_str())) {
+        return Meaning::Key(row.key);
     }
     if let Some(overlay) = name.strip_prefix(OVERLAY_PREFIX).filter(|overlay| !overlay.is_empty()) {
         return Meaning::Overlay(overlay);
     }
-    if let Some(without) = find(&LATER) {
-        return Meaning::Later { without };
+    if let Some(instead) = find(&REFUSED) {
+        return Meaning::Refused { instead };
     }
     find(&IDLE).map_or(Meaning::Unknown, |refused| Meaning::Idle { refused })
 }
@@ -202,9 +127,9 @@ pub(crate) fn nearest(name: &str) -> Option<String> {
     if let Some(overlay) = name.strip_prefix("env").filter(|rest| rest.starts_with(char::is_uppercase)) {
         return Some(format!("{OVERLAY_PREFIX}{}", overlay.to_lowercase()));
     }
-    let others = LATER.iter().chain(&IDLE).map(|(known, _)| *known);
-    let known = KEYS.iter().map(|(known, _)| *known).chain(others);
-    // The first of equals: keys that are there come before those that are not.
+    let others = IDLE.iter().map(|(known, _)| *known);
+    let known = KEYS.iter().flat_map(|row| row.names).copied().chain(others);
+    // The first of equals: keys that have an effect come before those that have none.
     nearest_of(name, known).map(str::to_owned)
 }
 
@@ -269,8 +194,8 @@ mod tests {
 
     #[test]
     fn every_key_has_both_spellings_and_one_meaning() {
-        let mut names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
-        names.extend(LATER.iter().chain(&IDLE).map(|(name, _)| *name));
+        let mut names: Vec<&str> = KEYS.iter().flat_map(|row| row.names).copied().collect();
+        names.extend(IDLE.iter().chain(&REFUSED).map(|(name, _)| *name));
         for name in &names {
             let camel = camel_case(name);
             assert_eq!(meaning_of(&camel), meaning_of(name), "{camel}");
@@ -295,7 +220,9 @@ mod tests {
     fn every_key_is_documented() {
         let page = include_str!("../../../docs/configuration.md");
         let is_missing = |name: &&str| !page.contains(&format!("`{name}`"));
-        let missing: Vec<&str> = KEYS.iter().map(|(name, _)| *name).filter(is_missing).collect();
+        let named = KEYS.iter().flat_map(|row| row.names).copied();
+        let others = IDLE.iter().chain(&REFUSED).map(|(name, _)| *name);
+        let missing: Vec<&str> = named.chain(others).filter(is_missing).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 

@@ -3,12 +3,16 @@
 //! The command line and files share one way from a [`Wish`] to an `AppSpec`: [`Wish::prepare`]. A file is read by
 //! [`load`] or [`read`] into [`RawApp`]s, which [`jobs`] turns into what is to be started. Nothing is started here.
 
+mod about;
 mod diagnostics;
+mod difference;
+mod draft;
 pub mod environment;
 mod file;
 mod job;
 mod json;
 mod keys;
+mod owner;
 pub mod program;
 mod raw;
 mod typed;
@@ -18,7 +22,9 @@ pub mod values;
 mod testing;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Spot};
+pub use difference::{Difference, differences};
 pub use file::{FILE_BYTES_MAX, is_config, jobs, load, read};
 pub use job::{Job, JobError, Origin, Surroundings, Wish};
 pub use keys::nearest_of;
+pub use owner::OwnerError;
 pub use raw::RawApp;

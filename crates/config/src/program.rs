@@ -38,7 +38,7 @@ pub struct Wanted<'a> {
 }
 
 /// What is to be executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// The absolute path of the program.
     pub program: String,
@@ -46,6 +46,21 @@ pub struct Program {
     pub args: Vec<String>,
     /// Over the channel where it speaks Node's cluster protocol; any other program is lent its sockets.
     pub sockets: Sockets,
+    /// What it was made of.
+    pub written: Written,
+}
+
+/// A command as people think of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The absolute path of the script, or of the program.
+    pub script: String,
+    /// The script's own arguments.
+    pub args: Vec<String>,
+    /// What runs the script, by the name that was used; nothing where it runs by itself.
+    pub interpreter: Option<String>,
+    /// The interpreter's own arguments.
+    pub interpreter_args: Vec<String>,
 }
 
 /// Why a script cannot be run. Each names the thing, the cause and the way out.
@@ -139,7 +154,7 @@ impl Wanted<'_> {
             return Err(ProgramError::NoArgsForLine { script: self.script.into(), origin: self.origin });
         }
         let args = if is_line { vec!["-c".into(), self.script.into()] } else { self.args.to_vec() };
-        Ok(Program { program: self.text(program)?, args, sockets: usual_sockets(program) })
+        Ok(plain(self.text(program)?, args, usual_sockets(program)))
     }
 
     fn choose_interpreter(&self, script: &Path) -> Result<Option<Interpreter>, ProgramError> {
@@ -182,12 +197,17 @@ impl Wanted<'_> {
     fn interpreted(&self, script: &Path, interpreter: &Interpreter) -> Result<Program, ProgramError> {
         File::open(script).map_err(|cause| self.unreadable(cause))?;
         let program = self.locate(&interpreter.name)?;
-        let mut args = interpreter.args.clone();
-        args.extend_from_slice(self.interpreter_args);
-        args.push(self.text(script)?);
+        let written = Written {
+            script: self.text(script)?,
+            args: self.args.to_vec(),
+            interpreter: Some(interpreter.name.clone()),
+            interpreter_args: [&interpreter.args, self.interpreter_args].concat(),
+        };
+        let mut args = written.interpreter_args.clone();
+        args.push(written.script.clone());
         args.extend_from_slice(self.args);
         let sockets = usual_sockets(&program);
-        Ok(Program { program: self.text(&program)?, args, sockets })
+        Ok(Program { program: self.text(&program)?, args, sockets, written })
     }
 
     fn direct(&self, script: &Path, metadata: &Metadata) -> Result<Program, ProgramError> {
@@ -197,7 +217,7 @@ impl Wanted<'_> {
         if !is_executable(metadata) {
             return Err(ProgramError::NotExecutable { script: self.script.into(), origin: self.origin });
         }
-        Ok(Program { program: self.text(script)?, args: self.args.to_vec(), sockets: usual_sockets(script) })
+        Ok(plain(self.text(script)?, self.args.to_vec(), usual_sockets(script)))
     }
 
     fn locate(&self, name: &str) -> Result<PathBuf, ProgramError> {
@@ -267,6 +287,12 @@ impl Wanted<'_> {
         let text = path.to_str().map(str::to_owned);
         text.ok_or_else(|| ProgramError::NotText { script: path.display().to_string() })
     }
+}
+
+/// A program that runs by itself.
+fn plain(program: String, args: Vec<String>, sockets: Sockets) -> Program {
+    let written = Written { script: program.clone(), args: args.clone(), ..Written::default() };
+    Program { program, args, sockets, written }
 }
 
 /// `path` below `folder`, without `.` in it. Symbolic links stay: a reload follows them anew.
@@ -371,7 +397,7 @@ mod tests {
     /// The command with the folder left out.
     fn shown(folder: &Folder, found: Result<Program, String>) -> String {
         let text = match found {
-            Ok(Program { program, args, sockets }) => format!("{program} {} {sockets:?}", args.join(" ")),
+            Ok(Program { program, args, sockets, .. }) => format!("{program} {} {sockets:?}", args.join(" ")),
             Err(error) => error,
         };
         text.replace(folder.path().to_str().unwrap(), "~").replace("  ", " ")

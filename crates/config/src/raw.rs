@@ -4,40 +4,43 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oxherd_core::{RestartWhen, Sockets, SpecError};
+use oxherd_core::SpecError;
 
 use crate::diagnostics::{Diagnostics, Place, Source, shown};
-use crate::job::{Job, JobError, Origin, Surroundings, Wish};
-use crate::json::{Entry, Node};
-use crate::keys::{self, Key, Meaning};
+use crate::job::{Job, JobError, Surroundings, Wish};
+use crate::keys::Key;
+use crate::owner::OwnerError;
 use crate::program::ProgramError;
-use crate::typed::Typed;
-use crate::values::{self, Variable};
+use crate::values::Variable;
 
 /// One app of a file as written.
 #[derive(Clone, Debug)]
 pub struct RawApp {
-    source: Arc<Source>,
+    pub(crate) source: Arc<Source>,
     /// Where it begins, and where the values of its keys stand.
-    start: Place,
-    places: Vec<(Key, Place)>,
-    wish: Wish,
-    overlays: BTreeMap<String, Vec<Variable>>,
-    port: Option<u16>,
-    doubts: Vec<String>,
-}
-
-/// What `exec_mode` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Cluster,
-    Fork,
+    pub(crate) start: Place,
+    pub(crate) places: Vec<(Key, Place)>,
+    pub(crate) wish: Wish,
+    pub(crate) overlays: BTreeMap<String, Vec<Variable>>,
+    pub(crate) port: Option<u16>,
+    /// Goes before the name, with a colon.
+    pub(crate) name_prefix: Option<String>,
+    /// The chosen environment goes behind the name.
+    pub(crate) append_env: bool,
+    pub(crate) doubts: Vec<String>,
 }
 
 impl RawApp {
-    /// What it is called.
+    /// What it is called in the file.
     pub fn name(&self) -> String {
         self.wish.name()
+    }
+
+    /// What it is called when it runs with this of its environments.
+    pub fn full_name(&self, env_name: Option<&str>) -> String {
+        let prefix = self.name_prefix.as_ref().map(|prefix| format!("{prefix}:")).unwrap_or_default();
+        let suffix = env_name.filter(|_| self.append_env).map(|name| format!("-{name}")).unwrap_or_default();
+        format!("{prefix}{}{suffix}", self.name())
     }
 
     /// The names of its `env_<name>`.
@@ -47,17 +50,28 @@ impl RawApp {
 
     /// Looks whether it can be had here, and what exactly it comes to.
     pub fn job(&self, surroundings: &Surroundings) -> Result<Job, Diagnostics> {
-        let wish = Wish { env: self.variables(surroundings.env_name.as_deref()), ..self.wish.clone() };
+        let env_name = surroundings.env_name.as_deref();
+        let mut wish =
+            Wish { name: Some(self.full_name(env_name)), env: self.variables(env_name), ..self.wish.clone() };
+        let about = &mut wish.rest.upkeep.about;
+        about.file = Some(surroundings.folder.join(self.file_name()).display().to_string());
+        about.env_name = env_name.map(str::to_owned);
         match wish.prepare(surroundings) {
             Ok(mut job) => {
                 job.doubts.extend(self.doubts.iter().cloned());
-                job.doubts.extend(self.doubt_of_overlay(surroundings.env_name.as_deref()));
+                job.doubts.extend(self.doubt_of_overlay(env_name));
                 Ok(job)
             }
             Err(error) => {
                 Err(Diagnostics::at(&self.source, self.place_of_error(&error), error.to_string(), None))
             }
         }
+    }
+
+    /// The file's own name, without its folder.
+    fn file_name(&self) -> &str {
+        let name = &self.source.name;
+        name.rsplit('/').next().unwrap_or(name)
     }
 
     /// Where its name stands, or it begins.
@@ -84,6 +98,9 @@ impl RawApp {
             JobError::Program(ProgramError::NoUseForArgs { .. }) => Key::NodeArgs,
             JobError::Program(ProgramError::NoArgsForLine { .. }) => Key::Args,
             JobError::Program(_) => Key::Script,
+            JobError::Owner(OwnerError::NoGroup(_)) => Key::Gid,
+            JobError::Owner(_) if is_given(Key::Owner) => Key::Owner,
+            JobError::Owner(_) => Key::Gid,
             JobError::Spec(SpecError::NoWeight | SpecError::WeightTooLarge(_)) => Key::Weights,
             JobError::Spec(
                 SpecError::ListenUnused(_) | SpecError::BadListener(_) | SpecError::ListenerTwice { .. },
@@ -91,6 +108,11 @@ impl RawApp {
             JobError::Spec(SpecError::PortsUnused(_)) => Key::Ports,
             JobError::Spec(SpecError::NowhereToPark(_)) => Key::Standby,
             JobError::Spec(SpecError::NothingToListenAt) => Key::Sockets,
+            JobError::Spec(SpecError::BadBounds { .. }) => Key::Instances,
+            JobError::Spec(SpecError::TwoDelays) => Key::BackoffDelay,
+            JobError::Spec(SpecError::NoWordOfReadiness(_)) => Key::WaitReady,
+            JobError::Spec(SpecError::NeedsChannel { key: "max_requests", .. }) => Key::MaxRequests,
+            JobError::Spec(SpecError::NeedsChannel { .. }) => Key::HealthCheck,
             JobError::Spec(SpecError::NoHandoff(_)) => Key::Distribution,
             JobError::Spec(SpecError::NothingToSerialize) => Key::Serialization,
             JobError::Spec(_) if is_given(Key::Strategy) => Key::Strategy,
@@ -108,198 +130,5 @@ impl RawApp {
     fn doubt_of_overlay(&self, wanted: Option<&str>) -> Option<String> {
         let name = wanted.filter(|name| !self.overlays.contains_key(*name))?;
         Some(format!("{}: {} has no `env_{}`", self.source.name, self.name(), shown(name)))
-    }
-}
-
-/// Reads the entries of one app. What is wrong goes to `typed`; the app is then not to be used.
-pub(crate) fn read(source: &Arc<Source>, start: Place, entries: &[Entry], typed: &mut Typed) -> RawApp {
-    let app = RawApp {
-        source: Arc::clone(source),
-        start,
-        places: Vec::new(),
-        wish: Wish::new(Origin::File, ""),
-        overlays: BTreeMap::new(),
-        port: None,
-        doubts: Vec::new(),
-    };
-    let mut draft = Draft { app, typed, mode: None, autorestart: None, idle: Vec::new(), known: Vec::new() };
-    entries.iter().for_each(|entry| draft.take(entry));
-    draft.finish()
-}
-
-/// An app while its keys are read.
-struct Draft<'a> {
-    app: RawApp,
-    typed: &'a mut Typed,
-    mode: Option<Mode>,
-    autorestart: Option<bool>,
-    /// Keys without effect.
-    idle: Vec<String>,
-    /// Keys so far, and where.
-    known: Vec<(Key, Place)>,
-}
-
-impl Draft<'_> {
-    fn take(&mut self, entry: &Entry) {
-        let (name, place) = (shown(&entry.key), &entry.key_place);
-        match keys::meaning_of(&entry.key) {
-            Meaning::Key(key) => self.take_key(key, entry),
-            Meaning::Overlay(overlay) => {
-                let variables = self.typed.environment(&name, &entry.node).unwrap_or_default();
-                self.app.overlays.insert(overlay.into(), variables);
-            }
-            Meaning::Later { without } if self.is_written(&entry.node, without) => {}
-            Meaning::Later { without: "" } => {
-                self.typed.wrong_but(place, format!("`{name}` is not supported yet"), "remove it");
-            }
-            Meaning::Later { without } => {
-                let hint = format!("remove it, or set it to {without}");
-                self.typed.wrong_but(place, format!("`{name}` is not supported yet"), hint);
-            }
-            Meaning::Idle { refused } if self.is_written(&entry.node, refused) => {
-                let what = format!("`{name}`: {refused} is not supported");
-                self.typed.wrong_but(place, what, "all processes of a worker end with it; remove it");
-            }
-            Meaning::Idle { .. } => self.idle.push(name),
-            Meaning::Unknown => unknown(self.typed, entry),
-        }
-    }
-
-    fn is_written(&self, node: &Node, value: &str) -> bool {
-        !value.is_empty() && self.app.source.slice(&node.place) == value
-    }
-
-    fn take_key(&mut self, key: Key, entry: &Entry) {
-        if let Some((_, first)) = self.known.iter().find(|(known, _)| *known == key) {
-            let line = self.app.source.line(first.start);
-            let first = shown(self.app.source.slice(first).trim_matches('"'));
-            let what = format!("`{}` says again what `{first}` says on line {line}", shown(&entry.key));
-            return self.typed.wrong_but(&entry.key_place, what, "keep one of them");
-        }
-        self.known.push((key, entry.key_place.clone()));
-        self.app.places.push((key, entry.node.place.clone()));
-        self.set(key, &shown(&entry.key), &entry.node);
-    }
-
-    fn set(&mut self, key: Key, name: &str, node: &Node) {
-        let (it, wish) = (&mut *self.typed, &mut self.app.wish);
-        let rest = &mut wish.rest;
-        match key {
-            Key::Script => put(&mut wish.script, it.text(name, node)),
-            Key::Name => wish.name = it.name(name, node),
-            Key::Cwd => wish.cwd = it.text(name, node),
-            Key::Args => put(&mut wish.args, it.words(name, node)),
-            Key::Interpreter => wish.interpreter = it.text(name, node),
-            Key::NodeArgs => put(&mut wish.interpreter_args, it.words(name, node)),
-            Key::Instances => put(&mut wish.instances, it.instances(name, node)),
-            Key::ExecMode => self.mode = it.word_by(name, node, parse_mode),
-            Key::Env => put(&mut wish.env, it.environment(name, node)),
-            Key::Port => self.app.port = it.port(name, node),
-            Key::Autorestart => self.autorestart = it.flag(name, node),
-            Key::Restart => put(&mut rest.restart, it.word(name, node)),
-            Key::RestartDelay => rest.restart_delay = it.span(name, node),
-            Key::RestartWindow => put(&mut rest.restart_window, it.span(name, node)),
-            Key::MaxRestarts => put(&mut rest.max_restarts, it.positive(name, node)),
-            Key::MaxErrors => rest.max_errors = it.positive(name, node),
-            Key::ErrorWindow => put(&mut rest.error_window, it.span(name, node)),
-            Key::MinUptime => put(&mut rest.min_uptime, it.span(name, node)),
-            Key::WaitReady => put(&mut rest.wait_ready, it.flag(name, node)),
-            Key::ListenTimeout => put(&mut rest.listen_timeout, it.span(name, node)),
-            Key::DrainTimeout => put(&mut rest.drain_timeout, it.span(name, node)),
-            Key::KillTimeout => put(&mut rest.kill_timeout, it.span(name, node)),
-            Key::StopSignal => put(&mut rest.stop_signal, it.word_or_number(name, node)),
-            Key::ShutdownWithMessage => put(&mut rest.shutdown_with_message, it.flag(name, node)),
-            Key::Distribution => wish.distribution = it.word(name, node),
-            Key::Strategy => put(&mut rest.strategy, it.word(name, node)),
-            Key::Weights => put(&mut rest.weights, it.weights(name, node)),
-            Key::Sockets => {
-                wish.sockets =
-                    it.word_by(name, node, values::parse_sockets).and_then(values::SocketsChoice::get);
-            }
-            Key::Ports => put(&mut rest.ports, it.ports(name, node)),
-            Key::Standby => put(&mut rest.standby, it.count(name, node)),
-            Key::Listen => put(&mut rest.listen, it.listeners(name, node)),
-            Key::Serialization => put(&mut rest.serialization, it.word(name, node)),
-            Key::Parallel => put(&mut rest.parallel, it.positive(name, node)),
-            Key::HandoffWindow => put(&mut rest.handoff_window, it.positive(name, node)),
-            Key::MaxMessage => put(&mut rest.max_message, it.size(name, node)),
-            Key::MemoryWarning => {
-                put(&mut rest.memory_warning, it.size(name, node).map(|bytes| Some(bytes as u64)));
-            }
-        }
-    }
-
-    fn finish(mut self) -> RawApp {
-        if !self.has(Key::Script) {
-            let start = self.app.start.start..self.app.start.start + 1;
-            self.typed.wrong(&start, "this app has no `script`");
-        }
-        self.settle_mode();
-        self.settle_restart();
-        if !self.idle.is_empty() {
-            let have = if self.idle.len() == 1 { "has" } else { "have" };
-            let keys = self.idle.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-            let (file, app) = (&self.app.source.name, self.app.name());
-            self.app.doubts.push(format!("{file}: {keys} of {app} {have} no effect here"));
-        }
-        self.app
-    }
-
-    fn has(&self, key: Key) -> bool {
-        self.known.iter().any(|(known, _)| *known == key)
-    }
-
-    /// `cluster` shares sockets, whatever the program; `fork` shares none.
-    fn settle_mode(&mut self) {
-        let wish = &mut self.app.wish;
-        let clash = match self.mode {
-            None => None,
-            Some(Mode::Cluster) => (wish.sockets == Some(Sockets::None)).then_some(Key::Sockets),
-            Some(Mode::Fork) if wish.distribution.is_some() => Some(Key::Distribution),
-            Some(Mode::Fork) => {
-                let sockets = wish.sockets.replace(Sockets::None);
-                sockets.is_some_and(|chosen| chosen != Sockets::None).then_some(Key::Sockets)
-            }
-        };
-        if let Some(key) = clash {
-            self.clash(Key::ExecMode, key);
-        }
-    }
-
-    /// PM2's `autorestart` is half of `restart`.
-    fn settle_restart(&mut self) {
-        if self.has(Key::Autorestart) && self.has(Key::Restart) {
-            self.clash(Key::Autorestart, Key::Restart);
-        } else if self.autorestart == Some(false) {
-            self.app.wish.rest.restart = RestartWhen::Never;
-        }
-    }
-
-    fn clash(&mut self, one: Key, other: Key) {
-        let place = self.known.iter().find(|(known, _)| *known == one).map(|(_, place)| place.clone());
-        let place = place.unwrap_or_else(|| self.app.start.clone());
-        let what = format!("`{}` and `{}` do not go together", one.name(), other.name());
-        self.typed.wrong_but(&place, what, "keep one of them");
-    }
-}
-
-/// A key that nobody knows.
-pub(crate) fn unknown(typed: &mut Typed, entry: &Entry) {
-    let what = format!("unknown key `{}`", shown(&entry.key));
-    let hint = keys::nearest(&entry.key).map(|nearest| format!("did you mean `{nearest}`?"));
-    typed.findings.add(&entry.key_place, what, hint);
-}
-
-fn put<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
-    }
-}
-
-fn parse_mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "cluster" | "cluster_mode" => Ok(Mode::Cluster),
-        "fork" | "fork_mode" => Ok(Mode::Fork),
-        _ => Err("give cluster or fork".into()),
     }
 }

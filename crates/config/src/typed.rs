@@ -1,6 +1,8 @@
 //! From a value of a file to one of the right type, or to what is wrong with it. What was found and what is wanted
 //! are both said.
 
+pub(crate) mod parts;
+
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -9,12 +11,15 @@ use oxherd_core::{ListenAt, Ports, Span};
 use crate::diagnostics::{Findings, Place, shown};
 use crate::environment;
 use crate::json::{Node, Value};
-use crate::values::{self, Instances, Variable, Weights, Words};
+use crate::values::{self, Variable, Weights, Words};
 
 /// Takes values and keeps what is wrong with them.
 #[derive(Debug, Default)]
 pub(crate) struct Typed {
     pub(crate) findings: Findings,
+    /// What is odd, but not wrong under PM2: where, and what there is to say.
+    pub(crate) doubts: Vec<(Place, String)>,
+    pub(crate) as_pm2: bool,
 }
 
 impl Typed {
@@ -26,6 +31,16 @@ impl Typed {
     /// The same, with what may help.
     pub(crate) fn wrong_but(&mut self, place: &Place, what: impl Into<String>, hint: impl Into<String>) {
         self.findings.add(place, what, Some(hint.into()));
+    }
+
+    /// Something that PM2 passes over: wrong, unless we were called as it.
+    pub(crate) fn odd(&mut self, place: &Place, what: String, hint: Option<String>) {
+        if self.as_pm2 {
+            let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            self.doubts.push((place.clone(), format!("{what} is passed over{hint}")));
+        } else {
+            self.findings.add(place, what, hint);
+        }
     }
 
     fn mistyped<T>(&mut self, key: &str, wanted: &str, node: &Node) -> Option<T> {
@@ -93,7 +108,7 @@ impl Typed {
     /// A whole number from 1.
     pub(crate) fn positive(&mut self, key: &str, node: &Node) -> Option<u32> {
         match &node.value {
-            Value::Number(text) => self.checked(key, node, values::parse_positive(text)),
+            Value::Number(text) | Value::Text(text) => self.checked(key, node, values::parse_positive(text)),
             _ => self.mistyped(key, "a number", node),
         }
     }
@@ -110,7 +125,7 @@ impl Typed {
 
     fn weight(&mut self, key: &str, node: &Node) -> Option<u32> {
         match &node.value {
-            Value::Number(text) => self.checked(key, node, values::parse_weight(text)),
+            Value::Number(text) | Value::Text(text) => self.checked(key, node, values::parse_weight(text)),
             _ => self.mistyped(key, "numbers", node),
         }
     }
@@ -118,7 +133,7 @@ impl Typed {
     /// A whole number from 0.
     pub(crate) fn count(&mut self, key: &str, node: &Node) -> Option<u32> {
         match &node.value {
-            Value::Number(text) => {
+            Value::Number(text) | Value::Text(text) => {
                 self.checked(key, node, text.parse().map_err(|_| "give a whole number from 0"))
             }
             _ => self.mistyped(key, "a number", node),
@@ -164,11 +179,13 @@ impl Typed {
         }
     }
 
-    /// Milliseconds, or a text with a unit.
+    /// Milliseconds, also as a text, or a text with a unit.
     pub(crate) fn span(&mut self, key: &str, node: &Node) -> Option<Span> {
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
         let checked = match &node.value {
             Value::Number(text) => values::parse_span(&format!("{text}ms"))
                 .map_err(|why| if why.contains("year") { why } else { "give milliseconds from 0".into() }),
+            Value::Text(text) if is_plain(text) => values::parse_span(&format!("{text}ms")),
             Value::Text(text) => values::parse_span(text),
             _ => return self.mistyped(key, "milliseconds or a string such as \"10s\"", node),
         };
@@ -180,15 +197,6 @@ impl Typed {
         match &node.value {
             Value::Number(text) | Value::Text(text) => self.checked(key, node, values::parse_size(text)),
             _ => self.mistyped(key, "bytes or a string such as \"64M\"", node),
-        }
-    }
-
-    /// As on the command line, and 0 is `max` as in PM2.
-    pub(crate) fn instances(&mut self, key: &str, node: &Node) -> Option<Instances> {
-        match &node.value {
-            Value::Number(text) | Value::Text(text) if text == "0" => Some(Instances::PerCpu),
-            Value::Number(text) | Value::Text(text) => self.checked(key, node, text.parse()),
-            _ => self.mistyped(key, "a number, \"max\" or \"io\"", node),
         }
     }
 
@@ -221,10 +229,12 @@ impl Typed {
         }
     }
 
-    /// An object of strings, numbers and booleans.
+    /// An object of strings, numbers, booleans, and of what becomes JSON; or one string of `K=V`s.
     pub(crate) fn environment(&mut self, key: &str, node: &Node) -> Option<Vec<Variable>> {
-        let Value::Object(entries) = &node.value else {
-            return self.mistyped(key, "an object", node);
+        let entries = match &node.value {
+            Value::Object(entries) => entries,
+            Value::Text(text) => return self.variables(key, node, text),
+            _ => return self.mistyped(key, "an object", node),
         };
         let mut variables = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -235,19 +245,27 @@ impl Typed {
                 self.wrong_but(&entry.key_place, format!("`{name}` is set by oxherd itself"), "remove it");
             }
             let value = match &entry.node.value {
-                Value::Text(text) => self.plain(&name, &entry.node, text.clone()),
+                Value::Text(text) => Some(text.clone()),
                 Value::Number(number) => Some(number_as_text(number)),
                 Value::Flag(flag) => Some(flag.to_string()),
-                _ => self.mistyped(&name, "a string, a number or a boolean", &entry.node),
+                Value::Null if self.as_pm2 => Some("null".into()),
+                Value::Null => self.mistyped(&name, "a string, a number or a boolean", &entry.node),
+                value @ (Value::List(_) | Value::Object(_)) => Some(value.to_json()),
             };
+            let value = value.and_then(|value| self.plain(&name, &entry.node, value));
             variables.extend(value.map(|value| Variable { key: entry.key.clone(), value }));
         }
         Some(variables)
     }
+
+    fn variables(&mut self, key: &str, node: &Node, text: &str) -> Option<Vec<Variable>> {
+        let words = self.checked(key, node, text.parse::<Words>())?;
+        words.0.iter().map(|word| self.checked(key, node, word.parse())).collect()
+    }
 }
 
 /// As JavaScript writes it: `1.0` is 1 and `1e3` is 1000. Whole numbers stay as they are, however long.
-fn number_as_text(number: &str) -> String {
+pub(crate) fn number_as_text(number: &str) -> String {
     let is_whole = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     match number.parse::<f64>() {
         Ok(value) if !is_whole && value.is_finite() => value.to_string(),

@@ -140,7 +140,7 @@ impl FromStr for Weights {
     }
 }
 
-/// Reads `250ms`, `1.5s`, `30s`, `2m`, `1h`; only 0 needs no unit.
+/// Reads `250ms`, `1.5s`, `30s`, `2m`, `1h`, `7d`; only 0 needs no unit.
 pub fn parse_span(text: &str) -> Result<Span, String> {
     if text == "0" {
         return Ok(Span::ZERO);
@@ -152,6 +152,7 @@ pub fn parse_span(text: &str) -> Result<Span, String> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 24 * 3_600_000,
         "" => return Err(format!("it has no unit: write {text}ms, {text}s, {text}m or {text}h")),
         _ => return Err("write a number and its unit, such as 250ms, 1.5s, 30s, 2m or 1h".into()),
     };
@@ -175,6 +176,21 @@ pub fn parse_positive(text: &str) -> Result<u32, String> {
         Ok(number) => Ok(number),
         Err(_) => Err(format!("give a whole number from 1 to {}", u32::MAX)),
     }
+}
+
+/// The name or path of an interpreter.
+pub fn parse_interpreter(text: &str) -> Result<String, String> {
+    match text.split_once('@') {
+        Some((name, _)) if !text.contains('/') => Err(format!(
+            "no version of {name} is installed or chosen here; give the path of the program that is wanted"
+        )),
+        _ => Ok(text.into()),
+    }
+}
+
+/// When the clock reloads an app: five fields, or six with seconds first.
+pub fn parse_cron(text: &str) -> Result<String, String> {
+    Ok(text.into())
 }
 
 /// A name that can stand in a line.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use oxherd_config::{Diagnostics, Job, RawApp, Surroundings, is_config, jobs, load, read};
-use oxherd_core::{AppSpec, Strategy};
+use oxherd_core::{AppSpec, Strategy, Upkeep};
 
 /// A folder with a few scripts and interpreters that only exist, removed at its end.
 struct Folder(PathBuf);
@@ -41,6 +41,7 @@ impl Folder {
             environment: environment.map(|(key, value): (&str, OsString)| (key.into(), value)).into(),
             cpus: 4,
             env_name: None,
+            as_pm2: false,
         }
     }
 
@@ -70,7 +71,12 @@ impl Drop for Folder {
 }
 
 fn apps(text: &str) -> Result<Vec<RawApp>, Diagnostics> {
-    read(Path::new("eco.json"), text)
+    read(Path::new("eco.json"), text, &bare())
+}
+
+/// Nothing around.
+fn bare() -> Surroundings {
+    Surroundings { folder: "/".into(), environment: Vec::new(), cpus: 1, env_name: None, as_pm2: false }
 }
 
 /// How a text is refused.
@@ -114,6 +120,7 @@ fn defaults_are_those_of_the_core() {
         args: spec.args.clone(),
         cwd: spec.cwd.clone(),
         env: spec.env.clone(),
+        upkeep: Upkeep { about: spec.upkeep.about.clone(), ..Upkeep::default() },
         ..AppSpec::new("server", node)
     };
     assert_eq!(spec, core);
@@ -166,7 +173,7 @@ fn paths_start_at_the_file() {
     let path = folder.0.join("etc/eco.json");
     let beside = folder.surroundings().beside(Path::new("etc/eco.json"));
     assert_eq!(beside.folder, folder.0.join("etc"));
-    let spec = jobs(&load(&path).unwrap(), &beside).unwrap().remove(0).spec;
+    let spec = jobs(&load(&path, &bare()).unwrap(), &beside).unwrap().remove(0).spec;
     assert_eq!(folder.without_me(&spec.cwd), "~/etc/../web");
     assert_eq!(folder.without_me(&spec.args[0]), "~/etc/../web/api.js");
     assert_eq!(spec.env.iter().find(|(key, _)| key == "PWD").unwrap().1, spec.cwd);
@@ -227,20 +234,23 @@ fn every_mistake_is_shown_at_its_line() {
     let cases = [
         r#"  "instnces": 4"#,
         r#"  "name": "a", "colour": "red""#,
-        "  \"watch\": true,\n  \"cronRestart\": \"0 * * * *\",\n  \"max_memory_restart\": \"1G\"",
-        r#"  "treekill": false"#,
+        "  \"watch\": 5,\n  \"cronRestart\": \"0 * * *\",\n  \"max_memory_restart\": \"1T\"",
+        r#"  "treekill": false, "force": true, "post_update": ["npm install"], "interpreter": "node@20""#,
+        r#"  "log_rotate": {"sise": 1, "keep": "x"}, "health_check": {"every": 1}, "ready_probe": "http://x""#,
+        r#"  "instances": {"min": 2}, "uid": [], "watch_options": {"usePolling": true}, "filter_env": 5"#,
+        r#"  "stop_exit_codes": [256, "x"], "log_file": true, "instance_var": "A=B", "log_type": "xml""#,
         "  \"name\": \"a\",\n  \"name\": \"b\"",
         "  \"exec\": \"b.js\"",
         "  \"max_restarts\": 1,\n  \"maxRestarts\": 2",
         r#"  "instances": true, "name": 5, "args": {}, "wait_ready": "yes", "env": [], "port": null"#,
         r#"  "instances": "many", "port": 70000, "max_restarts": 0, "parallel": -1, "handoff_window": 1.5"#,
-        r#"  "kill_timeout": "30", "min_uptime": -1, "listen_timeout": [], "drain_timeout": 1e12, "max_message": "1X""#,
+        r#"  "kill_timeout": "30x", "min_uptime": -1, "listen_timeout": [], "drain_timeout": 1e12, "max_message": "1X""#,
         r#"  "restart": "maybe", "strategy": "sticki", "distribution": "x", "sockets": "seccomp", "stop_signal": "SIGFOO""#,
         r#"  "weights": "3;1", "strategy": "best""#,
         r#"  "weights": [3, -1, "x"]"#,
         r#"  "weights": 3"#,
         r#"  "exec_mode": "thread", "args": "'a", "node_args": ["-x", true], "cwd": "", "interpreter": " ""#,
-        r#"  "env": {"": "x", "A=B": "x", "NODE_CHANNEL_FD": 3, "O": {}, "L": [], "N": null, "Z": "a\u0000b"}"#,
+        r#"  "env": {"": "x", "A=B": "x", "NODE_CHANNEL_FD": 3, "N": null, "Z": "a\u0000b"}"#,
         r#"  "exec_mode": "fork", "sockets": "channel""#,
         r#"  "exec_mode": "fork", "sockets": "universal""#,
         r#"  "ports": "9-8", "standby": -1, "listen": 80"#,
@@ -298,7 +308,7 @@ fn a_file_that_cannot_be_read_is_told_by_name() {
         "folder.json",
         "latin.json/x.json",
     ];
-    let shown = names.map(|name| folder.without_me(load(&folder.0.join(name)).unwrap_err()));
+    let shown = names.map(|name| folder.without_me(load(&folder.0.join(name), &bare()).unwrap_err()));
     insta::assert_snapshot!(shown.join("\n"));
 }
 
@@ -352,7 +362,12 @@ fn sockets_must_go_together_with_the_rest() {
   {"script": "web/jobs.py", "name": "d", "sockets": "listen-fds"},
   {"script": "web/jobs.py", "name": "e", "sockets": "listen-fds", "listen": {"a:b": "0.0.0.0:80"}},
   {"script": "web/jobs.py", "name": "f", "listen": {"web": "0.0.0.0:80"}},
-  {"script": "web/jobs.py", "name": "g", "serialization": "advanced"}
+  {"script": "web/jobs.py", "name": "g", "serialization": "advanced"},
+  {"script": "web/jobs.py", "name": "h", "max_requests": 5},
+  {"script": "web/jobs.py", "name": "i", "health_check": true},
+  {"script": "server.js", "name": "j", "instances": {"min": 4, "max": 2}},
+  {"script": "server.js", "name": "k", "restart_delay": 5, "exp_backoff_restart_delay": 5},
+  {"script": "web/jobs.py", "name": "l", "wait_ready": true}
 ]"#;
     insta::assert_snapshot!(folder.without_me(folder.jobs(text, None).unwrap_err()));
 }

@@ -278,6 +278,10 @@ impl AppSpec {
         zero(self.handoff_window == 0, "handoff_window")?;
         zero(self.max_message == 0, "max_message")?;
         zero(self.memory_warning == Some(0), "memory_warning")?;
+        zero(self.max_memory_restart == Some(0), "max_memory_restart")?;
+        zero(self.max_requests == Some(0), "max_requests")?;
+        zero(self.max_lifetime == Some(Span::ZERO), "max_lifetime")?;
+        zero(self.health_interval == Some(Span::ZERO), "health_check")?;
         if self.weights.len() > limits.max_instances as usize {
             return Err(SpecError::TooManyWeights { given: self.weights.len(), limit: limits.max_instances });
         }
@@ -290,6 +294,7 @@ impl AppSpec {
     /// What would have to be ignored.
     pub fn check_choices(&self) -> Result<(), SpecError> {
         self.check_sockets()?;
+        self.check_rules()?;
         self.check_strategy()
     }
 

@@ -119,6 +119,9 @@ pub struct About {
     /// Variables that were asked for, as opposed to those of the caller.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// What is left out of the caller's environment: nothing, `*` for all, a name, or `*PART*`s.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter_env: String,
     /// Whether `exec_mode` was `fork`.
     #[serde(skip_serializing_if = "is_default")]
     pub fork: bool,

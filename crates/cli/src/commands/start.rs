@@ -75,7 +75,7 @@ pub(super) fn prepare(options: &StartOptions, hint: &str) -> Ending<Vec<Job>> {
         let job = options.app.wish(&variables).prepare(&surroundings);
         return Ok(vec![job.map_err(|error| refuse(&format!("{error}{hint}")))?]);
     }
-    let apps = load(path).map_err(|error| print_whole(&error))?;
+    let apps = load(path, &surroundings).map_err(|error| print_whole(&error))?;
     let chosen = choose(apps, &options.only)?;
     let mut surroundings = surroundings.beside(path);
     for choice in &options.env {

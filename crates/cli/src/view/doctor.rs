@@ -420,7 +420,7 @@ mod tests {
 
     fn patient(script: &str, program: &str, sockets: Sockets, binary: Binary) -> Patient {
         let is_script = script.contains('.');
-        let program = Program { program: program.into(), args: Vec::new(), sockets };
+        let program = Program { program: program.into(), sockets, ..Program::default() };
         Patient { script: script.into(), program, is_script, binary: Some(binary) }
     }
 

@@ -111,6 +111,30 @@ pub enum SpecError {
          leave it out, the worker is ready when it listens"
     )]
     NoWordOfReadiness(Sockets),
+    /// There is no number of slots between the bounds.
+    #[error(
+        "instances cannot be between {min} and {max}: give a min of at least 1, and a max that is not less"
+    )]
+    BadBounds {
+        /// Not fewer slots than this.
+        min: u32,
+        /// Not more.
+        max: u32,
+    },
+    /// Only one pause can come before a respawn.
+    #[error("restart_delay and exp_backoff_restart_delay do not go together: keep one of them")]
+    TwoDelays,
+    /// What workers say or are asked over a channel that they do not have.
+    #[error(
+        "{key} needs workers that have a channel, and with sockets `{sockets}` they have none: leave it out, or set \
+         sockets to `channel` where the program speaks Node's cluster protocol"
+    )]
+    NeedsChannel {
+        /// The configuration key.
+        key: &'static str,
+        /// How these workers come by their sockets.
+        sockets: Sockets,
+    },
     /// Standbys wait where they want to listen, and these workers are not seen to.
     #[error(
         "standbys wait where they want to listen, and with sockets `{0}` nobody sees that: set sockets to \

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{AppSpec, SpecError};
 use crate::Span;
 
 /// The bounds between which the number of slots follows the load.
@@ -11,6 +12,32 @@ pub struct Scaling {
     pub min: u32,
     /// Not more.
     pub max: u32,
+}
+
+impl Scaling {
+    /// Whether there is something between the bounds.
+    fn check(self) -> Result<(), SpecError> {
+        let Self { min, max } = self;
+        if min == 0 || max < min { Err(SpecError::BadBounds { min, max }) } else { Ok(()) }
+    }
+}
+
+impl AppSpec {
+    /// Whether the rules for replacing workers can be had with the way that they get their sockets.
+    pub(super) fn check_rules(&self) -> Result<(), SpecError> {
+        self.scaling.map_or(Ok(()), Scaling::check)?;
+        if self.restart_delay.is_some() && self.exp_backoff_restart_delay.is_some() {
+            return Err(SpecError::TwoDelays);
+        }
+        let needs_channel =
+            [(self.health_interval.is_some(), "health_check"), (self.max_requests.is_some(), "max_requests")];
+        match needs_channel.iter().find(|(is_set, _)| *is_set) {
+            Some((_, key)) if !self.has_channel() => {
+                Err(SpecError::NeedsChannel { key, sockets: self.sockets })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// What must answer before a worker counts as ready.

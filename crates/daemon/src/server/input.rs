@@ -140,11 +140,24 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     let Ok(Value::Object(mut whole)) = base else { return Err(Failure::internal("a spec is no object")) };
     // Not written where they are the default.
     let unwritten = [
+        ("autostart", true.into()),
+        ("exp_backoff_restart_delay", Value::Null),
+        ("health_interval", Value::Null),
+        ("increment_var", Value::Null),
+        ("instance_var", Value::Null),
         ("listen", Value::Array(Vec::new())),
+        ("max_lifetime", Value::Null),
+        ("max_memory_restart", Value::Null),
+        ("max_requests", Value::Null),
         ("memory_warning", Value::Null),
+        ("owner", Value::Null),
         ("ports", Ports::default().to_string().into()),
+        ("ready_probe", Value::Null),
+        ("scaling", Value::Null),
         ("serialization", Serialization::default().name().into()),
         ("standby", 0.into()),
+        ("stop_exit_codes", Value::Array(Vec::new())),
+        ("upkeep", Value::Object(Map::new())),
         ("weights", Value::Array(Vec::new())),
     ];
     for (key, default) in unwritten {
@@ -213,6 +226,8 @@ mod tests {
         assert_eq!(spec(weighted).unwrap().weights, [3, 1]);
         let mut other = AppSpec::new("web", "node");
         (other.serialization, other.memory_warning) = (Serialization::Advanced, Some(1));
+        assert_eq!(spec(serde_json::to_value(&other).unwrap()).unwrap(), other);
+        (other.max_requests, other.upkeep.namespace) = (Some(9), "shop".into());
         assert_eq!(spec(serde_json::to_value(&other).unwrap()).unwrap(), other);
         let universal = serde_json::json!({
             "name": "web", "program": "python3", "sockets": "universal", "ports": "80,8000-8999", "standby": 1
