@@ -95,7 +95,8 @@ fn in_own_network(builder: Builder) -> Herd {
         .start()
 }
 
-fn late_handshakes_are_served(sockets: &str) {
+/// Handshakes begin, workers go, and only then the handshakes end.
+fn late_handshakes_are_served(sockets: &str, change: impl Fn(&Herd, &[u32]) -> Vec<u32>) {
     const CLIENTS: usize = 20;
     let lacks = ["unshare", "nsenter", "ip", "python3"].into_iter().find(|it| !procs::is_on_path(it));
     if let Some(lacks) = lacks {
@@ -119,9 +120,9 @@ fn late_handshakes_are_served(sockets: &str) {
     let mut told = BufReader::new(client.stdout.take().expect("it is piped")).lines();
     let mut next = || told.next().expect("it tells").expect("it tells in lines");
     assert_eq!(next(), "half-open");
-    herd.reload();
-    for pid in &old {
-        eventually("the old generation is gone", || (!procs::is_alive(*pid)).then_some(()));
+    let gone = change(&herd, &old);
+    for pid in &gone {
+        eventually("those who were to go are gone", || (!procs::is_alive(*pid)).then_some(()));
     }
     client.stdin.take().expect("it is piped").write_all(b"go\n").expect("it listens");
     let result: Value = serde_json::from_str(&next()).expect("it tells JSON");
@@ -138,16 +139,33 @@ fn late_handshakes_are_served(sockets: &str) {
         result["ends"]
     );
     assert_eq!(pids.len(), CLIENTS, "{result}");
-    assert!(pids.iter().all(|pid| !old.contains(pid)));
+    assert!(pids.iter().all(|pid| !gone.contains(pid)));
     herd.stop();
+}
+
+fn reload(herd: &Herd, all: &[u32]) -> Vec<u32> {
+    herd.reload();
+    all.to_vec()
+}
+
+fn scale_down(herd: &Herd, all: &[u32]) -> Vec<u32> {
+    herd.signal(Signal::TTOU);
+    let left = herd.wait_count(1);
+    all.iter().copied().filter(|pid| !left.contains(pid)).collect()
 }
 
 #[test]
 fn handshakes_that_end_after_the_switch_are_served() {
-    late_handshakes_are_served("channel");
+    late_handshakes_are_served("channel", reload);
 }
 
 #[test]
 fn handshakes_that_end_after_the_switch_are_served_by_programs_that_know_nothing() {
-    late_handshakes_are_served("universal");
+    late_handshakes_are_served("universal", reload);
+}
+
+#[test]
+fn handshakes_that_end_after_scaling_down_are_served() {
+    late_handshakes_are_served("channel", scale_down);
+    late_handshakes_are_served("universal", scale_down);
 }

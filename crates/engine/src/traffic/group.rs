@@ -4,6 +4,7 @@
 //! is for others to say.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -55,6 +56,8 @@ pub(crate) struct Member {
     pub(crate) last_owner: Option<InstanceId>,
     /// Since when nobody has it, in monotonic milliseconds, once that was seen.
     pub(crate) left_since: Option<u64>,
+    /// Its slot is no more: until then, in monotonic milliseconds, it stays for handshakes that are under way.
+    pub(crate) closes_at: Option<u64>,
     /// The primary accepts from it itself.
     pub(crate) watched: bool,
     /// What was put into the stash of it.
@@ -70,8 +73,8 @@ impl Member {
 
     fn new(number: usize, slot: Slot, fd: OwnedFd) -> Self {
         let source = Source::new(fd);
-        let (owner, last_owner, left_since) = (None, None, None);
-        Self { number, slot, source, owner, last_owner, left_since, watched: false, kept: None }
+        let (owner, last_owner, left_since, closes_at) = (None, None, None, None);
+        Self { number, slot, source, owner, last_owner, left_since, closes_at, watched: false, kept: None }
     }
 
     /// Whether connections wait in its queue.
@@ -197,6 +200,7 @@ impl Group {
         instance: InstanceId,
         is_leaving: impl Fn(InstanceId) -> bool,
     ) -> io::Result<&mut Member> {
+        self.keep_open(slot);
         if let Err(error) = self.open_slot(slot)
             && !self.has_slot(slot)
         {
@@ -227,6 +231,7 @@ impl Group {
         backlog: i32,
         poller: &Poller,
     ) -> io::Result<Vec<OwnedFd>> {
+        self.keep_open(slot);
         if self.transport == Transport::Tcp {
             socket::listen(&fd, backlog)?;
             self.backlog = backlog;
@@ -279,6 +284,32 @@ impl Group {
     pub(crate) fn forget(&self, poller: &Poller) {
         for member in self.members.iter().filter(|member| member.watched) {
             drop(poller.remove(&member.source.fd));
+        }
+    }
+
+    /// A slot is no more. Its pair stays until then for those whose handshake is under way: closed at once, they would be
+    /// reset. Not so where nobody else is left to serve them.
+    pub(super) fn retire_at(&mut self, slot: Slot, at: u64) -> bool {
+        let is_other = |it: &Member| it.slot != slot && it.closes_at.is_none();
+        if self.is_udp() || !self.members.iter().any(is_other) {
+            return false;
+        }
+        for member in self.members.iter_mut().filter(|it| it.slot == slot && it.closes_at.is_none()) {
+            member.closes_at = Some(at);
+        }
+        true
+    }
+
+    /// The slots whose time is up.
+    pub(super) fn due_slots(&self, now: u64) -> BTreeSet<Slot> {
+        let is_due = |it: &&Member| it.closes_at.is_some_and(|at| at <= now);
+        self.members.iter().filter(is_due).map(|it| it.slot).collect()
+    }
+
+    /// The slot is there again.
+    fn keep_open(&mut self, slot: Slot) {
+        for member in self.members.iter_mut().filter(|it| it.slot == slot) {
+            member.closes_at = None;
         }
     }
 

@@ -117,6 +117,7 @@ impl<'a> Holders<'a> {
             };
             return self.are_handed(listener)
                 || !self.are_lent(listener)
+                || member.closes_at.is_some()
                 || member.left_since.is_some_and(|since| since + HEIR_WAIT_MS <= now)
                 || group.members().iter().any(is_served);
         };

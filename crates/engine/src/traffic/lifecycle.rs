@@ -19,6 +19,9 @@ const WITHDRAW_GRACE_MS: u64 = 50;
 /// grace is so many times the worker's slowest recent answer then, up to a bound in milliseconds.
 const GRACE_PER_DELAY: u64 = 4;
 const WITHDRAW_GRACE_MAX_MS: u64 = 1000;
+/// How long the listeners of a slot that is no more stay, in milliseconds: enough for a handshake whose last step was lost
+/// twice (RFC 6298: after 1 s, then 2 s).
+pub(super) const HANDSHAKE_GRACE_MS: u64 = 5000;
 
 impl Traffic {
     pub(super) fn on_orders(&mut self) {
@@ -236,18 +239,42 @@ impl Traffic {
     }
 
     pub(super) fn retire_slot(&mut self, app: AppId, slot: Slot) {
+        let closes_at = self.now + HANDSHAKE_GRACE_MS;
         for number in self.listeners.of_app(app) {
-            let Some(listener) = self.listeners.get_mut(number) else { continue };
-            let Socket::Kernel(group) = &mut listener.socket else { continue };
-            let Retired { waiting, is_empty } = group.retire(slot, &self.poller);
-            listener.returned.extend(waiting.into_iter().map(Returned::fresh));
-            if is_empty && listener.returned.is_empty() {
-                self.close_listener(number);
-            } else {
-                self.keep_group(number);
+            let Some(Socket::Kernel(group)) = self.listeners.get_mut(number).map(|it| &mut it.socket) else {
+                continue;
+            };
+            if !group.has_slot(slot) {
+                continue;
+            }
+            if group.retire_at(slot, closes_at) {
+                self.timers.set(closes_at, Timer::Retire(number));
                 self.refresh_group(number);
                 self.pump(number);
+            } else {
+                self.close_slot(number, slot);
             }
+        }
+    }
+
+    /// Handshakes that were under way when slots were retired are through.
+    pub(super) fn on_retire_timer(&mut self, listener: usize) {
+        let now = self.now;
+        let Some(Socket::Kernel(group)) = self.listeners.get(listener).map(|it| &it.socket) else { return };
+        group.due_slots(now).into_iter().for_each(|slot| self.close_slot(listener, slot));
+    }
+
+    fn close_slot(&mut self, number: usize, slot: Slot) {
+        let Some(listener) = self.listeners.get_mut(number) else { return };
+        let Socket::Kernel(group) = &mut listener.socket else { return };
+        let Retired { waiting, is_empty } = group.retire(slot, &self.poller);
+        listener.returned.extend(waiting.into_iter().map(Returned::fresh));
+        if is_empty && listener.returned.is_empty() {
+            self.close_listener(number);
+        } else {
+            self.keep_group(number);
+            self.refresh_group(number);
+            self.pump(number);
         }
     }
 }

@@ -294,6 +294,7 @@ impl Traffic {
             Timer::Doors(app) => self.check_doors(app),
             Timer::LameDuck(instance) => self.on_lame_duck_timer(instance),
             Timer::Left(listener) => self.on_left_timer(listener),
+            Timer::Retire(listener) => self.on_retire_timer(listener),
             Timer::Begun(app) => self.on_begun_timer(app),
             Timer::PutBack(instance) => self.on_put_back_timer(instance),
             Timer::Listens(instance, listener) => self.on_listens_timer(instance, listener),

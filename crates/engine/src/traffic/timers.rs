@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Weigh(usize),
     /// Look whether somebody has come for a listener's members that nobody has.
     Left(usize),
+    /// Close the listeners of slots that are no more.
+    Retire(usize),
     /// Let those go on who wait for a path that another has bound.
     Begun(AppId),
     /// Give back the files of Unix sockets that a worker on its way out may take away.

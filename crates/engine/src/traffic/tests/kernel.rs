@@ -3,6 +3,7 @@
 
 use super::harness::{Herd, Worker, clients};
 use crate::traffic::Order;
+use crate::traffic::lifecycle::HANDSHAKE_GRACE_MS;
 
 /// Takes what came to a worker by either way, and answers.
 fn serve(worker: &mut Worker) -> Vec<u64> {
@@ -121,7 +122,44 @@ fn the_books_hold_through_any_order_of_scaling() {
             herd.bury(&mut worker);
             herd.order(Order::RetireSlot(super::harness::APP, slot));
         }
+        // Now and then slots are back before their listeners are closed.
+        if round % 3 != 0 {
+            herd.pass(HANDSHAKE_GRACE_MS);
+        }
     }
+}
+
+#[test]
+fn a_retired_slot_stays_for_those_whose_handshake_is_under_way() {
+    let mut herd = Herd::kernel();
+    let (mut staying, address) = herd.worker(0);
+    let (mut going, _) = herd.worker(1);
+    herd.order(Order::Withdraw(going.place.instance));
+    herd.bury(&mut going);
+    herd.order(Order::RetireSlot(super::harness::APP, going.place.slot));
+    let listening = || procs_listening_at(address);
+    assert_eq!(listening(), 4);
+    herd.pass(HANDSHAKE_GRACE_MS - 1);
+    assert_eq!(listening(), 4);
+    herd.pass(1);
+    assert_eq!(listening(), 2);
+    let _clients = clients(address, 0..8);
+    let mut names = Vec::new();
+    herd.until("all are served", |_| {
+        names.extend(staying.accept_lent());
+        (names.len() == 8).then_some(())
+    });
+    // Nobody is left to serve them: nobody gets in.
+    herd.bury(&mut staying);
+    herd.order(Order::RetireSlot(super::harness::APP, staying.place.slot));
+    assert_eq!(listening(), 0);
+}
+
+/// How many sockets listen there (`/proc/net/tcp`: state `0A`).
+fn procs_listening_at(address: std::net::SocketAddr) -> usize {
+    let port = format!(":{:04X} ", address.port());
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    table.lines().filter(|line| line.contains(&port) && line.contains(" 00000000:0000 0A ")).count()
 }
 
 #[test]

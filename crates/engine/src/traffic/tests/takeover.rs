@@ -9,6 +9,7 @@ use oxherd_core::{Event, Parting, Slot};
 use super::harness::{APP, Herd, Worker, client, clients, key_of, label_of};
 use super::keeper::{MemoryStash, succeed};
 use crate::traffic::Order;
+use crate::traffic::lifecycle::HANDSHAKE_GRACE_MS;
 
 /// The worker reads its fence, and everything before, and refuses it as Node does.
 fn refuse_fence(herd: &mut Herd, worker: &mut Worker) {
@@ -135,6 +136,7 @@ fn a_group_keeps_its_order_and_its_owners() {
     old.order(Order::Withdraw(other.place.instance));
     old.bury(&mut other);
     old.order(Order::RetireSlot(APP, Slot(1)));
+    old.pass(HANDSHAKE_GRACE_MS);
     let mut herd = succeed(old, &stash, &[&one, &third]);
     refuse_fence(&mut herd, &mut one);
     refuse_fence(&mut herd, &mut third);
