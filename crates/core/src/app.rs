@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::History;
+use crate::recycle::Recycles;
 use crate::standby::Standbys;
 use crate::{AppId, AppSpec, ChangeId, Exit, Generation, GiveUp, InstanceId, Moment, Slot};
 
@@ -33,6 +34,9 @@ pub(crate) struct App {
     pub(crate) outlasts: bool,
     #[serde(default, skip_serializing_if = "Standbys::is_empty")]
     pub(crate) standbys: Standbys,
+    /// Slots that are replaced one by one.
+    #[serde(default, skip_serializing_if = "Recycles::is_empty")]
+    pub(crate) recycles: Recycles,
 }
 
 /// What is wanted of an app.
@@ -100,6 +104,9 @@ pub(crate) struct SlotState {
     /// Variables for whoever fills it, beyond those of the app.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) env: Vec<(String, String)>,
+    /// Until then no rule replaces its worker: the last successor failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hold_off: Option<Moment>,
 }
 
 /// What happens to a slot without an occupant.
@@ -181,6 +188,7 @@ impl App {
             muster: Muster::Incomplete { since: now },
             outlasts: false,
             standbys: Standbys::default(),
+            recycles: Recycles::default(),
         }
     }
 
@@ -254,6 +262,7 @@ impl SlotState {
             vacancy: Vacancy::Fill,
             history: History::default(),
             env: Vec::new(),
+            hold_off: None,
         }
     }
 

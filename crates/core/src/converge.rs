@@ -22,12 +22,14 @@ impl Fleet {
     }
 
     fn converge_up(&mut self, id: AppId, now: Moment) {
+        self.drop_surplus_recycles(id);
         self.drop_surplus_slots(id, now);
         self.unpark_batch(id, now);
         self.promote_ready(id, now);
         self.fill_slots(id, now);
         self.drive_reload(id, now);
         self.next_reload(id, now);
+        self.drive_recycles(id, now);
         self.converge_standbys(id, now);
     }
 

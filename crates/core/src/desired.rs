@@ -10,6 +10,7 @@ use crate::app::{self, App, Muster, SlotState};
 use crate::fleet::{Fleet, Limits, State};
 use crate::image::{Inventory, SlotRestarts};
 use crate::outbox::Outbox;
+use crate::recycle::Recycles;
 use crate::standby::Standbys;
 use crate::{AppId, AppSpec, Generation, Moment};
 
@@ -108,6 +109,7 @@ impl DesiredApp {
             muster: Muster::Incomplete { since: now },
             outlasts: false,
             standbys: Standbys::default(),
+            recycles: Recycles::default(),
         }
     }
 }

@@ -89,6 +89,20 @@ pub enum Event {
         /// The error's text.
         error: String,
     },
+    /// What the worker's process tree uses, and what the worker has done in its life, as far as anybody looks.
+    Measured {
+        /// Which worker.
+        instance: InstanceId,
+        /// The memory of all its processes, in bytes.
+        memory: Option<u64>,
+        /// How many requests it has served.
+        requests: Option<u64>,
+    },
+    /// The worker is asked whether it is well, and has been silent for too long.
+    Hung {
+        /// Which worker.
+        instance: InstanceId,
+    },
     /// The process ended.
     Exited {
         /// Which worker.

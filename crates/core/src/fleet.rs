@@ -12,8 +12,8 @@ use crate::outbox::Outbox;
 use crate::policy::{Ended, Verdict};
 use crate::settle::Pending;
 use crate::{
-    Action, AppId, AppSpec, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place, ReloadFailure,
-    RetireReason, Span, SpawnFailure,
+    Action, AppId, AppSpec, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place, RecycleReason,
+    ReloadFailure, RetireReason, Span, SpawnFailure,
 };
 
 /// No chain of deadlines that are due at once is longer than a life, and a life has fewer phases.
@@ -123,6 +123,10 @@ impl Fleet {
                 self.heard(instance, now, |it, around, out| it.on_misbehaved(what, around, out));
             }
             Event::ErrorReported { instance, error } => self.on_error_reported(instance, error, now),
+            Event::Measured { instance, memory, requests } => {
+                self.on_measured(instance, memory, requests, now);
+            }
+            Event::Hung { instance } => self.recycle_by_rule(instance, RecycleReason::Hung, now),
             Event::Exited { instance, exit } => self.on_exited(instance, exit, now),
             Event::DoorsClosed { app } => self.on_doors_closed(app),
         }
@@ -152,6 +156,7 @@ impl Fleet {
             }
         }
         self.end_closing(now);
+        self.pass_lifetimes(now);
         self.settle(now);
     }
 
@@ -169,7 +174,7 @@ impl Fleet {
     pub fn poll_timeout(&self) -> Option<Moment> {
         let instances = self.state.instances.values().filter_map(Instance::deadline);
         let apps = self.state.apps.values().filter_map(App::deadline);
-        instances.chain(apps).min()
+        instances.chain(apps).chain(self.next_age()).min()
     }
 
     /// How the fleet ended, once nothing of it is left to do.
@@ -308,7 +313,7 @@ impl Fleet {
         }
         if slot.successor == Some(id) {
             slot.successor = None;
-            self.abort_reload(place.app, &failure, now);
+            self.fail_successor(place.app, place.slot, failure, now);
         } else if slot.occupant == Some(id) {
             slot.occupant = None;
             self.on_vacated(&instance, exit, failure, give_up, now);

@@ -34,7 +34,7 @@ impl Fleet {
             seen.dedup();
             assert_eq!(seen.len(), count, "an instance has two roles in {slot:?}");
             assert!(
-                state.successor.is_none() || app.reload.is_some(),
+                state.successor.is_none() || app.reload.is_some() || app.recycles.starts(*slot),
                 "{slot:?} has a successor without a reload"
             );
         }

@@ -62,6 +62,12 @@ pub enum Notice {
     ReloadDone { app: AppId, generation: Generation, took: Span },
     /// The reload ended early; `replaced` slots run the new generation already, the others go on as they were.
     ReloadAborted { app: AppId, generation: Generation, why: ReloadFailure, replaced: u32 },
+    /// This worker is to be replaced, successor first: its successor is started.
+    RecycleStarted { place: Place, why: RecycleReason },
+    /// The successor has taken the slot over, and who was there before has ended.
+    RecycleDone { app: AppId, slot: Slot, why: RecycleReason, took: Span },
+    /// The successor failed: the worker of the slot goes on.
+    RecycleFailed { app: AppId, slot: Slot, why: RecycleReason, failure: ReloadFailure },
     /// The number of slots changed.
     Scaled { app: AppId, from: u32, to: u32 },
     /// The app is stopping.
@@ -97,6 +103,7 @@ impl Notice {
             | Self::Stalled { place }
             | Self::Resumed { place }
             | Self::Misbehaved { place, .. }
+            | Self::RecycleStarted { place, .. }
             | Self::Adopted { place } => Some(*place),
             Self::AllServing { .. }
             | Self::StandbyRespawn { .. }
@@ -107,6 +114,8 @@ impl Notice {
             | Self::ReloadQueued { .. }
             | Self::ReloadDone { .. }
             | Self::ReloadAborted { .. }
+            | Self::RecycleDone { .. }
+            | Self::RecycleFailed { .. }
             | Self::Scaled { .. }
             | Self::Stopping { .. }
             | Self::Stopped { .. }
@@ -127,6 +136,8 @@ impl Notice {
             | Self::ReloadQueued { app, .. }
             | Self::ReloadDone { app, .. }
             | Self::ReloadAborted { app, .. }
+            | Self::RecycleDone { app, .. }
+            | Self::RecycleFailed { app, .. }
             | Self::Scaled { app, .. }
             | Self::Stopping { app }
             | Self::Stopped { app }
@@ -148,6 +159,7 @@ impl Notice {
             | Self::Stalled { .. }
             | Self::Resumed { .. }
             | Self::Misbehaved { .. }
+            | Self::RecycleStarted { .. }
             | Self::Adopted { .. }
             | Self::Changed { .. } => self.place().map(|place| place.app),
         }
@@ -178,6 +190,22 @@ pub enum RetireReason {
     Stray,
     /// The primary before this one ended before the worker was ready, and with it what the worker may wait for.
     Interrupted,
+}
+
+/// Why the worker of one slot is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecycleReason {
+    /// Somebody asked for it.
+    Asked,
+    /// Its process tree holds more memory than it may.
+    Memory,
+    /// It has served as many requests as it may.
+    Requests,
+    /// It has lived as long as it may.
+    Lifetime,
+    /// It does not say any more that it is well.
+    Hung,
 }
 
 /// Why a slot is not filled any more.

@@ -9,6 +9,7 @@ use crate::{
 
 impl Fleet {
     pub(crate) fn begin_reload(&mut self, id: AppId, wish: QueuedReload, now: Moment) {
+        self.postpone_recycle(id, now);
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let generation = app.newest.next();
         let spec = wish.spec.unwrap_or_else(|| app.spec().clone());
@@ -107,12 +108,15 @@ impl Fleet {
         let Some(successor) = state.successor.take() else { return };
         let old = state.occupant.replace(successor);
         state.vacancy = Vacancy::Fill;
-        state.history.pardon();
-        if let Some(reload) = &mut app.reload {
-            reload.replaced.insert(slot);
-        }
         if let Some(old) = old {
             state.leaving.insert(old);
+        }
+        let why = app.note_recycled(slot, old);
+        if let Some(state) = app.slots.get_mut(&slot) {
+            state.on_replaced(why, now);
+        }
+        if let Some(reload) = &mut app.reload {
+            reload.replaced.insert(slot);
         }
         // It may be ready without having wanted to listen: when it does, it is not held any more.
         self.with(successor, now, |it, _, out| {
@@ -158,6 +162,12 @@ impl Fleet {
         }
     }
 
+    /// A successor has failed: that is the end of the reload that it is part of, or of the replacement of its slot.
+    pub(crate) fn fail_successor(&mut self, id: AppId, slot: Slot, failure: ReloadFailure, now: Moment) {
+        let alone = self.state.apps.get(&id).is_some_and(|app| app.recycles.starts(slot));
+        if alone { self.fail_recycle(id, failure, now) } else { self.abort_reload(id, &failure, now) }
+    }
+
     /// A worker was not ready in time; of the reload's generation it fails the reload.
     pub(crate) fn on_not_ready(&mut self, id: InstanceId, now: Moment) {
         let Some(instance) = self.state.instances.get(&id) else { return };
@@ -165,10 +175,13 @@ impl Fleet {
         let Some(app) = self.state.apps.get(&place.app) else { return };
         if app.reload.as_ref().is_some_and(|reload| reload.generation == place.generation) {
             self.abort_reload(place.app, &ReloadFailure::NotReady { slot: place.slot, after }, now);
+        } else if app.slots.get(&place.slot).is_some_and(|state| state.successor == Some(id)) {
+            let failure = ReloadFailure::NotReady { slot: place.slot, after };
+            self.fail_successor(place.app, place.slot, failure, now);
         }
     }
 
-    fn spawn_successor(&mut self, id: AppId, slot: Slot, generation: Generation, parks: bool) {
+    pub(crate) fn spawn_successor(&mut self, id: AppId, slot: Slot, generation: Generation, parks: bool) {
         let instance = self.spawn(id, slot, generation, parks);
         if let Some(app) = self.state.apps.get_mut(&id)
             && let Some(state) = app.slots.get_mut(&slot)
@@ -182,6 +195,7 @@ impl Fleet {
         let Some(reload) = app.reload.take() else { return };
         app.generation = reload.generation;
         app.standbys.pardon();
+        self.fulfil_recycles(id);
         let Reload { change, generation, started, resize, .. } = reload;
         self.out.tell(Notice::ReloadDone { app: id, generation, took: now.since(started) });
         match resize {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::spec::SpecError;
-use crate::{AppId, AppSpec, InstanceId, Slot};
+use crate::{AppId, AppSpec, InstanceId, RecycleReason, Slot};
 
 /// A wish. The control API speaks these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,16 @@ pub enum Request {
         /// Which worker.
         instance: InstanceId,
     },
+    /// Replace the worker of one slot without loss: successor first, in the same generation. If the successor fails
+    /// the worker goes on. A slot without a worker is filled.
+    Recycle {
+        /// Which app.
+        app: AppId,
+        /// Which slot.
+        slot: Slot,
+        /// Why.
+        why: RecycleReason,
+    },
     /// Stop an app and keep its configuration.
     Stop {
         /// Which app.
@@ -89,6 +99,14 @@ pub enum Refusal {
     /// The slot is not empty, or is not to be.
     #[error("slot {} is in use or about to be: choose one that has finished or given up, or the next new one", .0.0)]
     SlotInUse(Slot),
+    /// The app has no such slot.
+    #[error("app `{app}` has no slot {}: `scale {app}` makes more", .slot.0)]
+    NoSuchSlot {
+        /// The app's name.
+        app: String,
+        /// Which slot.
+        slot: Slot,
+    },
     /// The worker has ended.
     #[error("there is no worker {}: it has ended", .0.worker_id())]
     NoSuchInstance(InstanceId),

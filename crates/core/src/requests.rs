@@ -29,6 +29,7 @@ impl Fleet {
             Request::Scale { app, instances } => self.scale(app, instances, change, now)?,
             Request::Fork { app, slot, env } => self.fork(app, slot, env, change, now)?,
             Request::Retire { instance } => self.retire_one(instance, change, now)?,
+            Request::Recycle { app, slot, why } => self.request_recycle(app, slot, why, change)?,
             Request::Stop { app } => self.stop(app, After::Keep, change, now)?,
             Request::Delete { app } => self.stop(app, After::Forget, change, now)?,
             Request::Shutdown => self.shutdown(change, now),
@@ -51,6 +52,7 @@ impl Fleet {
                 | Request::Scale { .. }
                 | Request::Fork { .. }
                 | Request::Retire { .. }
+                | Request::Recycle { .. }
                 | Request::Stop { .. }
                 | Request::Delete { .. },
             ) => Err(Refusal::Ending),
@@ -115,7 +117,7 @@ impl Fleet {
         };
         app.desired = next;
         if serves {
-            self.abort_reload(id, &ReloadFailure::Superseded, now);
+            self.give_up_replacing(id, now);
             self.empty_slots(id, RetireReason::Restart, now);
         } else {
             app.muster = Muster::Incomplete { since: now };
@@ -148,7 +150,7 @@ impl Fleet {
 
     fn stop(&mut self, id: AppId, then: After, change: ChangeId, now: Moment) -> Result<(), Refusal> {
         self.app_mut(id)?;
-        self.abort_reload(id, &ReloadFailure::Superseded, now);
+        self.give_up_replacing(id, now);
         self.supersede(id);
         self.close(id, then, now);
         self.await_goal(change, id, Goal::Gone);
@@ -163,7 +165,7 @@ impl Fleet {
         self.await_end(change);
         self.state.apps.values_mut().for_each(|app| app.outlasts = app.is_wanted_up());
         for id in self.app_ids() {
-            self.abort_reload(id, &ReloadFailure::Superseded, now);
+            self.give_up_replacing(id, now);
             self.supersede(id);
             self.close(id, After::Keep, now);
         }
@@ -174,7 +176,7 @@ impl Fleet {
         self.await_end(change);
         self.state.apps.values_mut().for_each(|app| app.outlasts = app.is_wanted_up());
         for id in self.app_ids() {
-            self.abort_reload(id, &ReloadFailure::Superseded, now);
+            self.give_up_replacing(id, now);
             self.supersede(id);
             if let Some(app) = self.state.apps.get_mut(&id) {
                 app.desired = Desired::Down { then: app.desired.after_or(After::Keep) };
@@ -184,6 +186,12 @@ impl Fleet {
         for id in everyone {
             self.with(id, now, Instance::kill_now);
         }
+    }
+
+    /// The app stops or restarts: nobody is replaced any more.
+    fn give_up_replacing(&mut self, id: AppId, now: Moment) {
+        self.abort_reload(id, &ReloadFailure::Superseded, now);
+        self.drop_recycles(id, now);
     }
 
     /// The app stops: first nobody new gets in and those who wait are served, then the workers leave.

@@ -34,8 +34,9 @@ impl Fleet {
             self.with(child.instance(), now, |it, around, out| it.resume(child, around, out));
             self.replace_interrupted(child, now);
         }
-        // The newest first: of two that could fill one slot the older one is on its way out.
-        unknown.sort_by_key(|child| Reverse(child.instance()));
+        // Of two that could fill one slot the one that was not ready is a successor. Of two that were, the older one is
+        // on its way out: the newest first.
+        unknown.sort_by_key(|child| Reverse((child.was_ready && !child.leaving, child.instance())));
         for child in unknown {
             if !self.state.strays.contains(&child.instance()) {
                 self.on_unknown_child(child, inventory, now);

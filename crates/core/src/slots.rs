@@ -73,7 +73,7 @@ impl Fleet {
         }
         let state = app.slots.entry(place.slot).or_insert_with(SlotState::new);
         if state.successor == Some(id) {
-            self.abort_reload(place.app, &ReloadFailure::Superseded, now);
+            self.fail_successor(place.app, place.slot, ReloadFailure::Superseded, now);
         } else if state.occupant == Some(id) {
             state.occupant = None;
             state.leaving.insert(id);

@@ -30,12 +30,10 @@ impl World {
             let other = other.label.0;
             (other.app, other.slot, other.generation) == (place.app, place.slot, place.generation)
         };
-        let newest = children
-            .iter()
-            .filter(|other| !other.ended)
-            .filter(same)
-            .map(|other| other.label.0.instance)
-            .max();
+        // One that was not ready is a successor of the one that was.
+        let rank = |other: &&Child| (other.was_ready && !other.leaving, other.label.0.instance);
+        let newest = children.iter().filter(|other| !other.ended).filter(same).max_by_key(rank);
+        let newest = newest.map(|other| other.label.0.instance);
         let fills = app.up && place.slot.0 < app.instances && place.generation == app.generation;
         let fills = fills && newest == Some(id) && !child.leaving;
         let shows = self.shows_ready(child, children);

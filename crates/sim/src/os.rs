@@ -191,6 +191,8 @@ impl Os {
             | Event::Resumed { .. }
             | Event::Misbehaved { .. }
             | Event::ErrorReported { .. }
+            | Event::Measured { .. }
+            | Event::Hung { .. }
             | Event::DoorsClosed { .. } => {}
         }
     }
@@ -303,6 +305,9 @@ impl Os {
         if self.processes.get(&id).is_some_and(|it| it.parks) && plan.cannot_park {
             self.tell(Event::CannotPark { instance: id }, now, plan.host_lag);
         }
+        if let Some(after) = plan.wears_after {
+            self.tell(Event::Hung { instance: id }, now, after);
+        }
         let mut steps: Vec<(u64, Step)> =
             plan.ends.map(|(at, exit)| (at, Step::End(exit))).into_iter().collect();
         if channel {
@@ -362,6 +367,8 @@ fn is_harmless_twice(event: &Event) -> bool {
         | Event::Departing { .. }
         | Event::ChannelClosed { .. }
         | Event::Misbehaved { .. }
+        | Event::Measured { .. }
+        | Event::Hung { .. }
         | Event::Exited { .. }
         | Event::DoorsClosed { .. } => true,
     }

@@ -51,6 +51,8 @@ pub struct Plan {
     pub misbehaves_after: Option<u64>,
     /// Reports an error each time.
     pub errors: Vec<u64>,
+    /// Is found not to be well, and is to be replaced.
+    pub wears_after: Option<u64>,
     /// Leaves after `Disconnect`, if ever.
     pub leaves_after: Option<u64>,
     /// Ends after the polite signal, if ever.
@@ -84,6 +86,7 @@ impl Plan {
             stalls: None,
             misbehaves_after: None,
             errors: Vec::new(),
+            wears_after: rng.chance(10).then(|| rng.below(2000)),
             leaves_after: Some(rng.below(50)),
             obeys_after: Some(rng.below(50)),
             dies_after: rng.below(20),

@@ -1,6 +1,8 @@
 //! Random wishes and configurations. They are drawn, never judged.
 
-use oxherd_core::{AppId, AppSpec, Distribution, InstanceId, Request, RestartWhen, Slot, Sockets, Span};
+use oxherd_core::{
+    AppId, AppSpec, Distribution, InstanceId, RecycleReason, Request, RestartWhen, Slot, Sockets, Span,
+};
 
 use crate::{Mode, Rng};
 
@@ -50,7 +52,12 @@ pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> 
     let (app, name) = apps[rng.below(apps.len() as u64) as usize].clone();
     let app = if rng.chance(2) { AppId(99) } else { app };
     match rng.below(100) {
-        0..40 => {
+        0..15 => {
+            let slot = Slot(rng.below(5) as u32);
+            let why = rng.pick(&[RecycleReason::Asked, RecycleReason::Memory, RecycleReason::Lifetime]);
+            Request::Recycle { app, slot, why }
+        }
+        15..40 => {
             let spec = rng.chance(40).then(|| Box::new(spec(rng, mode, name)));
             Request::Reload { app, spec }
         }

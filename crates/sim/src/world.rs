@@ -176,7 +176,8 @@ impl World {
             | Request::Reload { .. }
             | Request::Scale { .. }
             | Request::Fork { .. }
-            | Request::Retire { .. } => {}
+            | Request::Retire { .. }
+            | Request::Recycle { .. } => {}
         }
     }
 
@@ -235,7 +236,9 @@ impl World {
     fn note_news(&mut self, notice: Notice) {
         let blames = match &notice {
             Notice::Exited { wanted, .. } => !wanted,
-            Notice::ReloadAborted { why, .. } => *why != ReloadFailure::Superseded,
+            Notice::ReloadAborted { why, .. } | Notice::RecycleFailed { failure: why, .. } => {
+                *why != ReloadFailure::Superseded
+            }
             other => {
                 matches!(
                     other,

@@ -231,6 +231,9 @@ impl AppProgress {
             | Notice::Resumed { .. }
             | Notice::ReloadStarted { .. }
             | Notice::ReloadQueued { .. }
+            | Notice::RecycleStarted { .. }
+            | Notice::RecycleDone { .. }
+            | Notice::RecycleFailed { .. }
             | Notice::Stopping { .. }
             | Notice::Stopped { .. }
             | Notice::Deleted { .. }

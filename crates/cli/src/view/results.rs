@@ -113,6 +113,9 @@ pub(crate) fn news(item: &NewsItem, name: &str) -> Option<Word> {
         | Notice::ReloadStarted { .. }
         | Notice::ReloadDone { .. }
         | Notice::ReloadAborted { .. }
+        | Notice::RecycleStarted { .. }
+        | Notice::RecycleDone { .. }
+        | Notice::RecycleFailed { .. }
         | Notice::Scaled { .. }
         | Notice::Stopping { .. }
         | Notice::Stopped { .. }

@@ -2,6 +2,7 @@
 
 mod image;
 mod lives;
+mod recycle;
 mod reload;
 mod resize;
 mod respawn;

@@ -5,7 +5,8 @@
 
 use oxherd_core::{
     Action, AppId, AppSpec, ChangeId, ChangeOutcome, Event, Exit, Fleet, FleetStatus, GiveUp, InstanceId,
-    Limits, Moment, Notice, Outcome, Refusal, ReloadFailure, Request, Signal, Span, SpawnFailure,
+    Limits, Moment, Notice, Outcome, RecycleReason, Refusal, ReloadFailure, Request, Signal, Slot, Span,
+    SpawnFailure,
 };
 
 pub(crate) const APP: AppId = AppId(0);
@@ -82,6 +83,16 @@ impl Script {
         let mut spec = self.spec.clone();
         change(&mut spec);
         self.ask(Request::Reload { app: APP, spec: Some(Box::new(spec)) })
+    }
+
+    /// Somebody wants the worker of this slot replaced.
+    pub(crate) fn recycle(self, slot: u32) -> Self {
+        self.ask(Request::Recycle { app: APP, slot: Slot(slot), why: RecycleReason::Asked })
+    }
+
+    /// The worker's process tree holds so much memory.
+    pub(crate) fn holds(self, number: u32, bytes: u64) -> Self {
+        self.event(Event::Measured { instance: id(number), memory: Some(bytes), requests: None })
     }
 
     pub(crate) fn restart(self) -> Self {
@@ -271,6 +282,13 @@ fn news(notice: &Notice) -> Option<String> {
         Notice::ReloadDone { generation, took, .. } => Some(format!("g{} done in {took}", generation.0)),
         Notice::ReloadAborted { generation, why, replaced, .. } => {
             Some(format!("g{} aborted with {replaced} replaced: {}", generation.0, failure(why)))
+        }
+        Notice::RecycleStarted { place, why } => {
+            Some(format!("{} to be replaced: {why:?}", place.instance.number))
+        }
+        Notice::RecycleDone { slot, took, .. } => Some(format!("s{} replaced in {took}", slot.0)),
+        Notice::RecycleFailed { slot, failure: why, .. } => {
+            Some(format!("s{} not replaced: {}", slot.0, failure(why)))
         }
         Notice::Scaled { from, to, .. } => Some(format!("scaled {from} to {to}")),
         Notice::Stopped { .. } => Some("stopped".into()),

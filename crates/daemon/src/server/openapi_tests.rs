@@ -8,8 +8,8 @@ use oxherd::api::{
 };
 use oxherd_core::{
     AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, ListenAt,
-    Notice, Place, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Serialization, Signal, Slot,
-    Sockets, Span, SpawnFailure, Status, Strategy,
+    Notice, Place, RecycleReason, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Serialization,
+    Signal, Slot, Sockets, Span, SpawnFailure, Status, Strategy,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -354,6 +354,7 @@ fn notices() -> Vec<Notice> {
         Notice::ReloadStarted { app, generation, change },
         Notice::ReloadQueued { app, change },
         Notice::ReloadDone { app, generation, took: after },
+        Notice::RecycleDone { app, slot, why: RecycleReason::Asked, took: after },
         Notice::Scaled { app, from: 1, to: 2 },
         Notice::Stopping { app },
         Notice::Stopped { app },
@@ -381,6 +382,20 @@ fn notices() -> Vec<Notice> {
         GiveUp::CannotSpawn(cause()),
     ];
     all.extend(ends.map(|why| Notice::GaveUp { app, slot, why }));
+    let recycles = [
+        RecycleReason::Asked,
+        RecycleReason::Memory,
+        RecycleReason::Requests,
+        RecycleReason::Lifetime,
+        RecycleReason::Hung,
+    ];
+    all.extend(recycles.map(|why| Notice::RecycleStarted { place, why }));
+    all.extend(failures().map(|failure| Notice::RecycleFailed {
+        app,
+        slot,
+        why: RecycleReason::Hung,
+        failure,
+    }));
     all.extend(failures().map(|why| Notice::ReloadAborted { app, generation, why, replaced: 1 }));
     all.extend(outcomes().into_iter().map(|outcome| Notice::Changed { change, outcome }));
     all

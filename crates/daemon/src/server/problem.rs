@@ -60,7 +60,9 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
         match refusal {
-            Refusal::NoSuchApp(_) | Refusal::NoSuchInstance(_) => Self::not_found(text),
+            Refusal::NoSuchApp(_) | Refusal::NoSuchInstance(_) | Refusal::NoSuchSlot { .. } => {
+                Self::not_found(text)
+            }
             Refusal::Spec(_) => Self::unprocessable(format!("cannot run the app: {text}")),
             Refusal::NameTaken(_)
             | Refusal::Stopped(_)

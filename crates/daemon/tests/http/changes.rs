@@ -69,6 +69,7 @@ fn kind(request: &Request) -> &'static str {
         Request::Shutdown => "shutdown",
         Request::Fork { .. } => "fork",
         Request::Retire { .. } => "retire",
+        Request::Recycle { .. } => "recycle",
         Request::Kill => "kill",
     }
 }

@@ -1,6 +1,8 @@
 //! One line for each piece of news. Words only; where a line goes is the console's business.
 
-use oxherd_engine::core::{Exit, GiveUp, Notice, Place, ReloadFailure, RetireReason, Slot, Span};
+use oxherd_engine::core::{
+    Exit, GiveUp, Notice, Place, RecycleReason, ReloadFailure, RetireReason, Slot, Span,
+};
 use oxherd_engine::{Alert, Bulletin, EngineError};
 
 use super::frame::Line;
@@ -46,6 +48,13 @@ pub(super) fn bulletin(bulletin: &Bulletin) -> Option<Line> {
             Line::news(format!("Reload is done: every slot runs generation {} after {took}", generation.0))
         }
         Notice::ReloadAborted { why, replaced, .. } => reload_aborted(why, *replaced),
+        Notice::RecycleStarted { place, why } => {
+            Line::news(format!("{} is to be replaced: {}", of(place), recycle_reason(*why)))
+        }
+        Notice::RecycleDone { slot, took, .. } => {
+            Line::news(format!("Slot {} has a new worker after {took}", slot.0))
+        }
+        Notice::RecycleFailed { slot, failure, .. } => recycle_failed(*slot, failure),
         Notice::Scaled { from, to, .. } => {
             Line::news(format!("Scaled from {from} to {}", count(*to, "slot", "slots")))
         }
@@ -255,6 +264,32 @@ fn stalled(who: &str) -> Line {
 
 fn reload_aborted(why: &ReloadFailure, replaced: u32) -> Line {
     Line::trouble(format!("Reload is aborted: {}", aborted(why, replaced)))
+}
+
+fn recycle_failed(slot: Slot, failure: &ReloadFailure) -> Line {
+    match failure {
+        ReloadFailure::Superseded => {
+            Line::news(format!("Slot {} gets no new worker: {}", slot.0, abort_reason(failure)))
+        }
+        ReloadFailure::NotReady { .. } | ReloadFailure::Died { .. } | ReloadFailure::CannotSpawn { .. } => {
+            Line::trouble(format!(
+                "Slot {} gets no new worker: {}; the old one goes on",
+                slot.0,
+                abort_reason(failure)
+            ))
+        }
+    }
+}
+
+/// Why the worker of one slot is replaced, in words that follow a colon.
+fn recycle_reason(why: RecycleReason) -> &'static str {
+    match why {
+        RecycleReason::Asked => "somebody asked for it",
+        RecycleReason::Memory => "it uses more memory than `max_memory_restart`",
+        RecycleReason::Requests => "it has served `max_requests`",
+        RecycleReason::Lifetime => "it has lived for `max_lifetime`",
+        RecycleReason::Hung => "it does not answer any more",
+    }
 }
 
 /// Why a reload was aborted, in words that follow a colon.

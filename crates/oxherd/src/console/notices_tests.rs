@@ -72,7 +72,15 @@ fn of_leaving() -> Vec<Notice> {
         RetireReason::Stray,
         RetireReason::Interrupted,
     ];
-    reasons.map(|reason| Notice::Retiring { place: place(1), reason }).into()
+    let recycles = [
+        RecycleReason::Asked,
+        RecycleReason::Memory,
+        RecycleReason::Requests,
+        RecycleReason::Lifetime,
+        RecycleReason::Hung,
+    ];
+    let retiring = reasons.map(|reason| Notice::Retiring { place: place(1), reason });
+    retiring.into_iter().chain(recycles.map(|why| Notice::RecycleStarted { place: place(1), why })).collect()
 }
 
 fn of_slots() -> Vec<Notice> {
@@ -98,6 +106,7 @@ fn of_apps() -> Vec<Notice> {
         addresses: addresses.iter().map(ToString::to_string).collect(),
         after: ms(1040),
     };
+    let recycle_failed = |failure| Notice::RecycleFailed { app, slot, why: RecycleReason::Memory, failure };
     let aborted = |why, replaced| Notice::ReloadAborted { app, generation, why, replaced };
     vec![
         serving(4, &["0.0.0.0:3000"]),
@@ -112,6 +121,9 @@ fn of_apps() -> Vec<Notice> {
         aborted(ReloadFailure::Died { slot, exit: Exit::Code(1) }, 0),
         aborted(ReloadFailure::CannotSpawn { slot, cause: failure() }, 2),
         aborted(ReloadFailure::Superseded, 0),
+        Notice::RecycleDone { app, slot, why: RecycleReason::Asked, took: ms(420) },
+        recycle_failed(ReloadFailure::Died { slot, exit: Exit::Code(1) }),
+        recycle_failed(ReloadFailure::Superseded),
         Notice::Scaled { app, from: 4, to: 5 },
         Notice::Scaled { app, from: 2, to: 1 },
         Notice::Stopping { app },

@@ -56,6 +56,9 @@ impl Tally {
             | Notice::ReloadQueued { .. }
             | Notice::ReloadDone { .. }
             | Notice::ReloadAborted { .. }
+            | Notice::RecycleStarted { .. }
+            | Notice::RecycleDone { .. }
+            | Notice::RecycleFailed { .. }
             | Notice::Scaled { .. }
             | Notice::Stopped { .. }
             | Notice::Deleted { .. }
