@@ -8,8 +8,10 @@
 pub mod daemon;
 pub mod home;
 pub mod keeper;
+mod ledger;
 pub mod link;
 pub mod logs;
+mod pidfiles;
 pub mod server;
 pub mod state;
 mod voice;

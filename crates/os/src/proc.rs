@@ -88,6 +88,17 @@ pub fn variable_of(pid: u32, name: &str) -> io::Result<Option<OsString>> {
     Ok(value.map(|value| OsStr::from_bytes(value).to_owned()))
 }
 
+/// The environment that a process was given when its program was started, or what it has written in its place since.
+/// What is not UTF-8 is replaced. Errors as with [`socket_inodes_of`].
+pub fn environment(pid: u32) -> io::Result<Vec<(String, String)>> {
+    let environment = fs::read(format!("/proc/{pid}/environ"))?;
+    let pair = |entry: &[u8]| {
+        let text = String::from_utf8_lossy(entry);
+        text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    Ok(environment.split(|byte| *byte == 0).filter_map(pair).collect())
+}
+
 /// Whether a path means the same file to a process, or thread, as to this one: it has the same root and the same mounts. Not
 /// so where that cannot be seen.
 pub fn sees_our_files(pid: u32) -> bool {

@@ -3,10 +3,11 @@
 //! The core's own types ([`AppSpec`], [`Notice`], [`Status`], …) are spoken as they are.
 
 use oxherd_core::{
-    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Generation, InstanceId, ListenAt, Notice, Ports,
-    ReloadStatus, Slot, Sockets, Status, Strategy,
+    About, AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, InstanceId, ListenAt,
+    Notice, Ports, ReloadStatus, Slot, Sockets, Status, Strategy,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The version in every path: `/v1/…`.
 pub const API_VERSION: u32 = 1;
@@ -53,6 +54,12 @@ pub struct AppView {
     pub app: AppId,
     /// Its name, which a selector may be.
     pub name: String,
+    /// The group that it belongs to, which a selector may be.
+    #[serde(default)]
+    pub namespace: String,
+    /// What was asked for, as people wrote it.
+    #[serde(default)]
+    pub about: About,
     /// How connections reach its workers.
     pub distribution: Distribution,
     /// Which worker gets the next connection.
@@ -84,10 +91,19 @@ pub struct AppView {
     pub command: Vec<String>,
     /// The folder it runs in.
     pub cwd: String,
-    /// The files that its workers' output goes to.
+    /// Whether changed files reload it.
+    #[serde(default)]
+    pub watches: bool,
+    /// When it is reloaded by the clock next, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub cron_at_ms: Option<u64>,
+    /// The file that its workers' output goes to; of the first slot, where each slot has its own.
     pub out_file: String,
     /// The same for the error stream.
     pub error_file: String,
+    /// One more file, with both.
+    #[serde(default)]
+    pub both_file: Option<String>,
     /// Lines of output that were lost, because the disk was too slow or full.
     pub dropped_lines: u64,
     /// Requests that workers reported, ever.
@@ -117,10 +133,40 @@ pub struct StandbyView {
 pub struct SlotView {
     /// Its number.
     pub slot: Slot,
+    /// Its number among the slots of all apps, in the order in which they came; a slot that is on its way out has none.
+    #[serde(default)]
+    pub number: Option<u32>,
     /// The word for it.
     pub status: Status,
-    /// How often it was filled again after an unwanted exit.
+    /// How often it was filled again after an unwanted exit, since it came or was reset.
     pub restarts: u32,
+    /// How often another worker was started in it for whatever reason, since it came or was reset.
+    #[serde(default)]
+    pub renewals: u32,
+    /// How many unstable exits were counted when the last worker ended that nobody had asked to.
+    #[serde(default)]
+    pub unstable: u32,
+    /// How its last worker ended.
+    #[serde(default)]
+    pub last_exit: Option<Exit>,
+    /// When that was, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub last_exit_at_ms: Option<u64>,
+    /// When the slot came, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub created_at_ms: Option<u64>,
+    /// The files that its output goes to: output, errors, and both if there is such a file.
+    #[serde(default)]
+    pub out_file: String,
+    /// The same for the error stream.
+    #[serde(default)]
+    pub error_file: String,
+    /// One more file, with both.
+    #[serde(default)]
+    pub both_file: Option<String>,
+    /// The file with the pid of its worker.
+    #[serde(default)]
+    pub pid_file: Option<String>,
     /// The occupant first, then the successor, then those on their way out.
     pub workers: Vec<WorkerView>,
 }
@@ -140,6 +186,9 @@ pub struct WorkerView {
     pub status: Status,
     /// How long its process has lived, in milliseconds.
     pub uptime_ms: u64,
+    /// When its process was started, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub started_at_ms: u64,
     /// Where it listens.
     pub addresses: Vec<String>,
     /// CPU use in percent of one CPU: since somebody last asked, or over its life if that is long ago.
@@ -187,6 +236,98 @@ pub struct ReloadApp {
 pub struct ScaleApp {
     /// How many slots are to be filled.
     pub instances: u32,
+}
+
+/// A signal: `POST /v1/apps/{selector}/signal`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalApp {
+    /// By name or number: `SIGUSR2`, `USR2`, `12`.
+    pub signal: String,
+    /// To the workers of one slot only.
+    #[serde(default)]
+    pub slot: Option<Slot>,
+}
+
+/// A line for the standard input of workers: `POST /v1/apps/{selector}/send`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendLine {
+    /// Without its newline, which is added.
+    pub line: String,
+    /// To the workers of one slot only.
+    #[serde(default)]
+    pub slot: Option<Slot>,
+}
+
+/// A message over the channel: `POST /v1/apps/{selector}/message`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendMessage {
+    /// Any JSON value, which arrives as it is written.
+    pub message: Box<RawValue>,
+    /// To the workers of one slot only.
+    #[serde(default)]
+    pub slot: Option<Slot>,
+}
+
+/// Who was reached: the answer to a signal, a line, a message, a reset and a flush.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// One for each app that the selector names.
+    pub apps: Vec<ReachedApp>,
+}
+
+/// An app of which something was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedApp {
+    /// Its id.
+    pub app: AppId,
+    /// Its name.
+    pub name: String,
+    /// How many of its workers; of its slots after a reset, of its files after a flush.
+    pub count: u32,
+}
+
+/// The configuration of apps: `GET /v1/apps/{selector}/spec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Specs {
+    /// One for each app that the selector names.
+    pub apps: Vec<SpecView>,
+}
+
+/// The configuration of one app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecView {
+    /// Its id.
+    pub app: AppId,
+    /// That of its last good generation. How many slots are to be filled by now the app's view says.
+    pub spec: AppSpec,
+}
+
+/// The environment of one worker: `GET /v1/apps/{selector}/env`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvView {
+    /// The app's id.
+    pub app: AppId,
+    /// The app's name.
+    pub name: String,
+    /// The slot.
+    pub slot: Slot,
+    /// The worker's process, if it is its environment.
+    pub pid: Option<u32>,
+    /// What it was started with. Where there is no worker, or its environment cannot be read, what the app's
+    /// configuration has.
+    pub env: Vec<(String, String)>,
+}
+
+/// What was saved: the answer to `POST /v1/save` and `DELETE /v1/save`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Where.
+    pub file: String,
+    /// How many apps are in it; 0 when it was deleted, or was not there.
+    pub apps: u32,
 }
 
 /// Upgrade: `POST /v1/upgrade`.

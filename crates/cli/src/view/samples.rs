@@ -28,6 +28,7 @@ pub(crate) fn worker(number: u32, status: Status) -> WorkerView {
         generation: Generation(1),
         pid: Some(4710 + number),
         status,
+        started_at_ms: 1_790_000_000_000,
         uptime_ms: 273_600_000 / u64::from(number),
         addresses: vec!["tcp 0.0.0.0:3000".into()],
         cpu_percent: Some(f64::from(number) * 1.25),
@@ -40,13 +41,31 @@ pub(crate) fn worker(number: u32, status: Status) -> WorkerView {
 }
 
 pub(crate) fn slot(number: u32, status: Status, workers: Vec<WorkerView>) -> SlotView {
-    SlotView { slot: Slot(number), status, restarts: number, workers }
+    let file = |name: &str| format!("/home/me/.oxherd/logs/{name}.log");
+    SlotView {
+        slot: Slot(number),
+        number: Some(number),
+        status,
+        restarts: number,
+        renewals: number,
+        unstable: 0,
+        last_exit: None,
+        last_exit_at_ms: None,
+        created_at_ms: Some(1_790_000_000_000),
+        out_file: file("web-out"),
+        error_file: file("web-error"),
+        both_file: None,
+        pid_file: None,
+        workers,
+    }
 }
 
 pub(crate) fn app(id: u32, name: &str, slots: Vec<SlotView>) -> AppView {
     AppView {
         app: AppId(id),
         name: name.into(),
+        namespace: "default".into(),
+        about: oxherd_engine::core::About::default(),
         distribution: Distribution::Handoff,
         strategy: Strategy::Weighted,
         weights: vec![3, 1],
@@ -60,6 +79,9 @@ pub(crate) fn app(id: u32, name: &str, slots: Vec<SlotView>) -> AppView {
         reload: None,
         command: vec!["/usr/bin/node".into(), "/srv/my app/server.js".into(), "--port".into(), "3000".into()],
         cwd: "/srv/my app".into(),
+        watches: false,
+        cron_at_ms: None,
+        both_file: None,
         out_file: format!("/home/ox/.oxherd/logs/{name}-out.log"),
         error_file: format!("/home/ox/.oxherd/logs/{name}-error.log"),
         dropped_lines: 0,

@@ -1,17 +1,23 @@
 //! What the control server asks of the rest of the daemon, carried to where it belongs.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use oxherd_core::{ChangeId, Desired, DesiredApp, Refusal, Request};
+use oxherd::api::Snapshot;
+use oxherd_core::{AppId, ChangeId, Desired, DesiredApp, InstanceId, Refusal, Request, Slot};
 use oxherd_engine::{Handle, Survey};
 use std::sync::Arc;
 
 use super::{DESIRED, alert_line};
+use crate::home::Home;
+use crate::ledger::{Ledger, SlotRecord};
 use crate::link::Notes;
 use crate::logs::Logs;
 use crate::server::{Driver, Reply};
-use crate::state::Store;
+use crate::state::{Store, snapshot};
 
 /// A disk that has not answered within that time hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,6 +44,10 @@ pub(super) struct Saved {
     has_come: Condvar,
     /// What was not as it should be when the state was read: told until an app runs.
     past: Mutex<Vec<String>>,
+    /// What is wanted now.
+    wanted: Mutex<Desired>,
+    /// The file that somebody's `save` makes.
+    snapshot: PathBuf,
 }
 
 /// Where what is wanted is saved.
@@ -62,23 +72,30 @@ enum Place {
 
 impl Saved {
     /// Not on the disk.
-    pub(super) fn nowhere(notes: Notes) -> Self {
-        Self::at(notes, Place::Nowhere)
+    pub(super) fn nowhere(notes: Notes, home: &Home) -> Self {
+        Self::at(notes, home, Place::Nowhere)
     }
 
     /// In a store that was opened.
-    pub(super) fn opened(notes: Notes, kept: Kept) -> Self {
+    pub(super) fn opened(notes: Notes, home: &Home, kept: Kept) -> Self {
         let Kept { store, lines, is_lost } = kept;
-        Self { past: Mutex::new(lines), ..Self::at(notes, Place::There { store, is_lost }) }
+        Self { past: Mutex::new(lines), ..Self::at(notes, home, Place::There { store, is_lost }) }
     }
 
     /// In a store that is being opened.
-    pub(super) fn awaited(notes: Notes) -> Self {
-        Self::at(notes, Place::Awaited { since: Instant::now(), desired: None, why: None })
+    pub(super) fn awaited(notes: Notes, home: &Home) -> Self {
+        Self::at(notes, home, Place::Awaited { since: Instant::now(), desired: None, why: None })
     }
 
-    fn at(notes: Notes, place: Place) -> Self {
-        Self { notes, place: Mutex::new(place), has_come: Condvar::new(), past: Mutex::default() }
+    fn at(notes: Notes, home: &Home, place: Place) -> Self {
+        Self {
+            notes,
+            place: Mutex::new(place),
+            has_come: Condvar::new(),
+            past: Mutex::default(),
+            wanted: Mutex::default(),
+            snapshot: home.snapshot_file(),
+        }
     }
 
     /// Whether anybody still waits for the store.
@@ -124,6 +141,7 @@ impl Saved {
         if let Ok(bytes) = serde_json::to_vec(&desired) {
             self.notes.put(DESIRED, &bytes);
         }
+        desired.clone_into(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         match &mut *self.lock() {
             Place::Nowhere => {}
             Place::Awaited { desired: meanwhile, .. } => *meanwhile = Some(desired),
@@ -138,8 +156,39 @@ impl Saved {
         }
     }
 
-    /// Waits a while for a state that is being read.
+    /// What was wanted last, and what is in the snapshot besides.
     fn resurrectable(&self) -> Result<Desired, String> {
+        if matches!(*self.lock(), Place::Nowhere) {
+            return Ok(Desired::default());
+        }
+        let snapshot = snapshot::read(&self.snapshot);
+        let (mut desired, snapshot) = match (self.last_wanted(), snapshot) {
+            (Ok(desired), snapshot) => (desired, snapshot?),
+            (Err(_), Ok(snapshot)) if !snapshot.is_empty() => (Desired::default(), snapshot),
+            (Err(error), _) => return Err(error),
+        };
+        let names: BTreeSet<String> = desired.apps.iter().map(|app| app.spec.name.clone()).collect();
+        let missing = snapshot.iter().filter(|app| !names.contains(&app.spec.name));
+        desired.apps.extend(missing.map(|app| DesiredApp::clone(app)));
+        Ok(desired)
+    }
+
+    fn save(&self) -> Result<Snapshot, String> {
+        if matches!(*self.lock(), Place::Nowhere) {
+            return Err("a herd in the foreground saves nothing: who starts it says what is to be run".into());
+        }
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        snapshot::write(&self.snapshot, &wanted)?;
+        Ok(Snapshot { file: self.snapshot.display().to_string(), apps: wanted.apps.len() as u32 })
+    }
+
+    fn delete_save(&self) -> Result<Snapshot, String> {
+        snapshot::remove(&self.snapshot)?;
+        Ok(Snapshot { file: self.snapshot.display().to_string(), apps: 0 })
+    }
+
+    /// Waits a while for a state that is being read.
+    fn last_wanted(&self) -> Result<Desired, String> {
         let is_awaited = |place: &mut Place| matches!(place, Place::Awaited { why: None, .. });
         let waited = self.has_come.wait_timeout_while(self.lock(), PATIENCE, is_awaited);
         match &*waited.unwrap_or_else(PoisonError::into_inner).0 {
@@ -184,11 +233,12 @@ pub(super) struct HerdDriver {
     handle: Handle,
     logs: Logs,
     saved: Arc<Saved>,
+    ledger: Ledger,
 }
 
 impl HerdDriver {
-    pub(super) fn new(handle: Handle, logs: Logs, saved: Arc<Saved>) -> Self {
-        Self { handle, logs, saved }
+    pub(super) fn new(handle: Handle, logs: Logs, saved: Arc<Saved>, ledger: Ledger) -> Self {
+        Self { handle, logs, saved, ledger }
     }
 }
 
@@ -207,6 +257,34 @@ impl Driver for HerdDriver {
 
     fn reopen_logs(&self) {
         self.logs.reopen();
+    }
+
+    fn signal(&self, worker: InstanceId, signal: i32, reply: Reply<io::Result<()>>) {
+        self.handle.signal(worker, signal, reply);
+    }
+
+    fn message(&self, worker: InstanceId, message: Vec<u8>) -> Result<(), String> {
+        self.handle.send(worker, message, None).map_err(|error| error.to_string())
+    }
+
+    fn slot(&self, app: AppId, slot: Slot) -> Option<SlotRecord> {
+        self.ledger.of(app, slot)
+    }
+
+    fn reset(&self, app: AppId, restarts: &[(Slot, u32)]) -> u32 {
+        self.ledger.reset(app, restarts)
+    }
+
+    fn cron_at(&self, _app: AppId) -> Option<u64> {
+        None
+    }
+
+    fn save(&self) -> Result<Snapshot, String> {
+        self.saved.save()
+    }
+
+    fn delete_save(&self) -> Result<Snapshot, String> {
+        self.saved.delete_save()
     }
 
     fn saved(&self) -> Result<Desired, String> {

@@ -30,6 +30,7 @@ use self::driver::{HerdDriver, Saved};
 use self::observer::DaemonObserver;
 use self::opening::{Late, open_store};
 use crate::home::{Home, HomeError, in_time};
+use crate::ledger::Ledger;
 use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes, SPECS};
 use crate::logs::Logs;
 use crate::server::{About, Changes, Server, feed};
@@ -163,6 +164,7 @@ struct Begun {
     changes: Changes,
     listener: UnixListener,
     saved: Arc<Saved>,
+    ledger: Ledger,
     lock: Option<OwnedFd>,
 }
 
@@ -186,7 +188,9 @@ impl Begun {
         let logs = Logs::start(&home, alert_line).map_err(os("start the log writer"))?;
         let (news, intake) = feed();
         let console = greeting.foreground.then(|| (faces.console)(args.raw));
-        let observer = DaemonObserver::new(logs.clone(), news, Arc::clone(&saved), faces.render, console);
+        let ledger = Ledger::from_entries(&mut estate.entries, host.notes());
+        let (heard, counted) = (Arc::clone(&saved), ledger.clone());
+        let observer = DaemonObserver::new(logs.clone(), news, heard, counted, faces.render, console);
         let settings = Settings { status_interval: None, stays: !greeting.foreground, ..Settings::default() };
         Ok(Self {
             version: faces.version,
@@ -200,6 +204,7 @@ impl Begun {
             changes: changes.unwrap_or_default(),
             listener,
             saved,
+            ledger,
             lock: host
                 .lock()
                 .map(|lock| lock.try_clone_to_owned())
@@ -227,7 +232,12 @@ impl Begun {
             upgrade_failure: greeting.upgrade_failure.clone(),
             home: self.home.folder().to_owned(),
         };
-        let driver = HerdDriver::new(primary.handle(), self.logs.clone(), Arc::clone(&self.saved));
+        let driver = HerdDriver::new(
+            primary.handle(),
+            self.logs.clone(),
+            Arc::clone(&self.saved),
+            self.ledger.clone(),
+        );
         let keep = keeper_of_changes(&notes);
         let files = Box::new(self.logs.clone());
         let server = Server::new(about, Box::new(driver), files, self.intake, self.changes, keep);
@@ -324,8 +334,8 @@ fn open_home(
     let last_resort = estate.image.is_none() && estate.desired.is_none() && !estate.children.is_empty();
     if is_takeover {
         let saved = Arc::new(match greeting.foreground {
-            true => Saved::nowhere(host.notes()),
-            false => Saved::awaited(host.notes()),
+            true => Saved::nowhere(host.notes(), home),
+            false => Saved::awaited(host.notes(), home),
         });
         let late = Late::open(home.clone(), greeting.keeper_pid, Arc::clone(&saved));
         if last_resort && !greeting.foreground {
@@ -337,13 +347,13 @@ fn open_home(
     // Nothing needs the file.
     drop(home.write_pid(greeting.keeper_pid));
     if greeting.foreground {
-        return Ok(Arc::new(Saved::nowhere(host.notes())));
+        return Ok(Arc::new(Saved::nowhere(host.notes(), home)));
     }
     let (kept, last) = open_store(home)?;
     if last_resort {
         estate.desired = Some(last);
     }
-    Ok(Arc::new(Saved::opened(host.notes(), kept)))
+    Ok(Arc::new(Saved::opened(host.notes(), home, kept)))
 }
 
 /// The apps that a keeper in the foreground was started for, until some daemon has begun with them.

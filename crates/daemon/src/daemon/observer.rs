@@ -10,6 +10,7 @@ use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
 
 use super::driver::Saved;
 use super::faces::{Console, Render};
+use crate::ledger::Ledger;
 use crate::logs::Logs;
 use crate::server::Feed;
 use crate::voice;
@@ -19,6 +20,7 @@ pub(super) struct DaemonObserver {
     logs: Logs,
     feed: Feed,
     saved: Arc<Saved>,
+    ledger: Ledger,
     render: Render,
     console: Option<Box<dyn Console>>,
     names: BTreeMap<AppId, String>,
@@ -29,10 +31,11 @@ impl DaemonObserver {
         logs: Logs,
         feed: Feed,
         saved: Arc<Saved>,
+        ledger: Ledger,
         render: Render,
         console: Option<Box<dyn Console>>,
     ) -> Self {
-        Self { logs, feed, saved, render, console, names: BTreeMap::new() }
+        Self { logs, feed, saved, ledger, render, console, names: BTreeMap::new() }
     }
 
     /// Tells of the daemon itself.
@@ -63,6 +66,7 @@ impl DaemonObserver {
 
 impl Observer for DaemonObserver {
     fn bulletin(&mut self, bulletin: &Bulletin) {
+        self.ledger.hear(&bulletin.notice);
         self.feed.bulletin(bulletin);
         self.tell(bulletin);
         if let Notice::Deleted { app } = &bulletin.notice {
@@ -103,6 +107,7 @@ impl Observer for DaemonObserver {
         if let Some(console) = &mut self.console {
             console.know(&self.names);
         }
+        self.ledger.know(&desired);
         self.saved.update(desired);
     }
 

@@ -118,6 +118,11 @@ impl Home {
         self.folder.join("state.json")
     }
 
+    /// The snapshot that `save` makes.
+    pub fn snapshot_file(&self) -> PathBuf {
+        self.folder.join("saved.json")
+    }
+
     /// The daemon's own log.
     pub fn daemon_log(&self) -> PathBuf {
         self.folder.join("daemon.log")

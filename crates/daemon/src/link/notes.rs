@@ -37,6 +37,13 @@ impl Notes {
         self.keep(name, Vec::new(), Some(fd));
     }
 
+    /// Keeps nothing under this name any more.
+    pub fn remove(&self, name: &str) {
+        let mut inner = self.lock();
+        inner.stash.remove(name);
+        inner.entries.remove(name);
+    }
+
     fn keep(&self, name: &str, bytes: Vec<u8>, fd: Option<Arc<OwnedFd>>) {
         let mut inner = self.lock();
         inner.stash.put(name, &bytes, fd.as_ref().map(|fd| fd.as_fd()));

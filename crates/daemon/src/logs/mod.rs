@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use oxherd_core::AppId;
+use oxherd_core::{AppId, Slot};
 use oxherd_engine::Stream;
 
 use self::file::Pace;
 use self::queue::Shared;
 use self::writer::Writer;
 use crate::home::Home;
-use crate::server::{LogFiles, Reply};
+use crate::server::{LogFiles, LogPaths, Reply};
 
 /// The log files of all apps. Copies are the same logs; the last one to go ends the writing.
 #[derive(Clone)]
@@ -80,10 +80,14 @@ impl Logs {
 }
 
 impl LogFiles for Logs {
-    fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
+    fn paths(&self, _app: AppId, name: &str, _slot: Option<Slot>) -> LogPaths {
         let stem = self.ours.shared.stem_of(name);
         let path = |stream| self.ours.folder.join(names::file_name(&stem, stream));
-        (path(index(Stream::Stdout)), path(index(Stream::Stderr)))
+        LogPaths { out: path(index(Stream::Stdout)), err: path(index(Stream::Stderr)), both: None }
+    }
+
+    fn flush(&self, app: AppId, _name: &str, reply: Reply<Result<u32, String>>) {
+        self.ours.shared.flush(app, reply);
     }
 
     fn dropped_lines(&self, name: &str) -> u64 {

@@ -99,6 +99,8 @@ pub(super) enum Piece {
 pub(super) enum End {
     Mark(Reply<()>),
     Forget(AppId),
+    /// Empties the files of an app.
+    Flush(AppId, Reply<Result<u32, String>>),
 }
 
 /// A pile and where it goes.
@@ -140,6 +142,14 @@ impl Shared {
         });
     }
 
+    pub(super) fn flush(&self, app: AppId, reply: Reply<Result<u32, String>>) {
+        self.change(|state| {
+            if state.sealed.len() < MARKS_MAX && state.stage == Stage::Open {
+                state.seal(End::Flush(app, reply));
+            }
+        });
+    }
+
     pub(super) fn reopen(&self) {
         self.change(|state| state.is_reopening = true);
     }
@@ -163,6 +173,11 @@ impl Shared {
         let state = self.lock();
         let stem = state.named(name).find_map(|app| app.stem.as_deref());
         stem.map_or_else(|| names::plain(name), str::to_owned)
+    }
+
+    /// The stem of an app's files.
+    pub(super) fn stem(&self, app: AppId) -> Arc<str> {
+        self.lock().stem(app)
     }
 
     pub(super) fn lost_of(&self, name: &str) -> u64 {
@@ -257,6 +272,10 @@ impl State {
         self.free(before);
     }
 
+    fn stem(&self, id: AppId) -> Arc<str> {
+        self.apps.get(&id).and_then(|app| app.stem.clone()).unwrap_or_else(|| names::unknown(id))
+    }
+
     fn free(&mut self, stem: Option<Arc<str>>) {
         if let Some(stem) = stem.filter(|stem| !self.apps.values().any(|app| app.stem.as_ref() == Some(stem)))
         {
@@ -303,9 +322,7 @@ impl State {
         if is_closing && piles.is_empty() && end.is_none() {
             return None;
         }
-        let stem =
-            |id| self.apps.get(&id).and_then(|app| app.stem.clone()).unwrap_or_else(|| names::unknown(id));
-        let job = |((app, stream), pile)| Job { app, stream, stem: stem(app), pile };
+        let job = |((app, stream), pile)| Job { app, stream, stem: self.stem(app), pile };
         let jobs = piles.into_iter().map(job).collect();
         Some(Work { reopen: mem::take(&mut self.is_reopening), jobs, end, is_closing })
     }

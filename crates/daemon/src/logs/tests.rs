@@ -223,11 +223,11 @@ fn names_that_look_the_same_have_files_of_their_own() {
     for (name, text) in [("a-b-out.log", "3\n"), ("a-b-4-out.log", "4\n"), ("app-5-out.log", "5\n")] {
         assert_eq!(scene.read(name), text, "{name}");
     }
-    assert_eq!(scene.logs.paths("a b").0, scene.path("a-b-4-out.log"));
+    assert_eq!(scene.logs.paths(AppId(4), "a b", None).out, scene.path("a-b-4-out.log"));
     scene.logs.forget(AppId(3));
     scene.settle();
     scene.logs.know([(AppId(6), "a-b")].into_iter());
-    assert_eq!(scene.logs.paths("a-b").1, scene.path("a-b-error.log"));
+    assert_eq!(scene.logs.paths(AppId(6), "a-b", None).err, scene.path("a-b-error.log"));
 }
 
 #[test]

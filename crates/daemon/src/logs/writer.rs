@@ -3,11 +3,13 @@
 //! Must never stop for a file that cannot be written: its lines are lost and counted, and others are written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::symlink_metadata;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxherd_core::AppId;
+use oxherd_os::files::open_append;
 
 use super::file::{LogFile, Pace};
 use super::names;
@@ -62,8 +64,25 @@ impl Writer {
                 self.files.retain(|(other, _), _| *other != app);
                 self.shared.forgotten(app);
             }
+            Some(End::Flush(app, reply)) => reply(self.flush(app)),
             None => {}
         }
+    }
+
+    fn flush(&self, app: AppId) -> Result<u32, String> {
+        let stem = self.shared.stem(app);
+        let mut count = 0;
+        for stream in 0..2 {
+            let path = self.folder.join(names::file_name(&stem, stream));
+            if symlink_metadata(&path).is_err() {
+                continue;
+            }
+            match open_append(&path).and_then(|file| file.set_len(0)) {
+                Ok(()) => count += 1,
+                Err(error) => return Err(format!("cannot empty {}: {}", path.display(), cause(&error))),
+            }
+        }
+        Ok(count)
     }
 
     fn write(&mut self, job: Job, is_last: bool) {

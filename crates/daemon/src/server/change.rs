@@ -25,7 +25,7 @@ type Wish = oneshot::Receiver<Result<ChangeId, Refusal>>;
 
 /// What makes a repeated request known.
 #[derive(Clone, Debug)]
-struct Key {
+pub(super) struct Key {
     key: String,
     digest: u64,
 }
@@ -37,12 +37,12 @@ impl Key {
 }
 
 /// A request's head and body, as far as a change needs them.
-struct Incoming {
-    key: Option<Key>,
-    body: Bytes,
+pub(super) struct Incoming {
+    pub(super) key: Option<Key>,
+    pub(super) body: Bytes,
 }
 
-async fn incoming(request: Request) -> Result<Incoming, Failure> {
+pub(super) async fn incoming(request: Request) -> Result<Incoming, Failure> {
     let (head, body) = request.into_parts();
     let key = input::key(&head.headers)?;
     let body = input::body(&head.headers, body).await?;
@@ -85,7 +85,7 @@ struct ReloadBody {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoBody {}
+pub(super) struct NoBody {}
 
 /// `POST /v1/apps`
 pub(super) async fn start_new(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
@@ -185,10 +185,20 @@ async fn carry_out(state: Arc<State>, key: Option<Key>, ask: Ask) -> Answer {
 }
 
 /// Goes on when the client is gone.
-async fn detached(work: impl Future<Output = Answer> + Send + 'static) -> Answer {
+pub(super) async fn detached(work: impl Future<Output = Answer> + Send + 'static) -> Answer {
     tokio::spawn(work)
         .await
         .unwrap_or_else(|error| Err(Failure::internal(format!("the request failed: {error}"))))
+}
+
+/// Whether a request that makes no change is made for the first time. It is remembered before it is made: rather not
+/// at all than twice.
+pub(super) fn is_first(state: &State, key: Option<&Key>) -> Result<bool, Failure> {
+    let is_first = earlier_answer(state, key)?.is_none();
+    if is_first {
+        remember(state, key, Stage::Answered { changes: Vec::new() });
+    }
+    Ok(is_first)
 }
 
 fn accepted(changes: Vec<AcceptedChange>) -> Response {

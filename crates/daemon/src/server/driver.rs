@@ -1,9 +1,13 @@
 //! What the server needs of the rest of the daemon. Traits only: the server never reaches past them.
 
+use std::io;
 use std::path::PathBuf;
 
-use oxherd_core::{ChangeId, Desired, Refusal, Request};
+use oxherd::api::Snapshot;
+use oxherd_core::{AppId, ChangeId, Desired, InstanceId, Refusal, Request, Slot};
 use oxherd_engine::Survey;
+
+use crate::ledger::SlotRecord;
 
 /// Takes an answer, on whatever thread has it: it hands the answer on and returns.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -26,6 +30,36 @@ pub trait Driver: Send + Sync + 'static {
     /// Opens the log files anew, because somebody has moved them away.
     fn reopen_logs(&self);
 
+    /// Sends a signal to one worker's process; `NotFound` when it has ended.
+    fn signal(&self, worker: InstanceId, signal: i32, reply: Reply<io::Result<()>>);
+
+    /// Sends a message, one JSON value, over one worker's channel.
+    ///
+    /// # Errors
+    /// Too much waits to be sent.
+    fn message(&self, worker: InstanceId, message: Vec<u8>) -> Result<(), String>;
+
+    /// What is remembered of a slot.
+    fn slot(&self, app: AppId, slot: Slot) -> Option<SlotRecord>;
+
+    /// Counts anew for an app's slots, which were filled again so often. Returns how many there are.
+    fn reset(&self, app: AppId, restarts: &[(Slot, u32)]) -> u32;
+
+    /// When the app is reloaded by the clock next, in milliseconds since the Unix epoch.
+    fn cron_at(&self, app: AppId) -> Option<u64>;
+
+    /// Saves what is wanted as a snapshot. May write files.
+    ///
+    /// # Errors
+    /// It cannot be saved; the text names the file, the cause and the way out.
+    fn save(&self) -> Result<Snapshot, String>;
+
+    /// Removes the snapshot. May write files.
+    ///
+    /// # Errors
+    /// As with [`save`](Self::save).
+    fn delete_save(&self) -> Result<Snapshot, String>;
+
     /// What was saved to the home folder. May read files.
     ///
     /// # Errors
@@ -40,10 +74,24 @@ pub trait Driver: Send + Sync + 'static {
     fn panic(&self, _culprit: oxherd_engine::Culprit) {}
 }
 
+/// The files that output goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPaths {
+    /// Of standard output.
+    pub out: PathBuf,
+    /// Of standard error.
+    pub err: PathBuf,
+    /// Of both.
+    pub both: Option<PathBuf>,
+}
+
 /// Where the output of workers goes.
 pub trait LogFiles: Send + Sync + 'static {
-    /// The files of an app: its output, its errors. Called on the server's thread, as [`Self::dropped_lines`] is.
-    fn paths(&self, name: &str) -> (PathBuf, PathBuf);
+    /// The files of a slot, or of the first one. Called on the server's thread, as [`Self::dropped_lines`] is.
+    fn paths(&self, app: AppId, name: &str, slot: Option<Slot>) -> LogPaths;
+
+    /// Empties the files of an app; `reply` gets how many. What was handed over before is lost with the rest.
+    fn flush(&self, app: AppId, name: &str, reply: Reply<Result<u32, String>>);
 
     /// How many lines of an app were lost because the disk was too slow or full.
     fn dropped_lines(&self, name: &str) -> u64;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::feed::{Filter, Follower, Heard, News};
 use super::input;
 use super::problem::Answer;
+use super::select::{self, select};
 use super::sse::{self, Gone, Sink};
 use super::state::State;
 
@@ -27,8 +28,8 @@ pub(super) async fn events(Shared(state): Shared<Arc<State>>, uri: Uri) -> Answe
     let follower = state.news.follow(Filter::default());
     let survey = state.survey().await?;
     let apps = match which.app.as_deref() {
-        None | Some(input::ALL) => None,
-        Some(selector) => Some(input::select(selector, &survey.status)?),
+        None | Some(select::ALL) => None,
+        Some(selector) => Some(select(selector, &survey)?),
     };
     Ok(sse::stream(|sink| tell(state, follower, apps, sink)))
 }

@@ -7,11 +7,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use oxherd_core::{AppId, AppSpec, FleetStatus, Ports, Serialization};
+use oxherd_core::{AppSpec, Ports, Serialization};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::Failure;
+use super::select::ALL;
 
 /// The largest body of a request, in bytes.
 pub(super) const BODY_BYTES: usize = 16 << 20;
@@ -19,8 +20,6 @@ pub(super) const BODY_BYTES: usize = 16 << 20;
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest key, in bytes.
 const KEY_BYTES: usize = 128;
-/// The selector that means every app.
-pub(super) const ALL: &str = "all";
 /// The header that makes a repeated request harmless.
 pub(super) const KEY_HEADER: &str = "idempotency-key";
 
@@ -96,30 +95,22 @@ pub(super) fn digest(parts: &[&[u8]]) -> u64 {
     hash
 }
 
-/// The apps that a selector names: an id, a name or `all`. A name that looks like a number goes first.
-pub(super) fn select(selector: &str, status: &FleetStatus) -> Result<Vec<AppId>, Failure> {
-    if selector == ALL {
-        let apps: Vec<AppId> = status.apps.iter().map(|app| app.app).collect();
-        let none = || Failure::not_found("there are no apps: `oxherd start` starts one");
-        return if apps.is_empty() { Err(none()) } else { Ok(apps) };
-    }
-    let by_name = status.apps.iter().find(|app| app.name == selector);
-    let by_id = || selector.parse().ok().and_then(|id| status.apps.iter().find(|app| app.app == AppId(id)));
-    match by_name.or_else(by_id) {
-        Some(app) => Ok(vec![app.app]),
-        None => Err(Failure::not_found(no_such_app(selector, status))),
-    }
-}
-
-fn no_such_app(selector: &str, status: &FleetStatus) -> String {
-    let names = status.apps.iter().map(|app| app.name.as_str());
-    // Of ids and of single letters every other is near.
-    let may_be_mistyped = selector.len() > 1 && selector.parse::<u32>().is_err();
-    match oxherd_config::nearest_of(selector, names).filter(|_| may_be_mistyped) {
-        Some(meant) => format!("there is no app `{selector}`: did you mean `{meant}`?"),
-        None => format!("there is no app `{selector}`: `oxherd ls` lists the apps"),
-    }
-}
+/// Keys of a spec that are empty unless they are written.
+const UNWRITTEN_LISTS: [&str; 3] = ["listen", "stop_exit_codes", "weights"];
+/// Keys of a spec without a value unless they are written.
+const UNWRITTEN: [&str; 11] = [
+    "exp_backoff_restart_delay",
+    "health_interval",
+    "increment_var",
+    "instance_var",
+    "max_lifetime",
+    "max_memory_restart",
+    "max_requests",
+    "memory_warning",
+    "owner",
+    "ready_probe",
+    "scaling",
+];
 
 /// A spec as written: what is left out is as [`AppSpec::new`] has it, and the distribution as suits the sockets.
 pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
@@ -140,27 +131,15 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     let Ok(Value::Object(mut whole)) = base else { return Err(Failure::internal("a spec is no object")) };
     // Not written where they are the default.
     let unwritten = [
-        ("autostart", true.into()),
-        ("exp_backoff_restart_delay", Value::Null),
-        ("health_interval", Value::Null),
-        ("increment_var", Value::Null),
-        ("instance_var", Value::Null),
-        ("listen", Value::Array(Vec::new())),
-        ("max_lifetime", Value::Null),
-        ("max_memory_restart", Value::Null),
-        ("max_requests", Value::Null),
-        ("memory_warning", Value::Null),
-        ("owner", Value::Null),
         ("ports", Ports::default().to_string().into()),
-        ("ready_probe", Value::Null),
-        ("scaling", Value::Null),
         ("serialization", Serialization::default().name().into()),
         ("standby", 0.into()),
-        ("stop_exit_codes", Value::Array(Vec::new())),
+        ("autostart", true.into()),
         ("upkeep", Value::Object(Map::new())),
-        ("weights", Value::Array(Vec::new())),
     ];
-    for (key, default) in unwritten {
+    let lists = UNWRITTEN_LISTS.map(|key| (key, Value::Array(Vec::new())));
+    let nothing = UNWRITTEN.map(|key| (key, Value::Null));
+    for (key, default) in unwritten.into_iter().chain(lists).chain(nothing) {
         whole.entry(key).or_insert(default);
     }
     overlay(&mut whole, written).map_err(refuse)?;
@@ -182,37 +161,9 @@ fn overlay(whole: &mut Map<String, Value>, written: Map<String, Value>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use oxherd_core::{AppStatus, Distribution, Generation};
+    use oxherd_core::{Distribution, Upkeep};
 
     use super::*;
-
-    fn fleet(apps: &[(u32, &str)]) -> FleetStatus {
-        let app = |(id, name): &(u32, &str)| AppStatus {
-            app: AppId(*id),
-            name: (*name).into(),
-            generation: Generation(1),
-            instances: 1,
-            up: true,
-            reload: None,
-            slots: Vec::new(),
-            standbys: Vec::new(),
-        };
-        FleetStatus { apps: apps.iter().map(app).collect() }
-    }
-
-    #[test]
-    fn a_selector_is_a_name_or_an_id_or_all() {
-        let status = fleet(&[(0, "web"), (1, "0"), (2, "api")]);
-        let selected = |selector| select(selector, &status).map_err(|failure| failure.error);
-        assert_eq!(selected("web"), Ok(vec![AppId(0)]));
-        assert_eq!(selected("2"), Ok(vec![AppId(2)]));
-        assert_eq!(selected("0"), Ok(vec![AppId(1)]), "an app named like a number wins");
-        assert_eq!(selected("all").map(|apps| apps.len()), Ok(3));
-        assert_eq!(selected("7"), Err("there is no app `7`: `oxherd ls` lists the apps".into()));
-        assert_eq!(selected("wbe"), Err("there is no app `wbe`: did you mean `web`?".into()));
-        let nothing = select("all", &fleet(&[])).unwrap_err();
-        assert_eq!((nothing.status.as_u16(), nothing.error.contains("there are no apps")), (404, true));
-    }
 
     #[test]
     fn a_spec_may_leave_out_what_has_a_default() {
@@ -235,6 +186,14 @@ mod tests {
         let universal = spec(universal).unwrap();
         assert_eq!((universal.distribution, universal.standby), (Distribution::Kernel, 1));
         assert_eq!(universal.ports.to_string(), "80,8000-8999");
+        let kept = serde_json::json!({
+            "name": "web", "program": "node", "upkeep": {"namespace": "shop", "logs": {"json": true}}, "autostart": false
+        });
+        let kept = spec(kept).unwrap();
+        assert_eq!((kept.upkeep.namespace(), kept.upkeep.logs.json, kept.autostart), ("shop", true, false));
+        let unknown = serde_json::json!({"name": "web", "program": "node", "upkeep": {"namespaces": "x"}});
+        assert!(spec(unknown).unwrap_err().error.contains("unknown field `namespaces`"));
+        assert_eq!(Upkeep::default().namespace(), "default");
         let unknown = serde_json::json!({"name": "web", "program": "node", "instance": 4});
         assert!(spec(unknown).unwrap_err().error.contains("unknown key `instance` (known: args,"));
         let all = serde_json::json!({"name": "all", "program": "node"});

@@ -17,9 +17,11 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::driver::LogPaths;
 use super::feed::{Filter, Follower, Heard, Line};
 use super::input;
 use super::problem::{Answer, Failure};
+use super::select::{self, select};
 use super::sse::{self, Gone, Sink};
 use super::state::State;
 use super::tail::Tail;
@@ -50,12 +52,12 @@ struct Source {
 /// `GET /v1/logs`
 pub(super) async fn logs(Shared(state): Shared<Arc<State>>, uri: Uri) -> Answer {
     let which: Which = input::query(&uri)?;
-    let status = state.survey().await?.status;
+    let survey = state.survey().await?;
     let apps = match which.app.as_deref() {
-        None | Some(input::ALL) => None,
-        Some(selector) => Some(input::select(selector, &status)?),
+        None | Some(select::ALL) => None,
+        Some(selector) => Some(select(selector, &survey)?),
     };
-    let sources = sources(&state, &status, apps.as_deref(), which.stream);
+    let sources = sources(&state, &survey.status, apps.as_deref(), which.stream);
     let lines = which.lines.unwrap_or(LINES);
     let (follower, ends) = if which.follow {
         let (follower, ends) =
@@ -89,7 +91,7 @@ fn sources(
     let mut sources = Vec::new();
     let chosen = status.apps.iter().filter(|app| apps.is_none_or(|apps| apps.contains(&app.app)));
     for app in chosen {
-        let (out, error) = state.logs.paths(&app.name);
+        let LogPaths { out, err: error, .. } = state.logs.paths(app.app, &app.name, None);
         let source = |stream, path| Source { app: app.app, name: app.name.clone(), stream, path };
         let both = [source(OutputStream::Stdout, out), source(OutputStream::Stderr, error)];
         sources.extend(both.into_iter().filter(|source| only.is_none_or(|only| only == source.stream)));

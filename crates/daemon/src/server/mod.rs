@@ -15,8 +15,10 @@ mod plan;
 #[cfg(debug_assertions)]
 mod plant;
 mod problem;
+mod reach;
 mod read;
 mod routes;
+mod select;
 mod sse;
 mod state;
 mod tail;
@@ -35,8 +37,10 @@ use oxherd_core::{ChangeId, ChangeOutcome};
 use tokio::sync::{mpsc, watch};
 
 pub use changes::{Changes, ChangesError};
-pub use driver::{Driver, LogFiles, Reply};
+pub use driver::{Driver, LogFiles, LogPaths, Reply};
 pub use feed::{Feed, Intake, feed};
+
+pub use crate::ledger::SlotRecord;
 
 use state::{Closing, Parts, State};
 

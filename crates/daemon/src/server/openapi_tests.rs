@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
-    Accepted, AcceptedChange, AppView, ChangeView, Dropped, Herd, LogLine, NewsItem, OutputStream, Pong,
-    Problem, ReloadApp, ScaleApp, SlotView, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
+    Accepted, AcceptedChange, AppView, ChangeView, Dropped, EnvView, Herd, LogLine, NewsItem, OutputStream,
+    Pong, Problem, Reached, ReachedApp, ReloadApp, ScaleApp, SendMessage, SignalApp, SlotView, Snapshot,
+    SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
 };
 use oxherd_core::{
-    AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId, ListenAt,
-    Notice, Place, RecycleReason, ReloadFailure, ReloadStatus, RestartWhen, RetireReason, Serialization,
-    Signal, Slot, Sockets, Span, SpawnFailure, Status, Strategy,
+    About, AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId,
+    ListenAt, LogSpec, Notice, Owner, Place, Probe, RecycleReason, ReloadFailure, ReloadStatus, RestartWhen, RetireReason,
+    Rotate, Scaling, Serialization, Signal, Slot, Sockets, Span, SpawnFailure, Status, Strategy, Upkeep,
+    WatchSpec,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -96,6 +98,15 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     check("ReloadApp", &ReloadApp { spec: Some(spec()) });
     check("ScaleApp", &ScaleApp { instances: 3 });
     check("Upgrade", &Upgrade { program: Some("/opt/oxherd".into()) });
+    check("SignalApp", &SignalApp { signal: "SIGUSR2".into(), slot: Some(Slot(1)) });
+    let message = serde_json::value::RawValue::from_string("{\"a\":1}".into()).unwrap();
+    check("SendMessage", &SendMessage { message, slot: Some(Slot(1)) });
+    let reached = ReachedApp { app: AppId(0), name: "web".into(), count: 4 };
+    check("Reached", &Reached { apps: vec![reached] });
+    check("Specs", &Specs { apps: vec![SpecView { app: AppId(0), spec: spec() }] });
+    let env = vec![("PATH".into(), "/bin".into())];
+    check("EnvView", &EnvView { app: AppId(0), name: "web".into(), slot: Slot(0), pid: Some(1), env });
+    check("Snapshot", &Snapshot { file: "/home/me/.oxherd/saved.json".into(), apps: 2 });
     check("Dropped", &Dropped { count: 3 });
     for stream in [OutputStream::Stdout, OutputStream::Stderr] {
         let (name, text) = ("web".into(), "hello".into());
@@ -179,6 +190,8 @@ fn fit_type(schema: &Value, value: &Value) -> Result<(), String> {
     };
     let is_kind = |wanted: &Value| kinds.iter().any(|kind| wanted == kind);
     let fits = match &schema["type"] {
+        // Anything.
+        Value::Null if schema.get("oneOf").is_none() && schema.get("const").is_none() => return Ok(()),
         Value::Null => schema.get("const").is_some(),
         Value::Array(several) => several.iter().any(is_kind),
         one => is_kind(one),
@@ -191,7 +204,12 @@ fn fit_type(schema: &Value, value: &Value) -> Result<(), String> {
 }
 
 fn fit_object(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    let (properties, found) = (schema["properties"].as_object().unwrap(), value.as_object().unwrap());
+    let found = value.as_object().unwrap();
+    if schema["additionalProperties"].is_object() {
+        let of = &schema["additionalProperties"];
+        return found.values().try_for_each(|value| fit(document, of, value));
+    }
+    let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
     let described: BTreeSet<_> = properties.keys().collect();
     let told: BTreeSet<_> = found.keys().collect();
     if described != told {
@@ -239,6 +257,8 @@ fn app_view() -> AppView {
     AppView {
         app: AppId(0),
         name: "web".into(),
+        namespace: "shop".into(),
+        about: about(),
         distribution: Distribution::Handoff,
         strategy: Strategy::Weighted,
         weights: vec![3, 1],
@@ -252,16 +272,29 @@ fn app_view() -> AppView {
         reload: Some(ReloadStatus { change, generation, replaced: 1 }),
         command: vec!["node".into()],
         cwd: "/".into(),
+        watches: true,
+        cron_at_ms: Some(1),
         out_file: "/a".into(),
         error_file: "/b".into(),
+        both_file: Some("/c".into()),
         dropped_lines: 1,
         requests: 2,
         errors: 3,
         handed_over: 4,
         slots: vec![SlotView {
             slot: Slot(0),
+            number: Some(3),
             status: Status::Online,
             restarts: 1,
+            renewals: 2,
+            unstable: 1,
+            last_exit: Some(Exit::Code(1)),
+            last_exit_at_ms: Some(1),
+            created_at_ms: Some(1),
+            out_file: "/a".into(),
+            error_file: "/b".into(),
+            both_file: Some("/c".into()),
+            pid_file: Some("/d".into()),
             workers: vec![worker_view()],
         }],
         standbys: vec![StandbyView { slot: Slot(1), worker: worker_view() }],
@@ -276,6 +309,7 @@ fn worker_view() -> WorkerView {
         pid: Some(1),
         status: Status::Online,
         uptime_ms: 1,
+        started_at_ms: 1,
         addresses: vec!["127.0.0.1:3000".into()],
         cpu_percent: Some(1.5),
         memory: Some(1),
@@ -300,7 +334,63 @@ fn spec() -> AppSpec {
     spec.standby = 1;
     (spec.restart, spec.strategy) = (RestartWhen::OnFailure, Strategy::Weighted);
     spec.weights = vec![3, 1];
+    spec.stop_exit_codes = vec![0];
+    spec.exp_backoff_restart_delay = Some(Span::from_millis(100));
+    spec.max_memory_restart = Some(1 << 30);
+    (spec.max_requests, spec.max_lifetime) = (Some(1000), Some(Span::from_secs(3600)));
+    spec.scaling = Some(Scaling { min: 1, max: 4 });
+    spec.ready_probe = Some(probe());
+    spec.health_interval = Some(Span::from_secs(5));
+    spec.owner = Some(Owner { uid: 33, gid: 33, groups: vec![4] });
+    (spec.instance_var, spec.increment_var) = (Some("N".into()), Some("PORT".into()));
+    spec.autostart = false;
+    spec.upkeep = upkeep();
     spec
+}
+
+fn probe() -> Probe {
+    let url = "http://127.0.0.1:3000/ready".into();
+    Probe { url, interval: Span::from_secs(1), timeout: Span::from_secs(2) }
+}
+
+fn upkeep() -> Upkeep {
+    let file = |path: &str| Some(path.to_owned());
+    let rotate = Rotate { size: 1 << 20, every: Some(Span::from_secs(86_400)), keep: 3, gzip: false };
+    let logs = LogSpec {
+        out: file("/a"),
+        err: file("/b"),
+        both: file("/c"),
+        per_slot: true,
+        disabled: true,
+        json: true,
+        date_format: file("HH:mm"),
+        rotate,
+    };
+    let watch =
+        WatchSpec { paths: vec!["/srv".into()], ignore: vec!["*.tmp".into()], delay: Span::from_millis(50) };
+    Upkeep {
+        namespace: "shop".into(),
+        logs,
+        cron: file("0 3 * * *"),
+        watch: Some(watch),
+        pid_file: file("/d"),
+        about: about(),
+    }
+}
+
+fn about() -> About {
+    let text = |text: &str| text.to_owned();
+    About {
+        script: text("/srv/server.js"),
+        args: vec![text("--port")],
+        interpreter: text("node"),
+        interpreter_args: vec![text("--inspect")],
+        version: Some(text("1.2.3")),
+        file: Some(text("/srv/ecosystem.config.js")),
+        env_name: Some(text("production")),
+        env: BTreeMap::from([(text("PORT"), text("3000"))]),
+        fork: true,
+    }
 }
 
 fn place() -> Place {

@@ -6,8 +6,8 @@ use oxherd_core::{
 use oxherd_engine::Survey;
 
 use super::changes::{Aim, Target};
-use super::input;
 use super::problem::Failure;
+use super::select::select;
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub(super) fn plan(ask: &Ask, survey: &Survey, again: bool) -> Result<Vec<Step>,
     let status = &survey.status;
     match ask {
         Ask::Start(specs) => specs.iter().map(|spec| plan_start(spec, survey, again)).collect(),
-        Ask::Each { selector, verb } => plan_each(selector, verb, status, again),
+        Ask::Each { selector, verb } => plan_each(selector, verb, survey, again),
         Ask::Resurrect(desired) => Ok(plan_resurrect(desired, status)),
         Ask::Shutdown => {
             let target = Target { app: None, name: String::new(), aim: Aim::Ended };
@@ -64,18 +64,18 @@ fn plan_start(spec: &AppSpec, survey: &Survey, again: bool) -> Result<Step, Fail
         Some(_) => Err(Refusal::NameTaken(spec.name.clone()).into()),
         None => {
             spec.check(Limits::default()).map_err(Refusal::from)?;
-            Ok(start(spec.clone()))
+            Ok(if spec.autostart { start(spec.clone()) } else { register(spec.clone()) })
         }
     }
 }
 
-fn plan_each(selector: &str, verb: &Verb, status: &FleetStatus, again: bool) -> Result<Vec<Step>, Failure> {
-    let selected = match input::select(selector, status) {
+fn plan_each(selector: &str, verb: &Verb, survey: &Survey, again: bool) -> Result<Vec<Step>, Failure> {
+    let selected = match select(selector, survey) {
         Err(_) if again && matches!(verb, Verb::Delete) => Vec::new(),
         selected => selected?,
     };
     let chosen = |app: &&AppStatus| selected.contains(&app.app);
-    let mut apps: Vec<&AppStatus> = status.apps.iter().filter(chosen).collect();
+    let mut apps: Vec<&AppStatus> = survey.status.apps.iter().filter(chosen).collect();
     // A stopped app has nothing to reload or scale; it is refused only when it was meant alone.
     if matches!(verb, Verb::Reload(_) | Verb::Scale(_)) && apps.iter().any(|app| app.up) {
         apps.retain(|app| app.up);

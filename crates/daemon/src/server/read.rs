@@ -9,14 +9,17 @@ use axum::extract::{Path, State as Shared};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use oxherd::api::{ChangeView, Pong};
-use oxherd_core::ChangeId;
+use oxherd::api::{ChangeView, EnvView, Pong, SpecView, Specs};
+use oxherd_core::{AppId, AppSpec, ChangeId, Slot};
+use oxherd_engine::Survey;
+use oxherd_os::proc;
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::changes::Knowledge;
-use super::input::{self, ALL};
+use super::input;
 use super::problem::{Answer, Failure, json};
+use super::select::{ALL, select, select_one};
 use super::state::{State, lock};
 use super::views;
 
@@ -44,11 +47,82 @@ pub(super) async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-pub(super) async fn apps(Shared(state): Shared<Arc<State>>) -> Answer {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    app: Option<String>,
+}
+
+pub(super) async fn apps(Shared(state): Shared<Arc<State>>, uri: Uri) -> Answer {
+    let which: Which = input::query(&uri)?;
     let survey = state.survey().await?;
-    let troubles = state.driver.troubles();
-    let herd = views::herd(&survey, &*state.logs, &mut lock(&state.samples), state.uptime(), troubles);
+    let selected = which.app.map(|selector| select(&selector, &survey)).transpose()?;
+    let mut herd = views::herd(&survey, &state.sights(), &mut lock(&state.samples), state.uptime());
+    if let Some(selected) = selected {
+        herd.apps.retain(|app| selected.contains(&app.app));
+    }
     Ok(json(StatusCode::OK, &herd))
+}
+
+/// `GET /v1/apps/{selector}/spec`
+pub(super) async fn specs(
+    Shared(state): Shared<Arc<State>>,
+    selector: Result<Path<String>, PathRejection>,
+) -> Answer {
+    let selector = input::path(selector)?;
+    let survey = state.survey().await?;
+    let selected = select(&selector, &survey)?;
+    let view = |app| Some(SpecView { app, spec: AppSpec::clone(survey.specs.get(&app)?) });
+    Ok(json(StatusCode::OK, &Specs { apps: selected.into_iter().filter_map(view).collect() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhichSlot {
+    slot: Option<Slot>,
+}
+
+/// `GET /v1/apps/{selector}/env`
+pub(super) async fn env(
+    Shared(state): Shared<Arc<State>>,
+    selector: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Answer {
+    let selector = input::path(selector)?;
+    let WhichSlot { slot } = input::query(&uri)?;
+    let survey = state.survey().await?;
+    let view = env_view(select_one(&selector, &survey)?, slot, &survey);
+    view.map(|view| json(StatusCode::OK, &view))
+}
+
+fn env_view(app: AppId, slot: Option<Slot>, survey: &Survey) -> Result<EnvView, Failure> {
+    let status = survey.status.apps.iter().find(|it| it.app == app);
+    let (Some(status), Some(spec)) = (status, survey.specs.get(&app)) else {
+        return Err(Failure::not_found(format!("app {} is being deleted", app.0)));
+    };
+    let slots = status.slots.iter().map(|it| it.slot).chain(status.standbys.iter().map(|it| it.place.slot));
+    let slot = match slot {
+        Some(slot) if !slots.clone().any(|it| it == slot) => {
+            return Err(Failure::not_found(format!("app `{}` has no slot {}", status.name, slot.0)));
+        }
+        Some(slot) => slot,
+        None => slots.min().unwrap_or(Slot(0)),
+    };
+    let report = survey.report.apps.iter().find(|it| it.app == app);
+    let workers = report.iter().flat_map(|report| &report.workers).filter(|worker| worker.slot == slot);
+    let mut read = workers.filter_map(|worker| Some((worker.pid, own_environment(worker.pid)?)));
+    let (pid, env) = match read.next() {
+        Some((pid, env)) => (Some(pid), env),
+        None => (None, spec.env.clone()),
+    };
+    Ok(EnvView { app, name: status.name.clone(), slot, pid, env })
+}
+
+/// The environment that the process was given; nothing where it has written something else in its place, as a process
+/// does that gives itself a title.
+fn own_environment(pid: u32) -> Option<Vec<(String, String)>> {
+    let env = proc::environment(pid).ok()?;
+    env.iter().any(|(name, _)| name == "OXHERD_SLOT").then_some(env)
 }
 
 pub(super) async fn app(
@@ -60,9 +134,9 @@ pub(super) async fn app(
         return Err(Failure::not_found("`all` is not one app: GET /v1/apps shows every app"));
     }
     let survey = state.survey().await?;
-    let selected = input::select(&selector, &survey.status)?;
+    let selected = select_one(&selector, &survey)?;
     let mut samples = lock(&state.samples);
-    let view = selected.first().and_then(|id| views::app(&survey, *id, &*state.logs, &mut samples));
+    let view = views::app(&survey, selected, &state.sights(), &mut samples);
     let view = view.ok_or_else(|| Failure::not_found(format!("app `{selector}` is being deleted")))?;
     Ok(json(StatusCode::OK, &view))
 }

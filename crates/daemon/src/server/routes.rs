@@ -13,7 +13,7 @@ use super::change::{self, each};
 use super::plan::Verb;
 use super::problem::{Answer, Failure};
 use super::state::State;
-use super::{events, logs, read};
+use super::{events, logs, reach, read};
 
 /// A route and the answers that it may give, apart from those that any request may get: 403 (not your daemon),
 /// 500 (a bug) and 503 (too many connections, or the daemon is ending).
@@ -31,6 +31,11 @@ type Selector = Result<Path<String>, PathRejection>;
 /// What can become of a request to change an app.
 const CHANGE: &[u16] = &[202, 400, 404, 408, 409, 413, 422];
 
+/// What can become of a request that reaches workers.
+const REACH: &[u16] = &[200, 400, 404, 408, 409, 413, 422];
+/// What can become of one about the snapshot.
+const SAVE: &[u16] = &[200, 400, 408, 409, 413, 422];
+
 /// All routes.
 pub(super) fn routes() -> Vec<Route> {
     let get_route = |path, answers, handler| Route { method: "get", path, answers, handler };
@@ -39,7 +44,7 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         get_route("/v1/ping", &[200], get(read::ping)),
         get_route("/v1/openapi.json", &[200], get(read::openapi)),
-        get_route("/v1/apps", &[200], get(read::apps)),
+        get_route("/v1/apps", &[200, 400, 404], get(read::apps)),
         get_route("/v1/apps/{selector}", &[200, 400, 404], get(read::app)),
         post_route("/v1/apps", &[202, 400, 408, 409, 413, 422], post(change::start_new)),
         verb_route("/v1/apps/{selector}/start", change::read_start),
@@ -53,10 +58,23 @@ pub(super) fn routes() -> Vec<Route> {
             answers: CHANGE,
             handler: verb(MethodFilter::DELETE, change::read_delete),
         },
+        get_route("/v1/apps/{selector}/spec", &[200, 400, 404], get(read::specs)),
+        get_route("/v1/apps/{selector}/env", &[200, 400, 404], get(read::env)),
+        post_route("/v1/apps/{selector}/signal", REACH, post(reach::signal)),
+        post_route("/v1/apps/{selector}/message", REACH, post(reach::message)),
+        post_route("/v1/apps/{selector}/reset", REACH, post(reach::reset)),
         get_route("/v1/changes/{change}", &[200, 400, 404], get(read::change)),
         get_route("/v1/events", &[200, 400, 404], get(events::events)),
         get_route("/v1/logs", &[200, 400, 404, 500], get(logs::logs)),
         post_route("/v1/logs/reopen", &[204], post(change::reopen_logs)),
+        post_route("/v1/logs/flush", &[200, 400, 404, 500], post(reach::flush_logs)),
+        post_route("/v1/save", SAVE, post(reach::save)),
+        Route {
+            method: "delete",
+            path: "/v1/save",
+            answers: SAVE,
+            handler: axum::routing::delete(reach::delete_save),
+        },
         post_route("/v1/resurrect", &[202, 400, 408, 409, 413, 422], post(change::resurrect)),
         post_route("/v1/upgrade", &[202, 400, 408, 409, 413, 422], post(change::upgrade)),
         post_route("/v1/kill", &[202, 400, 408, 409, 413, 422], post(change::kill)),

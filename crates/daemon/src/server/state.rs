@@ -12,7 +12,7 @@ use super::changes::{Changes, Knowledge};
 use super::driver::{Driver, LogFiles};
 use super::feed::{Gate, Line, News};
 use super::problem::Failure;
-use super::views::Samples;
+use super::views::{Samples, Sights};
 use super::{About, Keep};
 
 /// How many names of apps that are no more are remembered, for the last news of them.
@@ -66,6 +66,11 @@ impl State {
             names: Mutex::default(),
             closing: parts.closing,
         }
+    }
+
+    /// What views look at besides the primary.
+    pub(super) fn sights(&self) -> Sights<'_> {
+        Sights { logs: &*self.logs, driver: &*self.driver }
     }
 
     pub(super) fn uptime(&self) -> Duration {

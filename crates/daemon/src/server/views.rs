@@ -4,21 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use oxherd::api::{AppView, Herd, SlotView, StandbyView, WorkerView};
-use oxherd_core::{AppId, AppStatus, InstanceId, InstanceStatus};
+use oxherd_core::{AppId, AppSpec, AppStatus, InstanceId, InstanceStatus, SlotStatus};
 use oxherd_engine::{AppReport, Survey, WorkerReport};
-use oxherd_os::proc;
+use oxherd_os::{clock, proc};
 
-use super::driver::LogFiles;
+use super::driver::{Driver, LogFiles, LogPaths};
+use crate::pidfiles::pid_file;
 
 /// Samples closer than this say too little.
 const SAMPLE_MIN: Duration = Duration::from_secs(1);
 /// Samples farther apart than this say too little about now.
 const SAMPLE_MAX: Duration = Duration::from_secs(60);
 
-/// The CPU time of workers when somebody last asked.
+/// What is looked at besides the primary.
+pub(super) struct Sights<'a> {
+    pub(super) logs: &'a dyn LogFiles,
+    pub(super) driver: &'a dyn Driver,
+}
+
+/// The CPU time of workers when somebody last asked, and when they were started by the clock on the wall: found out
+/// once, so that it stays the same.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     samples: BTreeMap<InstanceId, Sample>,
+    starts: BTreeMap<InstanceId, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,41 +54,44 @@ impl Samples {
         percent
     }
 
+    fn started_at(&mut self, instance: InstanceId, uptime: Duration) -> u64 {
+        let found = || clock::wall_millis().saturating_sub(uptime.as_millis() as u64);
+        *self.starts.entry(instance).or_insert_with(found)
+    }
+
     fn keep_only(&mut self, survey: &Survey) {
         let workers = survey.status.apps.iter().flat_map(AppStatus::everyone);
         let living: BTreeSet<_> = workers.map(|worker| worker.place.instance).collect();
         self.samples.retain(|instance, _| living.contains(instance));
+        self.starts.retain(|instance, _| living.contains(instance));
     }
 }
 
 /// All apps.
-pub(super) fn herd(
-    survey: &Survey,
-    logs: &dyn LogFiles,
-    samples: &mut Samples,
-    uptime: Duration,
-    troubles: Vec<String>,
-) -> Herd {
+pub(super) fn herd(survey: &Survey, sights: &Sights<'_>, samples: &mut Samples, uptime: Duration) -> Herd {
     samples.keep_only(survey);
-    let apps = survey.status.apps.iter().filter_map(|status| app(survey, status.app, logs, samples));
+    let apps = survey.status.apps.iter().filter_map(|status| app(survey, status.app, sights, samples));
     Herd {
         apps: apps.collect(),
         daemon_memory: survey.report.primary_memory,
         uptime_ms: uptime.as_millis() as u64,
-        troubles,
+        troubles: sights.driver.troubles(),
     }
 }
 
 /// One app, if there is such a one.
-pub(super) fn app(survey: &Survey, id: AppId, logs: &dyn LogFiles, samples: &mut Samples) -> Option<AppView> {
+pub(super) fn app(survey: &Survey, id: AppId, sights: &Sights<'_>, samples: &mut Samples) -> Option<AppView> {
     let status = survey.status.apps.iter().find(|app| app.app == id)?;
     let report = survey.report.apps.iter().find(|app| app.app == id);
     let spec = survey.specs.get(&id)?;
-    let (out_file, error_file) = logs.paths(&status.name);
+    let upkeep = &spec.upkeep;
+    let LogPaths { out, err, both } = sights.logs.paths(id, &status.name, None);
     let total = |figure: fn(&AppReport) -> u64| report.map_or(0, figure);
     Some(AppView {
         app: id,
         name: status.name.clone(),
+        namespace: upkeep.namespace().to_owned(),
+        about: upkeep.about.clone(),
         distribution: spec.distribution,
         strategy: spec.strategy,
         weights: spec.weights.clone(),
@@ -93,13 +105,16 @@ pub(super) fn app(survey: &Survey, id: AppId, logs: &dyn LogFiles, samples: &mut
         reload: status.reload.clone(),
         command: [&spec.program].into_iter().chain(&spec.args).cloned().collect(),
         cwd: spec.cwd.clone(),
-        out_file: out_file.display().to_string(),
-        error_file: error_file.display().to_string(),
-        dropped_lines: logs.dropped_lines(&status.name),
+        watches: upkeep.watch.is_some(),
+        cron_at_ms: sights.driver.cron_at(id),
+        out_file: out.display().to_string(),
+        error_file: err.display().to_string(),
+        both_file: both.map(|it| it.display().to_string()),
+        dropped_lines: sights.logs.dropped_lines(&status.name),
         requests: total(|report| report.requests),
         errors: total(|report| report.errors),
         handed_over: total(|report| report.handed_over),
-        slots: slots(status, report, samples),
+        slots: slots(status, spec, report, sights, samples),
         standbys: standbys(status, report, samples),
     })
 }
@@ -115,13 +130,34 @@ fn standbys(status: &AppStatus, report: Option<&AppReport>, samples: &mut Sample
     status.standbys.iter().map(view).collect()
 }
 
-fn slots(status: &AppStatus, report: Option<&AppReport>, samples: &mut Samples) -> Vec<SlotView> {
+fn slots(
+    status: &AppStatus,
+    spec: &AppSpec,
+    report: Option<&AppReport>,
+    sights: &Sights<'_>,
+    samples: &mut Samples,
+) -> Vec<SlotView> {
     let figures = figures_of(report);
-    let view = |slot: &oxherd_core::SlotStatus| SlotView {
-        slot: slot.slot,
-        status: slot.status,
-        restarts: slot.restarts,
-        workers: slot.instances.iter().map(|it| worker(it, &figures, samples)).collect(),
+    let view = |slot: &SlotStatus| {
+        let record = sights.driver.slot(status.app, slot.slot);
+        let LogPaths { out, err, both } = sights.logs.paths(status.app, &status.name, Some(slot.slot));
+        let known = record.clone().unwrap_or_default();
+        SlotView {
+            slot: slot.slot,
+            number: record.as_ref().map(|it| it.number),
+            status: slot.status,
+            restarts: slot.restarts.saturating_sub(known.restarts_before),
+            renewals: known.renewals,
+            unstable: known.unstable,
+            last_exit: known.last_exit.map(|(exit, _)| exit),
+            last_exit_at_ms: known.last_exit.map(|(_, at)| at),
+            created_at_ms: record.map(|it| it.created_at_ms),
+            out_file: out.display().to_string(),
+            error_file: err.display().to_string(),
+            both_file: both.map(|it| it.display().to_string()),
+            pid_file: pid_file(spec, slot.slot).map(|it| it.display().to_string()),
+            workers: slot.instances.iter().map(|it| worker(it, &figures, samples)).collect(),
+        }
     };
     status.slots.iter().map(view).collect()
 }
@@ -142,6 +178,7 @@ fn worker(
         pid: figures.map(|figures| figures.pid),
         status: status.status,
         uptime_ms: status.uptime.as_millis(),
+        started_at_ms: samples.started_at(instance, uptime),
         addresses: status.addresses.clone(),
         cpu_percent: cpu_ms.map(|cpu_ms| samples.percent(instance, cpu_ms, uptime, Instant::now())),
         memory: figures.and_then(|figures| figures.memory),

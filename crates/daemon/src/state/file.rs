@@ -150,7 +150,7 @@ pub(super) fn save(file: &Path, apps: &[DesiredApp], dormant: &[Arc<DesiredApp>]
     fresh.put()
 }
 
-fn write_apps<'a>(
+pub(super) fn write_apps<'a>(
     writer: &mut impl Write,
     apps: impl ExactSizeIterator<Item = &'a DesiredApp>,
 ) -> io::Result<()> {
@@ -203,7 +203,7 @@ fn load_spare_alone(file: &Path, spare: &Path) -> Result<(SavedState, Vec<String
 }
 
 /// What the file holds; nothing when it is not there.
-fn read(path: &Path) -> Result<Option<SavedState>, Fault> {
+pub(super) fn read(path: &Path) -> Result<Option<SavedState>, Fault> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -7,6 +7,7 @@
 
 mod file;
 mod saver;
+pub(crate) mod snapshot;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -7,11 +7,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
+use oxherd::api::Snapshot;
 use oxherd_core::{
     Action, AppId, ChangeId, Desired, Event, Exit, Fleet, InstanceId, Limits, Moment, Place, Refusal,
     Request, Slot, Span,
 };
-use oxherd_daemon::server::{Driver, Feed, LogFiles, Reply};
+use oxherd_daemon::server::{Driver, Feed, LogFiles, LogPaths, Reply, SlotRecord};
 use oxherd_engine::{AppReport, Bulletin, OutputLine, Report, Stream, Survey, WorkerReport};
 
 /// What stands for the control thread: one at a time does anything to it.
@@ -31,6 +32,9 @@ pub(crate) struct Inner {
     pub(crate) upgrade_error: Option<String>,
     pub(crate) reopened: u32,
     pub(crate) saved: Result<Desired, String>,
+    /// What was sent to workers: signals and messages.
+    pub(crate) sent: Vec<(InstanceId, String)>,
+    pub(crate) snapshots: u32,
 }
 
 /// The herd; clones are the same.
@@ -55,6 +59,8 @@ impl Herd {
             upgrade_error: None,
             reopened: 0,
             saved: Ok(Desired::default()),
+            sent: Vec::new(),
+            snapshots: 0,
         };
         Self { inner: Arc::new(Mutex::new(inner)), logs: Logs::new(folder) }
     }
@@ -223,6 +229,39 @@ impl Driver for Herd {
         self.lock().reopened += 1;
     }
 
+    fn signal(&self, worker: InstanceId, signal: i32, reply: Reply<std::io::Result<()>>) {
+        self.lock().sent.push((worker, signal.to_string()));
+        reply(Ok(()));
+    }
+
+    fn message(&self, worker: InstanceId, message: Vec<u8>) -> Result<(), String> {
+        self.lock().sent.push((worker, String::from_utf8(message).unwrap()));
+        Ok(())
+    }
+
+    fn slot(&self, app: AppId, slot: Slot) -> Option<SlotRecord> {
+        let mut record = SlotRecord::default();
+        record.number = 40 + slot.0;
+        (app == FIRST).then_some(record)
+    }
+
+    fn reset(&self, _app: AppId, restarts: &[(Slot, u32)]) -> u32 {
+        restarts.len() as u32
+    }
+
+    fn cron_at(&self, _app: AppId) -> Option<u64> {
+        None
+    }
+
+    fn save(&self) -> Result<Snapshot, String> {
+        self.lock().snapshots += 1;
+        Ok(Snapshot { file: "/saved.json".into(), apps: 3 })
+    }
+
+    fn delete_save(&self) -> Result<Snapshot, String> {
+        Err("cannot remove /saved.json: it is stuck".into())
+    }
+
     fn saved(&self) -> Result<Desired, String> {
         self.lock().saved.clone()
     }
@@ -239,6 +278,7 @@ pub(crate) struct Logs {
     queue: mpsc::Sender<Entry>,
     /// How many lines each app is said to have lost.
     dropped: Arc<Mutex<BTreeMap<String, u64>>>,
+    pub(crate) flushed: Arc<Mutex<Vec<String>>>,
 }
 
 enum Entry {
@@ -250,12 +290,12 @@ impl Logs {
     fn new(folder: PathBuf) -> Self {
         let (queue, entries) = mpsc::channel();
         std::thread::spawn(move || write_all(&entries));
-        Self { folder, queue, dropped: Arc::default() }
+        Self { folder, queue, dropped: Arc::default(), flushed: Arc::default() }
     }
 
     pub(crate) fn write(&self, name: &str, stream: Stream, bytes: &[u8]) {
-        let (out, error) = self.paths(name);
-        let path = if stream == Stream::Stdout { out } else { error };
+        let paths = self.paths(FIRST, name, None);
+        let path = if stream == Stream::Stdout { paths.out } else { paths.err };
         self.queue.send(Entry::Line(path, [bytes, b"\n"].concat())).unwrap();
     }
 
@@ -285,8 +325,14 @@ fn write_all(entries: &mpsc::Receiver<Entry>) {
 }
 
 impl LogFiles for Logs {
-    fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
-        (self.folder.join(format!("{name}-out.log")), self.folder.join(format!("{name}-error.log")))
+    fn paths(&self, _app: AppId, name: &str, _slot: Option<Slot>) -> LogPaths {
+        let path = |end| self.folder.join(format!("{name}-{end}.log"));
+        LogPaths { out: path("out"), err: path("error"), both: None }
+    }
+
+    fn flush(&self, _app: AppId, name: &str, reply: Reply<Result<u32, String>>) {
+        self.flushed.lock().unwrap().push(name.into());
+        reply(Ok(2));
     }
 
     fn dropped_lines(&self, name: &str) -> u64 {

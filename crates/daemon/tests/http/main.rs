@@ -4,6 +4,7 @@
 
 mod changes;
 mod herd;
+mod reach;
 mod reads;
 mod rig;
 mod streams;

@@ -27,6 +27,7 @@
 
 mod call;
 mod error;
+mod reach;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ pub struct Client {
 /// Which lines [`Client::logs`] is to tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogsOf {
-    /// Of which apps: an id, a name or `all`; all when `None`.
+    /// Of which apps: a selector; all when `None`.
     pub app: Option<String>,
     /// How many of the last lines of each file come first; the daemon's default when `None`.
     pub lines: Option<u64>,
@@ -107,6 +108,14 @@ impl Client {
         self.get("/v1/apps").await
     }
 
+    /// The apps that `selector` names.
+    ///
+    /// # Errors
+    /// There are none (404), or see [`ClientError`].
+    pub async fn some_apps(&self, selector: &str) -> Result<Herd, ClientError> {
+        self.get(&format!("/v1/apps?app={}", escape(selector))).await
+    }
+
     /// One app, by its id or name.
     ///
     /// # Errors
@@ -131,7 +140,8 @@ impl Client {
         self.change("POST", "/v1/apps", &StartApps { specs }).await
     }
 
-    /// Starts stopped apps again. `selector` is an id, a name or `all`, here as below.
+    /// Starts stopped apps again. `selector` is a name, a namespace, an id, `/a regular expression/` for names, or `all`,
+    /// here as below.
     ///
     /// # Errors
     /// There is no such app (404), the daemon is ending (409), or see [`ClientError`].

@@ -1,0 +1,49 @@
+//! Files with the pids of workers, for people and for tools. Nothing of ours reads them.
+
+use std::path::{Path, PathBuf};
+
+use oxherd_core::{AppSpec, Slot};
+
+/// The file with the pid of a slot's worker, if the app has such files.
+pub(crate) fn pid_file(spec: &AppSpec, slot: Slot) -> Option<PathBuf> {
+    let path = PathBuf::from(spec.upkeep.pid_file.as_ref()?);
+    // Where there may be several, each slot has its own.
+    let is_alone = spec.instances == 1 && spec.scaling.is_none();
+    Some(if is_alone { path } else { numbered(&path, slot.0) })
+}
+
+/// The path with `-<number>` before its extension.
+pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
+    let Some(stem) = path.file_stem() else { return path.to_owned() };
+    let mut name = stem.to_owned();
+    name.push(format!("-{number}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_before_the_extension() {
+        let numbered = |path: &str| numbered(Path::new(path), 3).display().to_string();
+        assert_eq!(numbered("/var/log/web-out.log"), "/var/log/web-out-3.log");
+        assert_eq!(numbered("/run/web.server.pid"), "/run/web.server-3.pid");
+        assert_eq!(numbered("/run/web"), "/run/web-3");
+        assert_eq!(numbered("/run/.web"), "/run/.web-3");
+    }
+
+    #[test]
+    fn a_single_worker_has_the_file_itself() {
+        let mut spec = AppSpec::new("web", "node");
+        assert_eq!(pid_file(&spec, Slot(0)), None);
+        spec.upkeep.pid_file = Some("/run/web.pid".into());
+        assert_eq!(pid_file(&spec, Slot(0)), Some("/run/web.pid".into()));
+        spec.instances = 2;
+        assert_eq!(pid_file(&spec, Slot(1)), Some("/run/web-1.pid".into()));
+    }
+}
