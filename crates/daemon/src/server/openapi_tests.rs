@@ -390,6 +390,7 @@ fn about() -> About {
         env_name: Some(text("production")),
         env: BTreeMap::from([(text("PORT"), text("3000"))]),
         fork: true,
+        filter_env: text("*SECRET*"),
     }
 }
 
