@@ -330,6 +330,14 @@ pub struct Snapshot {
     pub apps: u32,
 }
 
+/// Replace one slot's worker: `POST /v1/apps/{selector}/recycle`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecycleApp {
+    /// Which.
+    pub slot: Slot,
+}
+
 /// Upgrade: `POST /v1/upgrade`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

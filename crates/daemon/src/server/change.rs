@@ -9,7 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use oxherd::api::{Accepted, AcceptedChange, ScaleApp, Upgrade};
+use oxherd::api::{Accepted, AcceptedChange, RecycleApp, ScaleApp, Upgrade};
 use oxherd_core::{AppSpec, ChangeId, Refusal};
 use serde::Deserialize;
 use serde_json::Value;
@@ -127,6 +127,10 @@ pub(super) fn read_reload(body: &[u8]) -> Result<Verb, Failure> {
     let ReloadBody { spec } = input::parse_optional(body)?;
     let spec = spec.map(input::spec).transpose()?;
     Ok(Verb::Reload(spec.map(Box::new)))
+}
+
+pub(super) fn read_recycle(body: &[u8]) -> Result<Verb, Failure> {
+    input::parse::<RecycleApp>(body).map(|recycle| Verb::Recycle(recycle.slot))
 }
 
 pub(super) fn read_scale(body: &[u8]) -> Result<Verb, Failure> {

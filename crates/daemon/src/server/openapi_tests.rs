@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
     Accepted, AcceptedChange, AppView, ChangeView, Dropped, EnvView, Herd, LogLine, NewsItem, OutputStream,
-    Pong, Problem, Reached, ReachedApp, ReloadApp, ScaleApp, SendMessage, SignalApp, SlotView, Snapshot,
-    SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
+    Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, ScaleApp, SendMessage, SignalApp, SlotView,
+    Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
 };
 use oxherd_core::{
     About, AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId,
-    ListenAt, LogSpec, Notice, Owner, Place, Probe, RecycleReason, ReloadFailure, ReloadStatus, RestartWhen, RetireReason,
-    Rotate, Scaling, Serialization, Signal, Slot, Sockets, Span, SpawnFailure, Status, Strategy, Upkeep,
-    WatchSpec,
+    ListenAt, LogSpec, Notice, Owner, Place, Probe, RecycleReason, ReloadFailure, ReloadStatus, RestartWhen,
+    RetireReason, Rotate, Scaling, Serialization, Signal, Slot, Sockets, Span, SpawnFailure, Status,
+    Strategy, Upkeep, WatchSpec,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -97,6 +97,7 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     check("StartApps", &StartApps { specs: vec![spec()] });
     check("ReloadApp", &ReloadApp { spec: Some(spec()) });
     check("ScaleApp", &ScaleApp { instances: 3 });
+    check("RecycleApp", &RecycleApp { slot: Slot(2) });
     check("Upgrade", &Upgrade { program: Some("/opt/oxherd".into()) });
     check("SignalApp", &SignalApp { signal: "SIGUSR2".into(), slot: Some(Slot(1)) });
     let message = serde_json::value::RawValue::from_string("{\"a\":1}".into()).unwrap();

@@ -1,7 +1,8 @@
 //! What a request for changes comes down to: one wish for each app that it names. Calculations only.
 
 use oxherd_core::{
-    AppId, AppSpec, AppStatus, Desired, FleetStatus, Generation, Limits, Refusal, Request, Status,
+    AppId, AppSpec, AppStatus, Desired, FleetStatus, Generation, Limits, RecycleReason, Refusal, Request,
+    Slot, Status,
 };
 use oxherd_engine::Survey;
 
@@ -31,6 +32,7 @@ pub(super) enum Verb {
     Restart,
     Reload(Option<Box<AppSpec>>),
     Scale(u32),
+    Recycle(Slot),
     Delete,
 }
 
@@ -77,7 +79,7 @@ fn plan_each(selector: &str, verb: &Verb, survey: &Survey, again: bool) -> Resul
     let chosen = |app: &&AppStatus| selected.contains(&app.app);
     let mut apps: Vec<&AppStatus> = survey.status.apps.iter().filter(chosen).collect();
     // A stopped app has nothing to reload or scale; it is refused only when it was meant alone.
-    if matches!(verb, Verb::Reload(_) | Verb::Scale(_)) && apps.iter().any(|app| app.up) {
+    if matches!(verb, Verb::Reload(_) | Verb::Scale(_) | Verb::Recycle(_)) && apps.iter().any(|app| app.up) {
         apps.retain(|app| app.up);
     }
     Ok(apps.into_iter().map(|app| verb_step(app, verb)).collect())
@@ -114,6 +116,9 @@ fn verb_step(status: &AppStatus, verb: &Verb) -> Step {
         Verb::Restart => step(status, Aim::Serving, Request::Restart { app }),
         Verb::Reload(spec) => reload(status, spec.clone()),
         Verb::Scale(instances) => step(status, Aim::Serving, Request::Scale { app, instances: *instances }),
+        Verb::Recycle(slot) => {
+            step(status, Aim::Serving, Request::Recycle { app, slot: *slot, why: RecycleReason::Asked })
+        }
         Verb::Delete => step(status, Aim::Gone, Request::Delete { app }),
     }
 }

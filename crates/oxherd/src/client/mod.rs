@@ -33,14 +33,14 @@ mod stream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oxherd_core::{AppSpec, ChangeId, ChangeOutcome};
+use oxherd_core::{AppSpec, ChangeId, ChangeOutcome, Slot};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::api::{
-    Accepted, AppView, ChangeView, Herd, LogLine, NewsItem, OutputStream, Pong, ReloadApp, ScaleApp,
-    StartApp, StartApps, Upgrade,
+    Accepted, AppView, ChangeView, Herd, LogLine, NewsItem, OutputStream, Pong, RecycleApp, ReloadApp,
+    ScaleApp, StartApp, StartApps, Upgrade,
 };
 
 pub use error::ClientError;
@@ -171,6 +171,14 @@ impl Client {
     /// As for [`Self::start`], and the app is stopped (409), or the spec is not valid (422).
     pub async fn reload(&self, selector: &str, spec: Option<AppSpec>) -> Result<Accepted, ClientError> {
         self.verb(selector, "reload", &ReloadApp { spec }).await
+    }
+
+    /// Replaces the worker of one slot without loss.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], and the app is stopped (409), or it has no such slot (404).
+    pub async fn recycle(&self, selector: &str, slot: Slot) -> Result<Accepted, ClientError> {
+        self.verb(selector, "recycle", &RecycleApp { slot }).await
     }
 
     /// Keeps so many slots filled.
