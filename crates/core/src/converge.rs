@@ -169,6 +169,11 @@ impl App {
         self.is_up() && !self.slots.is_empty() && self.slots.values().all(SlotState::is_settled_empty)
     }
 
+    /// It is stopped, as it was from the beginning.
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.desired == Desired::Stopped && !self.spec().autostart
+    }
+
     pub(crate) fn has_given_up(&self) -> bool {
         self.slots.values().any(|state| matches!(state.vacancy, Vacancy::GaveUp(_)))
     }

@@ -204,7 +204,9 @@ impl Fleet {
 
     fn natural_outcome(&self) -> Option<Outcome> {
         let apps = &self.state.apps;
-        let all_empty = !apps.is_empty() && apps.values().all(App::is_settled_empty);
+        // One that was never to run by itself keeps nobody waiting.
+        let is_over = |app: &App| app.is_settled_empty() || app.is_set_aside();
+        let all_empty = apps.values().any(App::is_settled_empty) && apps.values().all(is_over);
         let gave_up = || apps.values().any(App::has_given_up);
         all_empty.then(|| if gave_up() { Outcome::GaveUp } else { Outcome::AllEnded })
     }

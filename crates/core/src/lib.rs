@@ -60,7 +60,8 @@ pub use request::{Outcome, Refusal, Request};
 pub use shares::{SHARES_TOTAL, level};
 pub use signal::Signal;
 pub use spec::{
-    AppSpec, Distribution, ListenAt, Owner, Probe, RestartWhen, Scaling, Serialization, Sockets, SpecError,
+    AppSpec, Distribution, ListenAt, Owner, Probe, ProbeAt, RestartWhen, Scaling, Serialization, Sockets,
+    SpecError,
 };
 pub use status::{AppStatus, FleetStatus, InstanceStatus, ReloadStatus, SlotStatus, Status};
 pub use strategy::{Strategy, StrategyError};

@@ -43,6 +43,9 @@ pub(crate) struct Ended {
 impl History {
     pub(crate) fn judge(&mut self, spec: &AppSpec, ended: Ended, now: Moment) -> Verdict {
         self.last_exit = Some(ended.exit);
+        if is_final(spec, ended.exit) {
+            return Verdict::Finish;
+        }
         if !ended.exit.is_success() && !ended.reported {
             self.count_error(spec, now);
         }
@@ -65,13 +68,13 @@ impl History {
             return Verdict::GiveUp(GiveUp::UnstableExits { count: unstable, window });
         }
         self.restarts = self.restarts.saturating_add(1);
-        Verdict::Respawn { delay: self.delay(spec), unstable }
+        Verdict::Respawn { delay: pause(spec, self.streak), unstable }
     }
 
     /// How long a standby waits before it is booted again. It never gives up, so that a fixed pause is only the least.
     pub(crate) fn back_off(&mut self, spec: &AppSpec, stable: bool) -> Span {
         self.streak = if stable { 0 } else { self.streak.saturating_add(1) };
-        spec.restart_delay.unwrap_or(Span::ZERO).max(backoff(self.streak))
+        pause(spec, self.streak).max(backoff(self.streak))
     }
 
     pub(crate) fn count_error(&mut self, spec: &AppSpec, now: Moment) {
@@ -96,13 +99,6 @@ impl History {
         let reached = spec.max_errors.is_some_and(|max| count >= max);
         reached.then_some(GiveUp::Errors { count, window: spec.error_window })
     }
-
-    fn delay(&self, spec: &AppSpec) -> Span {
-        match spec.restart_delay {
-            Some(fixed) => fixed,
-            None => backoff(self.streak),
-        }
-    }
 }
 
 /// Whether an end of this kind is followed by another start.
@@ -112,6 +108,36 @@ pub(crate) fn is_restarted(when: RestartWhen, exit: Exit) -> bool {
         RestartWhen::OnFailure => !exit.is_success(),
         RestartWhen::Never => false,
     }
+}
+
+/// Whether an exit with this code is the end of the slot, whatever the rule. A signal is no exit code.
+fn is_final(spec: &AppSpec, exit: Exit) -> bool {
+    match exit {
+        Exit::Code(code) => spec.stop_exit_codes.contains(&code),
+        Exit::Signal(_) | Exit::Unknown => false,
+    }
+}
+
+/// The pause before the respawn after so many unstable exits in a row.
+fn pause(spec: &AppSpec, streak: u32) -> Span {
+    match (spec.restart_delay, spec.exp_backoff_restart_delay) {
+        (Some(fixed), _) => fixed,
+        (None, Some(first)) => growing(first, streak),
+        (None, None) => backoff(streak),
+    }
+}
+
+/// `first` before the first respawn and after a stable life, half as much again each time.
+fn growing(first: Span, streak: u32) -> Span {
+    let last = LAST_BACKOFF.max(first);
+    let mut pause = first;
+    for _ in 1..streak {
+        if pause >= last {
+            break;
+        }
+        pause = Span::from_millis(pause.as_millis().saturating_mul(3).div_ceil(2)).min(last);
+    }
+    pause
 }
 
 fn backoff(streak: u32) -> Span {
@@ -124,10 +150,10 @@ fn backoff(streak: u32) -> Span {
 /// The configured window, or as long as `max_restarts` unstable lives with their pauses can take: a shorter
 /// one would never fill up.
 fn restart_window(spec: &AppSpec) -> Span {
-    let pauses = match spec.restart_delay {
-        Some(fixed) => fixed * u64::from(spec.max_restarts),
-        None => (1..=spec.max_restarts.min(1000)).fold(Span::ZERO, |sum, streak| sum + backoff(streak)),
-    };
+    // A pause does not grow for ever.
+    let many = spec.max_restarts.min(1000);
+    let grown = (1..=many).fold(Span::ZERO, |sum, streak| sum + pause(spec, streak));
+    let pauses = grown + pause(spec, many) * u64::from(spec.max_restarts - many);
     spec.restart_window.max(pauses + spec.min_uptime * u64::from(spec.max_restarts))
 }
 
@@ -214,5 +240,76 @@ mod tests {
             history.judge(&spec, STABLE, at(3)),
             Verdict::GiveUp(GiveUp::Errors { count: 3, .. })
         ));
+    }
+
+    fn delays(spec: &AppSpec, lives: &[Ended]) -> Vec<u64> {
+        let mut history = History::default();
+        let delay = |ended: &Ended| match history.judge(spec, *ended, at(0)) {
+            Verdict::Respawn { delay, .. } => delay.as_millis(),
+            other => panic!("{other:?}"),
+        };
+        lives.iter().map(delay).collect()
+    }
+
+    #[test]
+    fn a_growing_pause_begins_as_given_and_ends_with_a_stable_life() {
+        let spec = |first| AppSpec {
+            exp_backoff_restart_delay: Some(Span::from_millis(first)),
+            ..AppSpec::new("a", "a")
+        };
+        assert_eq!(delays(&spec(100), &[UNSTABLE; 5]), [100, 150, 225, 338, 507]);
+        assert_eq!(delays(&spec(6000), &[UNSTABLE; 5]), [6000, 9000, 13_500, 15_000, 15_000]);
+        assert_eq!(delays(&spec(20_000), &[UNSTABLE; 3]), [20_000; 3], "what was asked for is not cut");
+        assert_eq!(delays(&spec(1), &[UNSTABLE; 3]), [1, 2, 3]);
+        let with_a_stable_one = [UNSTABLE, UNSTABLE, UNSTABLE, STABLE, UNSTABLE, UNSTABLE];
+        assert_eq!(delays(&spec(100), &with_a_stable_one), [100, 150, 225, 100, 100, 150]);
+    }
+
+    #[test]
+    fn pauses_that_grow_do_not_keep_a_crash_loop_going() {
+        let first = Some(Span::from_secs(10));
+        let spec = AppSpec { exp_backoff_restart_delay: first, ..AppSpec::new("a", "a") };
+        let (mut history, mut now) = (History::default(), at(0));
+        for _ in 1..16 {
+            match history.judge(&spec, UNSTABLE, now) {
+                Verdict::Respawn { delay, .. } => now = now + delay + Span::from_millis(900),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(history.judge(&spec, UNSTABLE, now), Verdict::GiveUp(_)));
+    }
+
+    #[test]
+    fn a_crash_loop_after_a_long_healthy_life_gives_up() {
+        let (mut history, spec) = (History::default(), AppSpec::new("a", "a"));
+        let mut now = at(3600);
+        assert!(matches!(history.judge(&spec, STABLE, now), Verdict::Respawn { .. }));
+        let mut lives = 0;
+        while let Verdict::Respawn { delay, .. } = history.judge(&spec, UNSTABLE, now) {
+            now = now + delay;
+            lives += 1;
+            assert!(lives < 16, "it never gives up");
+        }
+        assert_eq!(lives, 15);
+    }
+
+    #[test]
+    fn some_exit_codes_are_the_end_and_signals_have_none() {
+        let stop = |codes: &[i32]| AppSpec { stop_exit_codes: codes.into(), ..AppSpec::new("a", "a") };
+        let verdict =
+            |spec: &AppSpec, exit| History::default().judge(spec, Ended { exit, ..UNSTABLE }, at(0));
+        assert_eq!(verdict(&stop(&[0]), Exit::Code(0)), Verdict::Finish);
+        assert_eq!(verdict(&stop(&[3, 143]), Exit::Code(143)), Verdict::Finish);
+        for (codes, exit) in [
+            (&[0, 9, 137][..], Exit::Signal(Signal::KILL)),
+            (&[15, 143], Exit::Signal(Signal::TERM)),
+            (&[0], Exit::Unknown),
+            (&[0], Exit::Code(1)),
+            (&[], Exit::Code(0)),
+        ] {
+            assert!(matches!(verdict(&stop(codes), exit), Verdict::Respawn { .. }), "{codes:?} {exit:?}");
+        }
+        let counted = AppSpec { max_errors: Some(1), ..stop(&[3]) };
+        assert_eq!(verdict(&counted, Exit::Code(3)), Verdict::Finish, "it is no error");
     }
 }

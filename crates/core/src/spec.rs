@@ -2,6 +2,7 @@
 
 mod error;
 mod parts;
+mod rules;
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use crate::{Limits, Ports, Signal, Slot, Span, Strategy, Terms, Upkeep};
 
 pub use error::SpecError;
 pub use parts::{ListenAt, Owner, Probe, Scaling};
+pub use rules::ProbeAt;
 
 /// When an ended worker is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,6 +284,7 @@ impl AppSpec {
         zero(self.max_requests == Some(0), "max_requests")?;
         zero(self.max_lifetime == Some(Span::ZERO), "max_lifetime")?;
         zero(self.health_interval == Some(Span::ZERO), "health_check")?;
+        self.check_more_rules(limits)?;
         if self.weights.len() > limits.max_instances as usize {
             return Err(SpecError::TooManyWeights { given: self.weights.len(), limit: limits.max_instances });
         }

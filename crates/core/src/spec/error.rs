@@ -149,4 +149,26 @@ pub enum SpecError {
         /// The most there can be.
         limit: u32,
     },
+    /// What is to be probed is no URL of ours.
+    #[error("`{url}` cannot be probed: write http://HOST:PORT/PATH or tcp://HOST:PORT")]
+    BadProbe {
+        /// What was given.
+        url: String,
+    },
+    /// A variable's name that no environment can have.
+    #[error("{key} `{name}` is no variable's name: it is not empty and has no `=`")]
+    BadVariable {
+        /// The configuration key.
+        key: &'static str,
+        /// What was given.
+        name: String,
+    },
+    /// A number is counted on from, and this is none.
+    #[error("increment_var counts on from variable `{name}`, which is `{value}`: give it a whole number")]
+    NothingToIncrement {
+        /// Which variable.
+        name: String,
+        /// What the app's environment has.
+        value: String,
+    },
 }

@@ -1,6 +1,6 @@
 //! What follows when a worker ends by itself.
 
-use oxherd_core::{Event, Outcome, RestartWhen, Signal};
+use oxherd_core::{Event, Outcome, RestartWhen, Signal, Status};
 
 use crate::script::{app, app_with, id, ms};
 
@@ -160,4 +160,28 @@ fn a_slot_that_gave_up_starts_afresh_on_restart() {
         .did(["spawn 1 s0 g1", "sweep 1", "spawn 2 s0 g1"])
         .serves(2)
         .told(["all 1 serve [:80] after 0 ms", "change 2 done"]);
+}
+
+#[test]
+fn a_slot_whose_worker_is_done_does_not_wait_for_a_restart() {
+    let script = app_with(1, |spec| {
+        (spec.stop_exit_codes, spec.restart_delay) = (vec![7], Some(ms(500)));
+    });
+    let script = script.up().later(5000).exits(1, 7);
+    assert_eq!(script.status().apps[0].slots[0].status, Status::Stopped);
+    assert_eq!(script.fleet.poll_timeout(), None, "nothing will happen, and nobody is told so");
+    script.told(["finished s0 code 7"]).ends(Some(Outcome::AllEnded));
+}
+
+#[test]
+fn whoever_waits_for_a_restart_is_restarted() {
+    for growing in [None, Some(ms(400))] {
+        let script = app_with(1, |spec| {
+            spec.restart_delay = growing.is_none().then(|| ms(400));
+            spec.exp_backoff_restart_delay = growing;
+        });
+        let script = script.up().later(5000).dies(1, Signal::KILL);
+        assert_eq!(script.status().apps[0].slots[0].status, Status::WaitingRestart);
+        script.later(399).did(["sweep 1"]).later(1).did(["spawn 2 s0 g1"]);
+    }
 }

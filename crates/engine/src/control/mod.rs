@@ -146,7 +146,9 @@ impl<'a> Control<'a> {
         self.take_over(estate);
         let starts_some = !specs.is_empty();
         for spec in specs {
-            self.fleet.handle_request(Request::Start { spec: Box::new(spec) }, now())?;
+            let (autostart, spec) = (spec.autostart, Box::new(spec));
+            let wish = if autostart { Request::Start { spec } } else { Request::Register { spec } };
+            self.fleet.handle_request(wish, now())?;
         }
         if starts_some {
             // Kept before anything is started, as after any wish.
