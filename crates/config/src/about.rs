@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::json::{self, Value};
+use crate::json::{self, Dialect};
+use crate::tree::Value;
 
 const PACKAGE: &str = "package.json";
 /// Longer ones are not read.
@@ -15,7 +16,7 @@ pub(crate) fn version(folder: &Path) -> Option<String> {
     let found = folder.ancestors().map(|folder| folder.join(PACKAGE)).find(|path| path.is_file())?;
     let mut text = String::new();
     File::open(found).ok()?.take(PACKAGE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    let Value::Object(entries) = json::read(&text).ok()?.root.value else { return None };
+    let Value::Object(entries) = json::read(&text, Dialect::Json).ok()?.root.value else { return None };
     let version = entries.into_iter().find(|entry| entry.key == "version")?;
     match version.node.value {
         Value::Text(version) if !version.chars().any(char::is_control) => Some(version),

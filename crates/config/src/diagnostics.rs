@@ -78,6 +78,19 @@ impl Source {
         self.line_starts.partition_point(|start| *start <= at)
     }
 
+    /// One character, by its line and column, counted from 1. What lies beyond the text is its end.
+    pub(crate) fn place(&self, line: usize, column: usize) -> Place {
+        let Some(start) = self.line_starts.get(line.saturating_sub(1)) else {
+            return self.text.len()..self.text.len();
+        };
+        let text = self.slice(&(*start..self.text.len())).lines().next().unwrap_or("");
+        let (at, c) = match text.char_indices().nth(column.saturating_sub(1)) {
+            Some((at, c)) => (at, c.len_utf8()),
+            None => (text.len(), 0),
+        };
+        start + at..start + at + c
+    }
+
     pub(crate) fn slice(&self, place: &Place) -> &str {
         self.text.get(place.clone()).unwrap_or("")
     }

@@ -7,9 +7,9 @@ use oxherd_core::{RestartWhen, Sockets, Span, WatchSpec};
 
 use crate::diagnostics::{Place, Source, shown};
 use crate::job::{Origin, Wish};
-use crate::json::{Entry, Node, Value};
 use crate::keys::{self, Key, Meaning};
 use crate::raw::RawApp;
+use crate::tree::{Entry, Node, Value};
 use crate::typed::Typed;
 use crate::typed::parts::InstancesWanted;
 use crate::values;

@@ -9,31 +9,63 @@ use std::sync::Arc;
 use crate::diagnostics::{Diagnostics, Place, Source, shown};
 use crate::draft;
 use crate::job::{Job, Surroundings};
-use crate::json::{self, Document, Entry, Node, Value};
+use crate::json::{self, Dialect};
 use crate::keys::{self, Meaning};
 use crate::program::words;
 use crate::raw::RawApp;
+use crate::script;
+use crate::toml;
+use crate::tree::{Document, Entry, Fault, Node, Value};
 use crate::typed::Typed;
+use crate::yaml;
 
 /// Longer files are refused.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// More apps in a file are refused.
 const APPS_MAX: usize = 1024;
-/// Kinds of files by the end of their names.
-const LATER: [&str; 7] = [".config.js", ".config.cjs", ".config.mjs", ".json5", ".yaml", ".yml", ".toml"];
-const NOW: &str = ".json";
+/// What stands in place of a file's name where its text came by another way: it is JSON.
+pub const STDIN: &str = "<stdin>";
 
-/// Whether a file of this name is a list of apps rather than a script, of a kind that can be read by now or later.
+/// How a file's text is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Yaml,
+    Toml,
+    /// By running it.
+    Script,
+}
+
+/// Kinds of files by the end of their names.
+const KINDS: [(&str, Kind); 8] = [
+    (".json", Kind::Json),
+    (".json5", Kind::Json),
+    (".yaml", Kind::Yaml),
+    (".yml", Kind::Yaml),
+    (".toml", Kind::Toml),
+    (".config.js", Kind::Script),
+    (".config.cjs", Kind::Script),
+    (".config.mjs", Kind::Script),
+];
+
+/// Whether a file of this name is a list of apps rather than a script.
 pub fn is_config(path: &Path) -> bool {
+    kind_of(path).is_some()
+}
+
+fn kind_of(path: &Path) -> Option<Kind> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(NOW) || LATER.iter().any(|ending| name.ends_with(ending))
+    if path == Path::new(STDIN) {
+        return Some(Kind::Json);
+    }
+    KINDS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, kind)| *kind)
 }
 
 /// Reads the file at `path`, which is relative to the current folder.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Vec<RawApp>, Diagnostics> {
     let refuse = |what: &str| Diagnostics::of_file(path.display().to_string(), what);
-    check_kind(path)?;
+    checked_kind(path)?;
     let mut bytes = Vec::new();
     let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),
@@ -54,7 +86,6 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Vec<RawApp>, Dia
 
 /// Reads the text of the file at `path`. Everything that is wrong with it is told at once.
 pub fn read(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec<RawApp>, Diagnostics> {
-    check_kind(path)?;
     read_text(path, text, surroundings)
 }
 
@@ -79,29 +110,28 @@ pub fn jobs(apps: &[RawApp], surroundings: &Surroundings) -> Result<Vec<Job>, Di
     wrong.map_or(Ok(jobs), Err)
 }
 
-fn check_kind(path: &Path) -> Result<(), Diagnostics> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let file = || path.display().to_string();
-    if name.ends_with(NOW) {
-        return Ok(());
-    }
-    Err(match LATER.iter().find(|ending| name.ends_with(**ending)) {
-        Some(ending) => Diagnostics::of_file(
-            file(),
-            format!("{ending} files cannot be read yet, only {NOW} files can; write the apps as JSON"),
-        ),
-        None => Diagnostics::of_file(file(), format!("is no list of apps: its name does not end in {NOW}")),
+fn checked_kind(path: &Path) -> Result<Kind, Diagnostics> {
+    kind_of(path).ok_or_else(|| {
+        let endings: Vec<&str> = KINDS.iter().map(|(ending, _)| *ending).collect();
+        let what = format!("is no list of apps: its name does not end in {}", endings.join(", "));
+        Diagnostics::of_file(path.display().to_string(), what)
     })
 }
 
 fn read_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec<RawApp>, Diagnostics> {
+    let kind = checked_kind(path)?;
     let name = path.display().to_string();
     if text.len() > FILE_BYTES_MAX {
         return Err(Diagnostics::of_file(name, format!("is longer than {FILE_BYTES_MAX} bytes")));
     }
     let source = Arc::new(Source::new(name, text));
-    let Document { root, repeated } = json::read(&source.text)
-        .map_err(|fault| Diagnostics::at(&source, &fault.place, fault.what, fault.hint.map(str::to_owned)))?;
+    let document = match kind {
+        Kind::Json => json::read(&source.text, Dialect::Json5),
+        Kind::Yaml => yaml::read(&source.text),
+        Kind::Toml => toml::read(&source.text),
+        Kind::Script => script::read(&surroundings.folder.join(path), &source, surroundings),
+    };
+    let Document { root, repeated } = document.map_err(|fault| unreadable(kind, &source, fault))?;
     let mut typed = Typed { as_pm2: surroundings.as_pm2, ..Typed::default() };
     for again in repeated {
         let line = source.line(again.first.start);
@@ -116,6 +146,16 @@ fn read_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec
         first.doubts.extend(typed.doubts.iter().map(line));
     }
     typed.findings.conclude(&source, apps)
+}
+
+/// What is wrong with the text as such. A script as a whole has no place.
+fn unreadable(kind: Kind, source: &Source, fault: Fault) -> Diagnostics {
+    let Fault { place, what, hint } = fault;
+    if kind == Kind::Script && place == (0..0) {
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        return Diagnostics::of_file(source.name.clone(), format!("{what}{hint}"));
+    }
+    Diagnostics::at(source, &place, what, hint)
 }
 
 fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp> {

@@ -1,126 +1,25 @@
-//! A JSON reader that remembers where everything stands. It reads RFC 8259 and nothing more, goes no deeper than
-//! [`DEPTH_MAX`], and never panics.
+//! A JSON reader that remembers where everything stands. It goes no deeper than [`DEPTH_MAX`], and never panics.
+//!
+//! It reads RFC 8259, or JSON5 with its comments, commas and quotes. What neither has is explained.
 
 use std::ops::ControlFlow;
 
 use crate::diagnostics::{Place, shown};
-use crate::typed::number_as_text;
+use crate::tree::{DEPTH_MAX, Document, Entry, Fault, Node, Repeated, Value};
 
-/// Lists and objects within each other.
-pub(crate) const DEPTH_MAX: usize = 128;
-
-/// A value and where it stands.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) value: Value,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Null,
-    Flag(bool),
-    /// As written.
-    Number(String),
-    Text(String),
-    List(Vec<Node>),
-    Object(Vec<Entry>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) key_place: Place,
-    pub(crate) node: Node,
-}
-
-/// A whole text.
-#[derive(Clone, Debug)]
-pub(crate) struct Document {
-    pub(crate) root: Node,
-    /// Keys that their object has had before; the entries are left out of it.
-    pub(crate) repeated: Vec<Repeated>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Repeated {
-    pub(crate) key: String,
-    pub(crate) place: Place,
-    pub(crate) first: Place,
-}
-
-/// Why a text is no JSON.
-#[derive(Clone, Debug)]
-pub(crate) struct Fault {
-    pub(crate) place: Place,
-    pub(crate) what: String,
-    pub(crate) hint: Option<&'static str>,
-}
-
-impl Value {
-    /// What it is, for messages.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Flag(_) => "a boolean",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a string",
-            Self::List(_) => "a list",
-            Self::Object(_) => "an object",
-        }
-    }
-
-    /// Whether it is this number.
-    pub(crate) fn is_number(&self, wanted: &str) -> bool {
-        matches!(self, Self::Number(text) if text == wanted)
-    }
-
-    /// Whether it is `true` or `false`, by name.
-    pub(crate) fn is_flag(&self, wanted: &str) -> bool {
-        matches!(self, Self::Flag(flag) if flag.to_string() == wanted)
-    }
-
-    /// As `JSON.stringify` has it.
-    pub(crate) fn to_json(&self) -> String {
-        match self {
-            Self::Null => "null".into(),
-            Self::Flag(flag) => flag.to_string(),
-            Self::Number(number) => number_as_text(number),
-            Self::Text(text) => quoted(text),
-            Self::List(items) => {
-                let items: Vec<String> = items.iter().map(|item| item.value.to_json()).collect();
-                format!("[{}]", items.join(","))
-            }
-            Self::Object(entries) => {
-                let pair = |entry: &Entry| format!("{}:{}", quoted(&entry.key), entry.node.value.to_json());
-                format!("{{{}}}", entries.iter().map(pair).collect::<Vec<_>>().join(","))
-            }
-        }
-    }
-}
-
-/// A text with quotes, and escapes where they are needed.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
+/// Which language is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// RFC 8259 and nothing more.
+    Json,
+    /// With what people write by hand.
+    Json5,
 }
 
 /// Reads a text as a whole.
-pub(crate) fn read(text: &str) -> Result<Document, Fault> {
-    let mut reader = Reader { text, at: 0, depth: 0, repeated: Vec::new() };
+pub(crate) fn read(text: &str, dialect: Dialect) -> Result<Document, Fault> {
+    let is_loose = dialect == Dialect::Json5;
+    let mut reader = Reader { text, at: 0, depth: 0, repeated: Vec::new(), is_loose };
     let root = reader.node()?;
     reader.skip_blanks()?;
     match reader.peek() {
@@ -137,6 +36,8 @@ struct Reader<'a> {
     at: usize,
     depth: usize,
     repeated: Vec<Repeated>,
+    /// Whether it is JSON5.
+    is_loose: bool,
 }
 
 impl Reader<'_> {
@@ -160,7 +61,13 @@ impl Reader<'_> {
 
     fn skip_blanks(&mut self) -> Result<(), Fault> {
         self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        while self.is_loose && self.skip_comment()? {}
         match self.peek() {
+            Some(b'#') if self.is_loose => {
+                let start = self.at;
+                self.skip_while(|byte| byte != b'\n');
+                Err(fault(start..self.at, "a comment begins with `//`", Some("remove it")))
+            }
             Some(b'/' | b'#') => {
                 let start = self.at;
                 self.skip_while(|byte| byte != b'\n');
@@ -170,14 +77,34 @@ impl Reader<'_> {
         }
     }
 
+    /// Takes a comment, or a blank that only JSON5 has, with the plain blanks behind it.
+    fn skip_comment(&mut self) -> Result<bool, Fault> {
+        let start = self.at;
+        let rest = self.text.get(start..).unwrap_or("");
+        if rest.starts_with("//") {
+            self.skip_while(|byte| byte != b'\n');
+        } else if rest.starts_with("/*") {
+            let end =
+                rest.find("*/").ok_or_else(|| fault(start..start + 2, "the comment is not closed", None))?;
+            self.at += end + 2;
+        } else {
+            let blank = self.peek_char().filter(|c| c.is_whitespace() || *c == '\u{feff}');
+            self.at += blank.map_or(0, char::len_utf8);
+        }
+        self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        Ok(self.at > start)
+    }
+
     fn node(&mut self) -> Result<Node, Fault> {
         self.skip_blanks()?;
         let start = self.at;
         let value = match self.peek() {
             Some(b'{') => self.nested(Self::object)?,
             Some(b'[') => self.nested(Self::list)?,
-            Some(b'"') => Value::Text(self.text()?),
+            Some(quote @ b'"') => Value::Text(self.text(quote)?),
+            Some(quote @ b'\'') if self.is_loose => Value::Text(self.text(quote)?),
             Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b'+' | b'.') if self.is_loose => self.number()?,
             Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$') => self.word()?,
             _ => return Err(self.unexpected("a value")),
         };
@@ -261,6 +188,13 @@ impl Reader<'_> {
             }
             Some(_) => return Err(self.unexpected(&format!("`,` or `{}`", char::from(close)))),
         }
+        if self.is_loose {
+            return Ok(if self.is_closed(close)? {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            });
+        }
         if self.is_closed(close)? {
             return Err(fault(comma, "a comma with nothing after it", Some("remove it")));
         }
@@ -271,11 +205,16 @@ impl Reader<'_> {
         self.skip_blanks()?;
         let start = self.at;
         match self.peek() {
-            Some(b'"') => {
-                let key = self.text()?;
+            Some(quote @ b'"') => {
+                let key = self.text(quote)?;
+                Ok((key, start..self.at))
+            }
+            Some(quote @ b'\'') if self.is_loose => {
+                let key = self.text(quote)?;
                 Ok((key, start..self.at))
             }
             None => Err(self.not_closed(opened)),
+            Some(_) if self.is_loose => self.bare_key(),
             Some(byte) if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' => {
                 self.skip_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$');
                 let what = format!("the key `{}` has no quotes", shown(self.slice(start)));
@@ -285,6 +224,18 @@ impl Reader<'_> {
         }
     }
 
+    /// An identifier.
+    fn bare_key(&mut self) -> Result<(String, Place), Fault> {
+        let start = self.at;
+        while let Some(c) = self.peek_char().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '$')) {
+            self.at += c.len_utf8();
+        }
+        if self.at == start || self.slice(start).starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(self.unexpected("a key"));
+        }
+        Ok((self.slice(start).into(), start..self.at))
+    }
+
     fn word(&mut self) -> Result<Value, Fault> {
         let start = self.at;
         self.skip_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$');
@@ -292,9 +243,12 @@ impl Reader<'_> {
             "null" => Value::Null,
             "true" => Value::Flag(true),
             "false" => Value::Flag(false),
+            word @ ("Infinity" | "NaN") if self.is_loose => {
+                return Err(fault(start..self.at, format!("`{word}` is of no use here"), None));
+            }
             word => {
                 let what = format!("`{}` is no value", shown(word));
-                return Err(fault(start..self.at, what, Some("is it a string? JSON wants double quotes")));
+                return Err(fault(start..self.at, what, Some(self.string_hint())));
             }
         })
     }
@@ -306,22 +260,35 @@ impl Reader<'_> {
         if is_number(text) {
             return Ok(Value::Number(text.into()));
         }
+        if let Some(number) = loose_number(text).filter(|_| self.is_loose) {
+            return Ok(Value::Number(number));
+        }
         let what = format!("`{}` is no number", shown(text));
-        Err(fault(start..self.at, what, Some("is it a string? JSON wants double quotes")))
+        Err(fault(start..self.at, what, Some(self.string_hint())))
     }
 
-    fn text(&mut self) -> Result<String, Fault> {
+    fn string_hint(&self) -> &'static str {
+        if self.is_loose {
+            "is it a string? put it in quotes"
+        } else {
+            "is it a string? JSON wants double quotes"
+        }
+    }
+
+    fn text(&mut self, quote: u8) -> Result<String, Fault> {
         let start = self.at;
         self.at += 1;
         let mut text = String::new();
         loop {
             match self.peek_char() {
-                Some('"') => break self.at += 1,
-                Some('\\') => text.push(self.escape()?),
+                Some(c) if c == char::from(quote) => break self.at += 1,
+                Some('\\') => text.extend(self.escape()?),
                 None | Some('\n') => {
-                    return Err(fault(start..self.at, "the string is not closed", Some("a `\"` is missing")));
+                    let hint = format!("a `{}` is missing", char::from(quote));
+                    let what = "the string is not closed".into();
+                    return Err(Fault { place: start..self.at, what, hint: Some(hint) });
                 }
-                Some(c) if c < ' ' => {
+                Some(c) if c < ' ' && !(self.is_loose && c == '\t') => {
                     let hint = Some("write \\t for a tab, \\u001b for an escape");
                     return Err(fault(self.at..self.at + 1, "a control character in a string", hint));
                 }
@@ -334,7 +301,8 @@ impl Reader<'_> {
         Ok(text)
     }
 
-    fn escape(&mut self) -> Result<char, Fault> {
+    /// What an escape stands for; nothing for a line that goes on.
+    fn escape(&mut self) -> Result<Option<char>, Fault> {
         let start = self.at;
         self.at += 1;
         let letter = self.peek_char();
@@ -347,11 +315,38 @@ impl Reader<'_> {
             Some('r') => Some('\r'),
             Some('t') => Some('\t'),
             Some('u') => self.unicode(),
+            Some(letter) if self.is_loose => match self.loose_escape(letter) {
+                Some(meant) => return Ok(meant),
+                None => None,
+            },
             _ => None,
         };
-        plain.ok_or_else(|| {
+        let what = || {
             let what = format!("`{}` is no escape", shown(self.slice(start)));
             fault(start..self.at, what, Some("a backslash itself is written \\\\"))
+        };
+        plain.map(Some).ok_or_else(what)
+    }
+
+    /// The escapes that JSON5 has besides, if this is one.
+    fn loose_escape(&mut self, letter: char) -> Option<Option<char>> {
+        Some(match letter {
+            'v' => Some('\u{b}'),
+            '0' if !self.peek().is_some_and(|next| next.is_ascii_digit()) => Some('\0'),
+            'x' => {
+                let digits = self.text.get(self.at..self.at + 2)?;
+                let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let code = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+                self.at += 2;
+                Some(char::from(code))
+            }
+            '\r' => {
+                self.at += usize::from(self.peek() == Some(b'\n'));
+                None
+            }
+            '\n' | '\u{2028}' | '\u{2029}' => None,
+            '0'..='9' => return None,
+            other => Some(other),
         })
     }
 
@@ -380,7 +375,9 @@ impl Reader<'_> {
     fn unexpected(&self, wanted: &str) -> Fault {
         match self.peek_char() {
             None => fault(self.at..self.at, format!("the file ends where {wanted} is wanted"), None),
-            Some('\'') => fault(self.at..self.at + 1, "a single quote", Some("JSON wants double quotes")),
+            Some('\'') if !self.is_loose => {
+                fault(self.at..self.at + 1, "a single quote", Some("JSON wants double quotes"))
+            }
             Some(c) => {
                 let what = format!("found `{}` where {wanted} is wanted", shown(&c.to_string()));
                 fault(self.at..self.at + c.len_utf8(), what, None)
@@ -395,7 +392,27 @@ impl Reader<'_> {
 }
 
 fn fault(place: Place, what: impl Into<String>, hint: Option<&'static str>) -> Fault {
-    Fault { place, what: what.into(), hint }
+    Fault { place, what: what.into(), hint: hint.map(str::to_owned) }
+}
+
+/// A number as JSON5 has it, in the form that JSON has for it: `+1`, `.5`, `5.`, `0x1F`.
+fn loose_number(text: &str) -> Option<String> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    if let Some(digits) = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X")) {
+        let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return u64::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| is_hex)
+            .map(|number| format!("{sign}{number}"));
+    }
+    let (mantissa, exponent) = rest.find(['e', 'E']).map_or((rest, ""), |at| rest.split_at(at));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let whole = if whole.is_empty() && !fraction.is_empty() { "0" } else { whole };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(format!("{sign}{whole}{point}{fraction}{exponent}")).filter(|number| is_number(number))
 }
 
 /// `-? (0 | 1-9 digits) (. digits)? (e sign? digits)?`

@@ -2,9 +2,7 @@
 
 mod table;
 
-use table::{IDLE, REFUSED};
-
-pub(crate) use table::KEYS;
+pub(crate) use table::{Form, IDLE, KEYS, REFUSED, Row};
 
 /// What an app can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +189,7 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::camel_case;
 
     #[test]
     fn every_key_has_both_spellings_and_one_meaning() {
@@ -203,17 +202,6 @@ mod tests {
         }
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-    }
-
-    fn camel_case(name: &str) -> String {
-        let mut parts = name.split('_');
-        let mut camel = parts.next().unwrap().to_owned();
-        for part in parts {
-            let (first, rest) = part.split_at(1);
-            camel.push_str(&first.to_uppercase());
-            camel.push_str(rest);
-        }
-        camel
     }
 
     #[test]

@@ -15,16 +15,22 @@ mod keys;
 mod owner;
 pub mod program;
 mod raw;
+mod schema;
+mod script;
+mod toml;
+mod tree;
 mod typed;
 pub mod values;
+mod yaml;
 
 #[cfg(test)]
 mod testing;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Spot};
 pub use difference::{Difference, differences};
-pub use file::{FILE_BYTES_MAX, is_config, jobs, load, read};
+pub use file::{FILE_BYTES_MAX, STDIN, is_config, jobs, load, read};
 pub use job::{Job, JobError, Origin, Surroundings, Wish};
 pub use keys::nearest_of;
 pub use owner::OwnerError;
 pub use raw::RawApp;
+pub use schema::schema;

@@ -242,10 +242,7 @@ impl Wanted<'_> {
 
     fn on_path(&self, name: &str) -> Option<PathBuf> {
         let candidates = std::env::split_paths(self.path?).map(|folder| self.folder.join(folder).join(name));
-        let is_program = |path: &PathBuf| {
-            fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && is_executable(&metadata))
-        };
-        candidates.into_iter().find(is_program)
+        candidates.into_iter().find(|path| is_program(path))
     }
 
     fn check_file(&self, script: &Path, metadata: &Metadata) -> Result<(), ProgramError> {
@@ -309,6 +306,11 @@ pub fn words(cause: &io::Error) -> &'static str {
         io::ErrorKind::InvalidFilename => "the name is too long",
         _ => "the system refuses it",
     }
+}
+
+/// Whether it is a file that may be executed.
+pub(crate) fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && is_executable(&metadata))
 }
 
 fn is_executable(metadata: &Metadata) -> bool {

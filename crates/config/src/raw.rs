@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oxherd_core::SpecError;
 
 use crate::diagnostics::{Diagnostics, Place, Source, shown};
+use crate::file::STDIN;
 use crate::job::{Job, JobError, Surroundings, Wish};
 use crate::keys::Key;
 use crate::owner::OwnerError;
@@ -54,7 +55,8 @@ impl RawApp {
         let mut wish =
             Wish { name: Some(self.full_name(env_name)), env: self.variables(env_name), ..self.wish.clone() };
         let about = &mut wish.rest.upkeep.about;
-        about.file = Some(surroundings.folder.join(self.file_name()).display().to_string());
+        about.file = (self.source.name != STDIN)
+            .then(|| surroundings.folder.join(self.file_name()).display().to_string());
         about.env_name = env_name.map(str::to_owned);
         match wish.prepare(surroundings) {
             Ok(mut job) => {

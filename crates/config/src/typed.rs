@@ -10,7 +10,7 @@ use oxherd_core::{ListenAt, Ports, Span};
 
 use crate::diagnostics::{Findings, Place, shown};
 use crate::environment;
-use crate::json::{Node, Value};
+use crate::tree::{Node, Value};
 use crate::values::{self, Variable, Weights, Words};
 
 /// Takes values and keeps what is wrong with them.
@@ -183,7 +183,7 @@ impl Typed {
     pub(crate) fn span(&mut self, key: &str, node: &Node) -> Option<Span> {
         let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
         let checked = match &node.value {
-            Value::Number(text) => values::parse_span(&format!("{text}ms"))
+            Value::Number(text) => values::parse_span(&format!("{}ms", number_as_text(text)))
                 .map_err(|why| if why.contains("year") { why } else { "give milliseconds from 0".into() }),
             Value::Text(text) if is_plain(text) => values::parse_span(&format!("{text}ms")),
             Value::Text(text) => values::parse_span(text),

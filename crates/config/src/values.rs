@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+use croner::Cron;
+use croner::errors::CronError;
+use jiff::Zoned;
 use oxherd_core::{AppSpec, Sockets, Span};
 
 use crate::environment;
@@ -189,8 +192,22 @@ pub fn parse_interpreter(text: &str) -> Result<String, String> {
 }
 
 /// When the clock reloads an app: five fields, or six with seconds first.
-pub fn parse_cron(text: &str) -> Result<String, String> {
-    Ok(text.into())
+pub fn parse_cron(text: &str) -> Result<Cron, String> {
+    const WANTED: &str = "write five fields (`0 4 * * *`), or six with seconds first";
+    let parsed = text.parse::<Cron>().map_err(|error| match error {
+        CronError::EmptyPattern => WANTED.into(),
+        CronError::InvalidPattern(why)
+        | CronError::IllegalCharacters(why)
+        | CronError::ComponentError(why) => {
+            format!("{}; {WANTED}", why.trim_end_matches('.'))
+        }
+        other => format!("{other}; {WANTED}"),
+    })?;
+    // It may be well written and never come, such as 30 February.
+    match parsed.find_next_occurrence(&Zoned::now(), false) {
+        Ok(_) => Ok(parsed),
+        Err(_) => Err("this time never comes".into()),
+    }
 }
 
 /// A name that can stand in a line.

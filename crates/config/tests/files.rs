@@ -279,7 +279,7 @@ fn files_that_are_no_list_of_apps_are_refused() {
         "{\"app\": [{\"script\": \"a.js\"}]}",
         "{\"pm2\": [{\"script\": \"a.js\"}]}",
         "[{\"script\": \"a.js\"},\n {\"script\": \"b.js\"},\n {\"script\": \"x/a.ts\"},\n {\"script\": \"c.js\", \"name\": \"b\"}]",
-        "{\n  \"apps\": [{\n    \"script\": \"a.js\", // the server\n  }]\n}",
+        "{\n  apps: [{\n    script: 'a.js', # the server\n  }]\n}",
         "{\n  \"apps\": [\n    {\"script\": \"a.js\"\n     \"name\": \"x\"}\n  ]\n}",
         "module.exports = {}",
     ];
@@ -293,13 +293,10 @@ fn a_file_that_cannot_be_read_is_told_by_name() {
     folder.write("latin.json", b"{\n\"name\": \"\xe9\"}", 0o644);
     folder.write("long.json", " ".repeat(oxherd_config::FILE_BYTES_MAX + 1), 0o644);
     folder.write("folder.json/x", "", 0o644);
+    folder.write("a.config.js", "", 0o644);
     let names = [
-        "ecosystem.config.js",
-        "a.config.mjs",
-        "a.yaml",
-        "a.yml",
-        "a.json5",
-        "a.toml",
+        "a.config.js",
+        "gone.config.mjs",
         "a.txt",
         "json",
         "gone.json",
@@ -310,6 +307,61 @@ fn a_file_that_cannot_be_read_is_told_by_name() {
     ];
     let shown = names.map(|name| folder.without_me(load(&folder.0.join(name), &bare()).unwrap_err()));
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn all_kinds_of_files_say_the_same() {
+    let folder = Folder::new();
+    let texts = [
+        (
+            "a.json",
+            r#"{"apps": [{"script": "server.js", "instances": 2, "env": {"A": "1"}, "min_uptime": "10s"}]}"#,
+        ),
+        (
+            "a.json",
+            "// by hand\n{apps: [{script: 'server.js', instances: +2, env: {A: 0x1,}, minUptime: '10s'}]}",
+        ),
+        ("a.json5", "[{script: 'server.js', instances: 2, env: {A: 1}, min_uptime: 1e4},]"),
+        ("a.yaml", "apps:\n  - script: server.js\n    instances: 2\n    env: {A: 1}\n    min_uptime: 10s\n"),
+        ("a.yml", "script: server.js\ninstances: '2'\nenv: &x {A: 1}\nenv_x: *x\nmin_uptime: 10000\n"),
+        ("a.toml", "[[apps]]\nscript = 'server.js'\ninstances = 2\nmin_uptime = '10s'\nenv.A = 1\n"),
+        ("<stdin>", "{script: 'server.js', instances: 2, env: {A: 1}, min_uptime: '10s'}"),
+    ];
+    let mut first = None;
+    for (name, text) in texts {
+        let read = read(Path::new(name), text, &folder.surroundings());
+        let apps = read.unwrap_or_else(|why| panic!("{why}"));
+        let mut spec = jobs(&apps, &folder.surroundings()).unwrap().remove(0).spec;
+        assert_eq!(spec.upkeep.about.file.is_some(), name != "<stdin>");
+        spec.upkeep.about.file = None;
+        assert_eq!(*first.get_or_insert(spec.clone()), spec, "{name}");
+    }
+}
+
+#[test]
+fn mistakes_in_all_kinds_of_files_are_shown_at_their_line() {
+    let folder = Folder::new();
+    let texts = [
+        (
+            "a.yaml",
+            "apps:\n  - script: server.js\n    instnces: 2\n    wait_ready: yes\n    min_uptime: [1]\n",
+        ),
+        ("a.yaml", "apps:\n  - script: server.js\n   name: x\n"),
+        ("a.yaml", "apps:\n  - script: server.js\n    name: x\n    name: y\n"),
+        ("a.yaml", ""),
+        (
+            "a.toml",
+            "[[apps]]\nscript = 'server.js'\ninstnces = 2\nport = 70000\n\n[apps.env]\nNODE_CHANNEL_FD = 1\n",
+        ),
+        ("a.toml", "[[apps]]\nscript = server.js\n"),
+        (
+            "a.json5",
+            "{\n  // all\n  apps: [{\n    script: 'a.js',\n    'instnces': .5,\n    portt: 1,\n  }],\n}",
+        ),
+        ("<stdin>", "{script: 'a.js', nam: 'x'}"),
+    ];
+    let shown = texts.map(|(name, text)| read(Path::new(name), text, &bare()).unwrap_err().to_string());
+    insta::assert_snapshot!(folder.without_me(shown.join("\n\n")));
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! The reader against examples, and against serde_json where both must agree.
 
 use super::*;
+use crate::tree::{Node, Value};
+
+fn read(text: &str) -> Result<Document, Fault> {
+    super::read(text, Dialect::Json)
+}
 
 fn value(text: &str) -> Value {
     read(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.what)).root.value
@@ -214,4 +219,41 @@ fn garbage_is_judged_as_serde_json_does() {
         }
     }
     assert!(accepted > 1000, "{accepted}");
+}
+
+#[test]
+fn json5_is_read_as_people_write_it() {
+    let value = |text: &str| {
+        super::super::json::read(text, Dialect::Json5).map(|it| it.root.value.to_json()).map_err(|it| it.what)
+    };
+    let good = [
+        ("// x\n{ /* y */ a: 1, 'b': \"c\", $d_1: [1, 2,], }", r#"{"a":1,"b":"c","$d_1":[1,2]}"#),
+        ("[+1, .5, 5., 0x1F, -0xa, 1e3, -.5e-1]", "[1,0.5,5,31,-10,1000,-0.05]"),
+        (
+            "['it\\'s', 'a\\\nb', '\\x41\\v\\0\\q', 'tab\there']",
+            "[\"it's\",\"ab\",\"A\\u000b\\u0000q\",\"tab\\there\"]",
+        ),
+        ("{\u{a0}ünï: null} // end", r#"{"ünï":null}"#),
+        ("[]", "[]"),
+    ];
+    for (text, wanted) in good {
+        assert_eq!(value(text), Ok(wanted.into()), "{text}");
+    }
+    let bad = [
+        "{1a: 1}",
+        "[,]",
+        "{a: 1,,}",
+        "# x\n{}",
+        "/* x",
+        "[NaN]",
+        "['a]",
+        "[0x]",
+        "[.]",
+        "{a b: 1}",
+        "['\\1']",
+        "[undefined]",
+    ];
+    for text in bad {
+        assert!(value(text).is_err(), "{text}");
+    }
 }

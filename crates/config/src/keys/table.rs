@@ -52,7 +52,6 @@ pub(crate) enum Form {
 
 /// A key as people write it.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "the schema for editors is made of it")]
 pub(crate) struct Row {
     pub(crate) key: Key,
     /// All its names in snake_case, the usual one first.

@@ -5,7 +5,7 @@ use oxherd_core::{Probe, Rotate, Span};
 use super::Typed;
 use crate::diagnostics::shown;
 use crate::environment::{self, EnvFilter};
-use crate::json::{Entry, Node, Value};
+use crate::tree::{Entry, Node, Value};
 use crate::values::{self, Instances};
 
 /// Between two questions whether a worker is well, and the like, where nobody said.
@@ -132,7 +132,10 @@ impl Typed {
             Value::Flag(false) => Some(None),
             value if value.is_number("0") => Some(None),
             Value::Text(text) if text == "0" => Some(None),
-            _ => self.word_by(key, node, values::parse_cron).map(Some),
+            _ => {
+                let text = self.text(key, node)?;
+                self.checked(key, node, values::parse_cron(&text)).map(|_| Some(text))
+            }
         }
     }
 
