@@ -39,6 +39,7 @@ pub(crate) enum Wish {
     Fork(AppId, Vec<(String, String)>, Reply<Result<Place, Refusal>>),
     Signal(InstanceId, i32, Reply<io::Result<()>>),
     KillTree(InstanceId, Reply<io::Result<()>>),
+    WriteLine(InstanceId, Vec<u8>, Reply<Result<(), InputError>>),
     #[cfg(debug_assertions)]
     Panic(Culprit),
 }
@@ -62,6 +63,7 @@ impl fmt::Debug for Wish {
             Self::Fork(..) => "Fork",
             Self::Signal(..) => "Signal",
             Self::KillTree(..) => "KillTree",
+            Self::WriteLine(..) => "WriteLine",
             #[cfg(debug_assertions)]
             Self::Panic(..) => "Panic",
         })
@@ -81,6 +83,20 @@ pub struct Handle {
 pub enum SendError {
     /// Too much waits to be sent already, by whatever thread: try again later, or send less.
     #[error("too many messages wait to be sent: send less, or later")]
+    Full,
+}
+
+/// Why a line is not written to a worker's standard input. Nothing of it was written then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InputError {
+    /// The worker has ended.
+    #[error("there is no such worker: it has ended")]
+    NoWorker,
+    /// The program has closed its standard input, or is a thread and has none.
+    #[error("the worker has no standard input any more: it has closed it")]
+    Closed,
+    /// The program does not read: more waits for it than may.
+    #[error("the worker does not read its standard input: what was written before still waits")]
     Full,
 }
 
@@ -134,6 +150,17 @@ impl Handle {
     /// Kills one worker's process and all its descendants. `reply` as with [`signal`](Self::signal).
     pub fn kill_tree(&self, instance: InstanceId, reply: impl FnOnce(io::Result<()>) + Send + 'static) {
         self.wishes.send(Wish::KillTree(instance, Box::new(reply)));
+    }
+
+    /// Writes one line to a worker's standard input, an end of line behind it. `reply` is called on the control
+    /// thread: it must hand the answer on and return.
+    pub fn write_line(
+        &self,
+        instance: InstanceId,
+        line: Vec<u8>,
+        reply: impl FnOnce(Result<(), InputError>) + Send + 'static,
+    ) {
+        self.wishes.send(Wish::WriteLine(instance, line, Box::new(reply)));
     }
 
     /// Makes a wish. `reply` is called on the control thread, after what was accepted is kept for whoever comes

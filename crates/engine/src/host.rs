@@ -108,6 +108,8 @@ pub trait ProcessHost {
 pub struct HeirRef<'a> {
     /// The process.
     pub child: &'a Child,
+    /// Writing end of its standard input.
+    pub stdin: Option<BorrowedFd<'a>>,
     /// Reading end of its standard output.
     pub stdout: Option<BorrowedFd<'a>>,
     /// Reading end of its standard error.
@@ -150,6 +152,8 @@ pub struct Heir {
     pub channel: Option<OwnedFd>,
     /// The duplicate of the worker's end.
     pub worker_end: Option<OwnedFd>,
+    /// Writing end of its standard input.
+    pub stdin: Option<OwnedFd>,
     /// Reading end of its standard output.
     pub stdout: Option<OwnedFd>,
     /// Reading end of its standard error.

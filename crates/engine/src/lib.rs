@@ -26,7 +26,7 @@ pub use oxherd_os::lending::probe;
 
 #[cfg(debug_assertions)]
 pub use handle::Culprit;
-pub use handle::{Handle, SendError, Survey};
+pub use handle::{Handle, InputError, SendError, Survey};
 pub use link::Permit;
 pub use observer::{Alert, Bulletin, Ear, Observer, OutputLine, Stream, WorkerMessage};
 pub use report::{AppReport, Report, WorkerReport};

@@ -43,8 +43,8 @@ mod sys;
 pub use alarm::Alarm;
 pub use exit_watch::{ExitWatch, Watched};
 pub use host::{
-    CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Lending, Output,
-    SpawnError, SpawnSpec, Spawned,
+    CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Identity, Input, Lending,
+    Output, SpawnError, SpawnSpec, Spawned,
 };
 pub use poller::{Event, Events, Interest, Poller, Waker};
 pub use shared::SharedWords;

@@ -4,6 +4,7 @@
 mod common;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +13,9 @@ use std::path::Path;
 use common::{
     Folder, am_helper, exit_of, helper, open_fds, program, read_all, read_line, shell, wait_readable,
 };
-use oxherd_os::{CgroupChoice, ExitStatus, Host, HostOptions, Output, SpawnError, SpawnSpec};
+use oxherd_os::{
+    CgroupChoice, ExitStatus, Host, HostOptions, Identity, Input, Output, SpawnError, SpawnSpec,
+};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -252,4 +255,33 @@ fn a_process_is_told_that_what_it_is_handed_is_meant_for_it() {
     let text = stdout_of(spec);
     let (told, own) = text.trim().split_once(' ').unwrap();
     assert_eq!(told, own);
+}
+
+#[test]
+fn a_pipe_for_input_is_read_line_by_line_and_waits_for_more() {
+    let mut host = host();
+    let mut spec = shell("read one; echo got $one; read two; echo and $two");
+    (spec.stdin, spec.stdout) = (Input::Pipe, Output::Pipe);
+    let mut spawned = host.spawn(&spec).unwrap();
+    let mut input = std::fs::File::from(spawned.stdin.take().unwrap());
+    input.write_all(b"first\n").unwrap();
+    let output = spawned.stdout.take().unwrap();
+    assert_eq!(read_line(&output), "got first");
+    assert_eq!(host.try_wait(&mut spawned.child).unwrap(), None, "it waits for more");
+    drop(input);
+    assert_eq!(read_all(output), "and\n");
+    exit_of(&mut host, &mut spawned.child);
+}
+
+#[test]
+fn a_process_runs_as_another_user_where_root_says_so() {
+    let mut spec = shell("id -u; id -g; id -G; echo x > /dev/stderr && echo can open its output");
+    spec.owner = Some(Identity { uid: 4321, gid: 4322, groups: vec![4323, 4324] });
+    spec.stderr = Output::Pipe;
+    if !rustix::process::geteuid().is_root() {
+        let refused = host().spawn(&spec).unwrap_err().to_string();
+        assert!(refused.contains("as user 4321") && refused.contains("only root"), "{refused}");
+        return;
+    }
+    assert_eq!(stdout_of(spec), "4321\n4322\n4322 4323 4324\ncan open its output\n");
 }

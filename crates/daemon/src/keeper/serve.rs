@@ -12,7 +12,7 @@ use super::daemon::Progress;
 use super::estate::Pieces;
 use super::run::{After, Keeper, Stage};
 use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Traps};
-use crate::link::{CHANNEL, STDERR, STDOUT, TRAPS, WORKER_END, of_child};
+use crate::link::{CHANNEL, STDERR, STDIN, STDOUT, TRAPS, WORKER_END, of_child};
 
 /// Messages of one socket at a time, so that neither socket starves the rest.
 const MESSAGES_PER_TURN: usize = 64;
@@ -119,7 +119,9 @@ impl Keeper {
             Ask::Farewell { code } => self.on_farewell(code),
             Ask::Upgrade { program } => self.on_upgrade(program),
             Ask::Succeed(_) => self.refuse("this keeper has a daemon already"),
-            Ask::Adopt { label, pid, stdout, stderr } => self.on_adopt(label, pid, [stdout, stderr], fds),
+            Ask::Adopt { label, pid, stdout, stderr, stdin } => {
+                self.on_adopt(label, pid, [stdout, stderr, stdin], fds);
+            }
             Ask::Settled => self.on_settled(),
         }
     }
@@ -220,7 +222,7 @@ impl Keeper {
 
     /// All is kept before the daemon hears of it: it may be dead by then.
     fn on_spawned(&mut self, label: String, spawned: Spawned) {
-        let Spawned { child, channel, lending, stdout, stderr } = spawned;
+        let Spawned { child, channel, lending, stdin, stdout, stderr } = spawned;
         let (traps, traps_end) = match lending {
             Lending::Off => (Traps::Off, None),
             Lending::On(end) => (Traps::On, Some(end)),
@@ -232,6 +234,7 @@ impl Keeper {
             stderr: stderr.is_some(),
             channel: channel.is_some(),
             traps,
+            stdin: stdin.is_some(),
         };
         let (primary, worker) = channel.map(|ends| (ends.primary, ends.worker)).unzip();
         let parts = [
@@ -240,6 +243,7 @@ impl Keeper {
             (CHANNEL, primary),
             (WORKER_END, worker),
             (TRAPS, traps_end),
+            (STDIN, stdin),
         ];
         self.held.children.insert(label.clone(), child);
         let names = parts.map(|(kind, fd)| {

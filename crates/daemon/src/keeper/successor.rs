@@ -17,7 +17,7 @@ use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::entry::Starter;
 use super::run::{FAILURE, Keeper, Settings, Stage};
 use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Succession};
-use crate::link::{LOCK, STDERR, STDOUT, of_child};
+use crate::link::{LOCK, STDERR, STDIN, STDOUT, of_child};
 
 /// How long after its sockets were closed a process that ends may take to show it.
 const END_TIME: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ impl Fds {
 }
 
 impl Keeper {
-    pub(super) fn on_adopt(&mut self, label: String, pid: u32, parts: [bool; 2], fds: Vec<OwnedFd>) {
+    pub(super) fn on_adopt(&mut self, label: String, pid: u32, parts: [bool; 3], fds: Vec<OwnedFd>) {
         if !self.is_being_told() {
             return self.refuse("only a new keeper adopts");
         }
@@ -105,7 +105,7 @@ impl Keeper {
         let Some(pidfd) = fds.next() else { return };
         let record = ChildRecord { pid, label: label.clone(), exit: None, cgroup: None };
         self.held.children.insert(label.clone(), self.host.resume_child(record, pidfd));
-        for (kind, is_there) in [STDOUT, STDERR].into_iter().zip(parts) {
+        for (kind, is_there) in [STDOUT, STDERR, STDIN].into_iter().zip(parts) {
             if is_there {
                 self.held.stash.put(of_child(kind, &label), Vec::new(), fds.next());
             }

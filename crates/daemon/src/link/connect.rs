@@ -11,7 +11,7 @@ use oxherd_os::{Child, reexec};
 
 use super::message::{Answer, Ask, Greeting, PROTOCOL};
 use super::{
-    CHANNEL, KeeperHost, KeeperStash, LOCK, Link, LinkError, Notes, Reply, STDERR, STDOUT, WORKER_END,
+    CHANNEL, KeeperHost, KeeperStash, LOCK, Link, LinkError, Notes, Reply, STDERR, STDIN, STDOUT, WORKER_END,
     of_child,
 };
 
@@ -111,7 +111,7 @@ impl Left {
     fn heir(&mut self, child: Child) -> Heir {
         let mut part = |kind| self.entries.remove(&of_child(kind, child.label())).and_then(|(_, fd)| fd);
         let (channel, worker_end) = (part(CHANNEL), part(WORKER_END));
-        let (stdout, stderr) = (part(STDOUT), part(STDERR));
-        Heir { child, channel, worker_end, stdout, stderr }
+        let (stdin, stdout, stderr) = (part(STDIN), part(STDOUT), part(STDERR));
+        Heir { child, channel, worker_end, stdin, stdout, stderr }
     }
 }

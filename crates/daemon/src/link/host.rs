@@ -78,12 +78,12 @@ impl KeeperHost {
     }
 
     fn spawned(&self, label: &str, pid: u32, reply: Reply) -> Result<Spawned, SpawnFailure> {
-        let Answer::Spawned { stdout, stderr, channel, traps, .. } = reply.answer else {
+        let Answer::Spawned { stdin, stdout, stderr, channel, traps, .. } = reply.answer else {
             return Err(passing("the keeper's answer is not about a process"));
         };
         let mut fds = reply.fds.into_iter();
         let has_traps = traps == Traps::On;
-        let parts = [stdout, stderr, channel, channel, has_traps];
+        let parts = [stdout, stderr, channel, channel, has_traps, stdin];
         let expected = 1 + parts.into_iter().filter(|has| *has).count();
         if reply.truncated || fds.len() != expected {
             self.abandon(label);
@@ -97,9 +97,11 @@ impl KeeperHost {
         let channel = ends.map(|(primary, worker)| ChannelEnds { primary, worker });
         let lending = match traps {
             Traps::Impossible(why) => Lending::Impossible(why),
-            Traps::On | Traps::Off => fds.next().map_or(Lending::Off, Lending::On),
+            Traps::On => fds.next().map_or(Lending::Off, Lending::On),
+            Traps::Off => Lending::Off,
         };
-        Ok(Spawned { child, channel, lending, stdout, stderr })
+        let stdin = if stdin { fds.next() } else { None };
+        Ok(Spawned { child, channel, lending, stdin, stdout, stderr })
     }
 
     /// Ends a process whose descriptors could not be taken over.

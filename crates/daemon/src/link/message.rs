@@ -88,6 +88,9 @@ pub(crate) enum Ask {
         stdout: bool,
         /// Then one of its standard error.
         stderr: bool,
+        /// Then one of its standard input.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stdin: bool,
     },
     /// To a new keeper: that was all, and you may trace the daemon.
     Settled,
@@ -130,6 +133,9 @@ pub(crate) enum Answer {
         /// The end at which its trapped calls are heard of.
         #[serde(default, skip_serializing_if = "Traps::are_off")]
         traps: Traps,
+        /// The writing end of its standard input.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stdin: bool,
     },
     /// The process could not be started.
     SpawnFailed {
@@ -302,7 +308,7 @@ mod tests {
         check(&Ask::Remove { name: "a\nb".into() }, "", r#"{"remove":{"name":"a\nb"}}"#);
         check(&Ask::Farewell { code: 3 }, "", r#"{"farewell":{"code":3}}"#);
         check(&Ask::Upgrade { program: None }, "", r#"{"upgrade":{"program":null}}"#);
-        let adopt = Ask::Adopt { label: label(), pid: 7, stdout: true, stderr: false };
+        let adopt = Ask::Adopt { label: label(), pid: 7, stdout: true, stderr: false, stdin: false };
         check(&adopt, "", r#"{"adopt":{"label":"p/a:0:1:0.1","pid":7,"stdout":true,"stderr":false}}"#);
         check(&Ask::Settled, "", r#""settled""#);
     }
@@ -332,7 +338,14 @@ mod tests {
         check(&Answer::Image, "{}", "\"image\"\n{}");
         check(&Answer::Connections, "", r#""connections""#);
         check(&Answer::End, "", r#""end""#);
-        let spawned = |traps| Answer::Spawned { pid: 5, stdout: true, stderr: false, channel: true, traps };
+        let spawned = |traps| Answer::Spawned {
+            pid: 5,
+            stdout: true,
+            stderr: false,
+            channel: true,
+            traps,
+            stdin: false,
+        };
         let bytes = |traps: &str| {
             let begin = r#"{"spawned":{"pid":5,"stdout":true,"stderr":false,"channel":true"#;
             format!("{begin}{traps}}}}}")

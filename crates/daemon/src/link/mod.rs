@@ -30,6 +30,7 @@ pub use self::stash::KeeperStash;
 /// Names in the stash that the keeper gives itself; see [`of_child`].
 pub(crate) const CHANNEL: &str = "channel";
 pub(crate) const WORKER_END: &str = "worker-end";
+pub(crate) const STDIN: &str = "stdin";
 pub(crate) const STDOUT: &str = "stdout";
 pub(crate) const STDERR: &str = "stderr";
 /// The entry that holds the home's lock.

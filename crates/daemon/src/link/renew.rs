@@ -71,8 +71,10 @@ fn adopt(link: &Link, heir: &HeirRef<'_>) -> Result<(), LinkError> {
         pid: heir.child.pid,
         stdout: heir.stdout.is_some(),
         stderr: heir.stderr.is_some(),
+        stdin: heir.stdin.is_some(),
     };
-    let fds: Vec<_> = [heir.child.as_fd()].into_iter().chain(heir.stdout).chain(heir.stderr).collect();
+    let streams = [heir.stdout, heir.stderr, heir.stdin].into_iter().flatten();
+    let fds: Vec<_> = [heir.child.as_fd()].into_iter().chain(streams).collect();
     expect_done(link, &ask, &fds)
 }
 

@@ -262,6 +262,7 @@ impl Fake {
             .values()
             .map(|held| HeirRef {
                 child: &held.child,
+                stdin: None,
                 stdout: held.stdout.as_ref().map(AsFd::as_fd),
                 stderr: None,
             })

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use oxherd_core::{Action, AppSpec, Event, InstanceId, Label, Place, Signal, Sockets, SpawnFailure};
-use oxherd_os::{Lending, Output, SpawnSpec, Spawned};
+use oxherd_os::{Identity, Input, Lending, Output, SpawnSpec, Spawned};
 
 use crate::Alert;
 use crate::control::Control;
@@ -52,12 +52,12 @@ impl Control<'_> {
             self.host.spawn(&wanted, &fds)
         });
         match spawned {
-            Ok(Spawned { child, channel, lending, stdout, stderr }) => {
+            Ok(Spawned { child, channel, lending, stdin, stdout, stderr }) => {
                 let traps = self.traps_of(place, &spec, lending);
                 let tie = Tie::of(channel.as_ref(), traps.as_ref(), &spec);
                 let (counters, counters_fd) = self.new_counters(tie != Tie::None);
                 let (pid, label) = (child.pid, wanted.label);
-                self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
+                self.add_child(place, Process { child, stdin, stdout, stderr }, Arc::clone(&counters), tie);
                 if let Some(ends) = channel {
                     let (channel, worker_end) = (ends.primary, Some(ends.worker));
                     self.traffic.orders.send(Order::Attach(Attachment {
@@ -190,7 +190,7 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec) -> SpawnSpec {
     it.listen_pid = spec.sockets == Sockets::ListenFds;
     let listeners = spec.listen.len().to_string();
     let names = spec.listen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(":");
-    let mut own = vec![("NODE_APP_INSTANCE", slot.as_str()), ("OXHERD_SLOT", slot.as_str())];
+    let mut own = vec![("OXHERD_SLOT", slot.as_str())];
     if it.channel {
         own.push(("NODE_CHANNEL_FD", CHANNEL_FD));
         own.push((SERIALIZATION, spec.serialization.name()));
@@ -199,9 +199,16 @@ fn spawn_spec(herd: &str, place: Place, spec: &AppSpec) -> SpawnSpec {
     if it.listen_pid {
         own.extend([("LISTEN_FDS", listeners.as_str()), ("LISTEN_FDNAMES", names.as_str())]);
     }
+    it.env.extend(spec.numbering(place.slot).into_iter().map(|(key, value)| (key.into(), value.into())));
     it.env.extend(own.into_iter().map(|(key, value)| (key.into(), value.into())));
     it.cwd = Some(PathBuf::from(&spec.cwd));
     it.label = format!("{herd}/{}", Label(place));
+    it.owner = spec.owner.as_ref().map(|owner| Identity {
+        uid: owner.uid,
+        gid: owner.gid,
+        groups: owner.groups.clone(),
+    });
+    it.stdin = Input::Pipe;
     it.stdout = Output::Pipe;
     it.stderr = Output::Pipe;
     it

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oxherd_core::{AppSpec, Event, Exit, InstanceId, Notice, Place, Signal, Sockets};
 use oxherd_os::{Child, ExitStatus, Interest};
 
+use crate::control::input::Feed;
 use crate::control::output::Pump;
 use crate::control::{CHILDREN, Control};
 use crate::counters::Counters;
@@ -19,9 +20,10 @@ pub(super) enum Part {
     Process,
     Stdout,
     Stderr,
+    Stdin,
 }
 
-const PARTS: u64 = 3;
+const PARTS: u64 = 4;
 
 /// One process.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct ChildState {
     pub(super) place: Place,
     pub(super) process: Child,
     pub(super) counters: Arc<Counters>,
+    pub(super) stdin: Option<Feed>,
     pub(super) stdout: Option<Pump>,
     pub(super) stderr: Option<Pump>,
     tie: Tie,
@@ -67,10 +70,11 @@ impl Tie {
     }
 }
 
-/// A process with our ends of its output.
+/// A process with our ends of its streams.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) child: Child,
+    pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
 }
@@ -145,7 +149,7 @@ impl Children {
 
 impl Control<'_> {
     pub(super) fn add_child(&mut self, place: Place, process: Process, counters: Arc<Counters>, tie: Tie) {
-        let Process { child, stdout, stderr } = process;
+        let Process { child, stdin, stdout, stderr } = process;
         let watch = |fd: &dyn std::os::fd::AsFd, part| {
             // Without its event a pipe is still read when the process ends; a pidfd can always be added.
             drop(self.poller.add(fd.as_fd(), token(place.instance, part), Interest::READ));
@@ -157,6 +161,7 @@ impl Control<'_> {
             place,
             process: child,
             counters,
+            stdin: stdin.map(Feed::new),
             stdout: stdout.map(Pump::new),
             stderr: stderr.map(Pump::new),
             tie,
@@ -174,6 +179,7 @@ impl Control<'_> {
             Part::Process => self.on_process_end(instance),
             Part::Stdout => self.pump_output(instance, Stream::Stdout),
             Part::Stderr => self.pump_output(instance, Stream::Stderr),
+            Part::Stdin => self.on_input_room(instance),
         }
     }
 
@@ -248,19 +254,21 @@ impl Control<'_> {
         let part = match number % PARTS {
             0 => Part::Process,
             1 => Part::Stdout,
-            _ => Part::Stderr,
+            2 => Part::Stderr,
+            _ => Part::Stdin,
         };
         let instance = number / PARTS;
         Some((InstanceId { starts: (instance >> 32) as u32, number: instance as u32 }, part))
     }
 }
 
-fn token(instance: InstanceId, part: Part) -> u64 {
+pub(super) fn token(instance: InstanceId, part: Part) -> u64 {
     let number = u64::from(instance.starts) << 32 | u64::from(instance.number);
     let part = match part {
         Part::Process => 0,
         Part::Stdout => 1,
         Part::Stderr => 2,
+        Part::Stdin => 3,
     };
     CHILDREN + number * PARTS + part
 }

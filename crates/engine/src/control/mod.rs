@@ -5,6 +5,7 @@
 mod actions;
 mod children;
 mod figures;
+mod input;
 mod keeping;
 mod memory;
 mod output;
@@ -35,7 +36,7 @@ const NEWS: u64 = 0;
 const SIGNALS: u64 = 1;
 const WISHES: u64 = 2;
 const LOSS: u64 = 3;
-/// Tokens of children begin here: three for each, in the order of [`children::Part`].
+/// Tokens of children begin here: four for each, in the order of [`children::Part`].
 const CHILDREN: u64 = 16;
 const EVENTS_PER_WAIT: usize = 128;
 /// How long the primary waits for killed processes to be gone before it ends itself.

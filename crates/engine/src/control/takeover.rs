@@ -125,7 +125,7 @@ impl Control<'_> {
         let Known { place, heir, counters, counters_fd, page_fd, traps, .. } = known;
         // A standby that was given a slot has it, whatever its label says.
         let place = self.fleet.place_of(place.instance).unwrap_or(place);
-        let Heir { child, channel, worker_end, stdout, stderr } = heir;
+        let Heir { child, channel, worker_end, stdin, stdout, stderr } = heir;
         let (pid, label, has_ended) = (child.pid, child.label().to_owned(), child.has_ended());
         let is_condemned = counters.was_condemned();
         let channel = channel.filter(|_| !is_condemned);
@@ -136,7 +136,7 @@ impl Control<'_> {
         let is_cut_off = channel.is_none() && spec.sockets == Sockets::Channel;
         let parks = self.fleet.holds(place.instance);
         let tie = Tie::of(channel.as_ref(), traps.as_ref(), &spec);
-        self.add_child(place, Process { child, stdout, stderr }, Arc::clone(&counters), tie);
+        self.add_child(place, Process { child, stdin, stdout, stderr }, Arc::clone(&counters), tie);
         if let Some(channel) = channel {
             self.traffic.orders.send(Order::Attach(Attachment {
                 place,
@@ -225,6 +225,7 @@ impl Control<'_> {
             .iter()
             .map(|state| HeirRef {
                 child: &state.process,
+                stdin: state.stdin.as_ref().map(|feed| feed.fd()),
                 stdout: state.stdout.as_ref().map(|pump| pump.fd()),
                 stderr: state.stderr.as_ref().map(|pump| pump.fd()),
             })

@@ -124,7 +124,14 @@ impl Legacy {
         (spec.channel, spec.parent_death_signal, spec.stdout) = (true, true, Output::Null);
         let Spawned { child, channel, .. } = self.host.spawn(&spec).unwrap();
         let channel = channel.map(|ends| ends.primary);
-        self.estate.children.push(Heir { child, channel, worker_end: None, stdout: None, stderr: None });
+        self.estate.children.push(Heir {
+            child,
+            channel,
+            worker_end: None,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+        });
         spec.label
     }
 
@@ -340,8 +347,8 @@ fn what_a_worker_counted_itself_outlives_it_and_its_primary() {
         let app = heiress.control.make_report(now()).apps.remove(0);
         (app.requests, app.errors)
     };
-    // The first of the three tokens of the first instance: its process has ended.
-    heiress.control.on_child(crate::control::CHILDREN + 3);
+    // The first of the four tokens of the first instance: its process has ended.
+    heiress.control.on_child(crate::control::CHILDREN + 4);
     heiress.control.on_detached(id(1));
     assert_eq!(figures(&heiress), (70, 3));
     count(oxherd_wire::load::WORD_REQUESTS, 99);

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::ptr;
 
+use super::spec::Identity;
 use crate::lending::install;
 
 /// The descriptors that are handed down become this one and the next.
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     /// Where the process's number goes, in its environment.
     pub(super) listen_pid: Option<*mut u8>,
     pub(super) nofile_soft: Option<u64>,
+    /// Whom to become.
+    pub(super) owner: Option<Identity>,
     pub(super) parent_death_signal: bool,
     pub(super) host_pid: libc::pid_t,
 }
@@ -66,6 +69,7 @@ pub(super) enum Step {
     DeathSignal = 5,
     Exec = 6,
     Lending = 7,
+    Owner = 8,
 }
 
 /// The report of a new process that could not become its program.
@@ -96,6 +100,7 @@ impl Failure {
             4 => Step::Limit,
             5 => Step::DeathSignal,
             7 => Step::Lending,
+            8 => Step::Owner,
             _ => Step::Exec,
         };
         let errno = i32::from_ne_bytes([e, f, g, h]);
@@ -149,6 +154,10 @@ unsafe fn become_program(plan: &Plan) -> Failure {
         // Only some kernels know it, and none needs to obey.
         libc::prctl(libc::PR_SET_PTRACER, plan.host_pid as libc::c_ulong, 0, 0, 0);
         unblock_signals();
+        if plan.owner.as_ref().is_some_and(|owner| !become_owner(owner)) {
+            return failed(Step::Owner);
+        }
+        // After the change of user, which takes it back.
         if plan.parent_death_signal && !bind_to_parent(plan.host_pid) {
             return failed(Step::DeathSignal);
         }
@@ -252,6 +261,21 @@ unsafe fn unblock_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+/// Groups first: whoever has become the user may not change them. The calls of the C library would have all threads
+/// of the Host follow.
+///
+/// # Safety
+/// Only in the new process.
+unsafe fn become_owner(owner: &Identity) -> bool {
+    let (uid, gid, groups) = (owner.uid, owner.gid, &owner.groups);
+    // SAFETY: the list is valid for as long as it says; the others are numbers only.
+    unsafe {
+        libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0
+            && libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0
+            && libc::syscall(libc::SYS_setresuid, uid, uid, uid) == 0
     }
 }
 

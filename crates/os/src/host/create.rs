@@ -149,6 +149,7 @@ mod tests {
             lending: None,
             listen_pid: None,
             nofile_soft: None,
+            owner: None,
             parent_death_signal: true,
             host_pid: rustix::process::getpid().as_raw_pid(),
         };

@@ -44,6 +44,16 @@ pub enum SpawnError {
         /// What the system said.
         source: io::Error,
     },
+    /// Only root starts programs as somebody else: run it as that user, or as root.
+    #[error("cannot start {program} as user {uid}: {source}; only root starts programs as another user")]
+    BadOwner {
+        /// As it was asked for.
+        program: String,
+        /// The user's number.
+        uid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Too many processes or descriptors, or too little memory. May succeed later; raise the limits if it
     /// does not.
     #[error(

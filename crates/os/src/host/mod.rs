@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use self::adopt::ChildRecord;
 pub use self::error::SpawnError;
 pub use self::spawn::ChannelEnds;
-pub use self::spec::{LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};
+pub use self::spec::{Identity, Input, LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};
 use self::tree::{Place, kill_in};
 pub use self::tree::{find_labelled, kill_labelled, tree_members};
 use crate::cgroup::{Cgroups, Group};
@@ -150,6 +150,8 @@ pub struct Spawned {
     pub channel: Option<ChannelEnds>,
     /// Where its trapped calls are heard of, if it is to be lent sockets; or why this cannot be.
     pub lending: Lending,
+    /// Writing end of its standard input, nonblocking, if that is a pipe.
+    pub stdin: Option<OwnedFd>,
     /// Reading end of its standard output, nonblocking, if that is a pipe.
     pub stdout: Option<OwnedFd>,
     /// Reading end of its standard error, likewise.
@@ -233,6 +235,7 @@ impl Host {
             child,
             channel: started.channel,
             lending: started.lending,
+            stdin: started.stdin,
             stdout: started.stdout,
             stderr: started.stderr,
         })

@@ -19,7 +19,7 @@ use super::Lending;
 use super::child::{Failure, PID_DIGITS_MAX, Plan, Step};
 use super::create::{self, Created};
 use super::error::SpawnError;
-use super::spec::{LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};
+use super::spec::{Identity, Input, LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};
 use crate::cgroup::Group;
 use crate::lending::install::{self, Installed};
 use crate::lending::obstacle;
@@ -47,6 +47,7 @@ pub(super) struct Started {
     pub(super) created: Created,
     pub(super) channel: Option<ChannelEnds>,
     pub(super) lending: Lending,
+    pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
 }
@@ -65,11 +66,21 @@ pub(super) fn spawn(
     let mut strings = Strings::of(spec, &name)?;
     let listen_pid = strings.listen_pid();
     let lift = Lift { min: Plan::safe_fd_min(handed.len() + usize::from(spec.channel)) };
-    let stdin = lift.null().map_err(step("opening /dev/null"))?;
+    let (stdin, stdin_writer) = lift.input(spec.stdin).map_err(step("preparing its input"))?;
     let (stdout, stdout_reader) =
         lift.output(spec.stdout, io::stdout().as_fd()).map_err(step("preparing its output"))?;
     let (stderr, stderr_reader) =
         lift.output(spec.stderr, io::stderr().as_fd()).map_err(step("preparing its output"))?;
+    let owner = spec.owner.as_ref().filter(|owner| is_another(owner));
+    if let Some(owner) = owner {
+        let pipes = [(&stdin, stdin_writer.is_some()), (&stdout, stdout_reader.is_some())];
+        for (pipe, is_pipe) in pipes.into_iter().chain([(&stderr, stderr_reader.is_some())]) {
+            // What it cannot be given it cannot open once more, as `/dev/stdout`; nothing else is lost.
+            if is_pipe {
+                drop(std::os::unix::fs::fchown(pipe, Some(owner.uid), Some(owner.gid)));
+            }
+        }
+    }
     let channel = spec.channel.then(|| make_channel(lift)).transpose().map_err(step("making its channel"))?;
     let handed = lift.copies(handed).map_err(step("copying its descriptors"))?;
     let (reader, report) =
@@ -89,6 +100,7 @@ pub(super) fn spawn(
         cgroup_procs: None,
         lending: lender.plan(),
         nofile_soft: spec.nofile_soft,
+        owner: owner.cloned(),
         parent_death_signal: spec.parent_death_signal,
         listen_pid,
         host_pid: rustix::process::getpid().as_raw_pid(),
@@ -106,7 +118,14 @@ pub(super) fn spawn(
             return Err(step("taking over its trapped calls")(error));
         }
     };
-    Ok(Started { created, channel, lending, stdout: stdout_reader, stderr: stderr_reader })
+    Ok(Started {
+        created,
+        channel,
+        lending,
+        stdin: stdin_writer,
+        stdout: stdout_reader,
+        stderr: stderr_reader,
+    })
 }
 
 /// The strings of a [`Plan`]; its pointers point in here.
@@ -188,6 +207,12 @@ fn environment(spec: &SpawnSpec) -> Vec<(&OsStr, &OsStr)> {
     variables
 }
 
+/// Whether it takes a change to run as this user: a Host without privilege may be it already.
+fn is_another(owner: &Identity) -> bool {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    uid.is_root() || (uid.as_raw(), gid.as_raw()) != (owner.uid, owner.gid)
+}
+
 /// Where the program may be: one place if its name has a slash, else one per entry of the spec's `PATH`.
 fn places(spec: &SpawnSpec) -> Vec<PathBuf> {
     let program = Path::new(&spec.program);
@@ -228,6 +253,18 @@ impl Lift {
 
     fn null(self) -> io::Result<OwnedFd> {
         self.own(rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// What the process reads from, and our end of it if it is a pipe.
+    fn input(self, choice: Input) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+        match choice {
+            Input::Null => Ok((self.null()?, None)),
+            Input::Pipe => {
+                let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+                rustix::io::ioctl_fionbio(&writer, true)?;
+                Ok((self.own(reader)?, Some(writer)))
+            }
+        }
     }
 
     /// What the process writes to, and our end of it if it is a pipe.
@@ -350,6 +387,11 @@ fn explain(spec: &SpawnSpec, name: &str, candidates: &[CString], failure: Failur
         (Step::Lending, _) => SpawnError::at_step(name, "handing over its trapped calls", source),
         (Step::Descriptors, _) => SpawnError::at_step(name, "arranging its descriptors", source),
         (Step::Limit, _) => SpawnError::at_step(name, "setting its descriptor limit", source),
+        (Step::Owner, _) => SpawnError::BadOwner {
+            program: name.to_owned(),
+            uid: spec.owner.as_ref().map_or(0, |owner| owner.uid),
+            source,
+        },
         (Step::DeathSignal, _) => SpawnError::at_step(name, "tying it to its parent", source),
     }
 }

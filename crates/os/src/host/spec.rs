@@ -40,6 +40,9 @@ pub struct SpawnSpec {
     /// for its own.
     #[serde(default)]
     pub listen_pid: bool,
+    /// Where standard input comes from.
+    #[serde(default, skip_serializing_if = "Input::is_null")]
+    pub stdin: Input,
     /// Where standard output goes.
     pub stdout: Output,
     /// Where standard error goes.
@@ -48,6 +51,9 @@ pub struct SpawnSpec {
     pub parent_death_signal: bool,
     /// Soft limit of open descriptors for the process, capped at the hard limit; `None` leaves the Host's.
     pub nofile_soft: Option<u64>,
+    /// Whom the process runs as; `None`: as the Host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Identity>,
 }
 
 impl SpawnSpec {
@@ -62,16 +68,45 @@ impl SpawnSpec {
             channel: false,
             lend: false,
             listen_pid: false,
+            stdin: Input::Null,
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             parent_death_signal: false,
             nofile_soft: None,
+            owner: None,
         }
     }
 
     /// The value that the process will see for `name`, [`LABEL_VARIABLE`] left aside.
     pub fn env_value(&self, name: &str) -> Option<&OsStr> {
         self.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// A user with its groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The first group.
+    pub gid: u32,
+    /// All other groups.
+    pub groups: Vec<u32>,
+}
+
+/// Where the standard input of a process comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// From nowhere: it is at its end.
+    #[default]
+    Null,
+    /// From a pipe whose writing end, nonblocking, is given back. While that is open the process waits for more.
+    Pipe,
+}
+
+impl Input {
+    fn is_null(&self) -> bool {
+        *self == Self::Null
     }
 }
 

@@ -89,6 +89,7 @@ impl ThreadHost {
             child: Child::stand_in(std::process::id(), end.into(), &spec.label),
             channel: Some(ChannelEnds { primary, worker }),
             lending: Lending::Off,
+            stdin: None,
             stdout: None,
             stderr: None,
         })
