@@ -13,6 +13,7 @@ mod held;
 mod parting;
 mod run;
 mod serve;
+mod service;
 mod signals;
 mod start;
 mod stash;

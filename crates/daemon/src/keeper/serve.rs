@@ -11,6 +11,7 @@ use oxherd_os::{Lending, SpawnSpec, Spawned, clock};
 use super::daemon::Progress;
 use super::estate::Pieces;
 use super::run::{After, Keeper, Stage};
+use super::service;
 use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Traps};
 use crate::link::{CHANNEL, STDERR, STDIN, STDOUT, TRAPS, WORKER_END, of_child};
 
@@ -195,6 +196,9 @@ impl Keeper {
     }
 
     fn on_ready(&mut self, failure: Option<String>) {
+        if failure.is_none() {
+            service::tell_ready();
+        }
         self.starter.tell(failure.map_or(Ok(()), Err));
     }
 
