@@ -1,23 +1,42 @@
 //! The command line as a whole. A mistake in it is told in one line.
 
+mod mistakes;
+mod offer;
+mod order;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::complain;
 use crate::exit::ExitStatus;
 use crate::options::{
-    self, DoctorOptions, ListOptions, LogsOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector,
-    Selectors, StartOptions, UpgradeOptions,
+    self, AttachOptions, CompletionOptions, ConfOptions, DoctorOptions, EcosystemOptions, ExportOptions,
+    FileOptions, FilesOptions, GetOptions, ListOptions, LogsOptions, ManOptions, MaybeSelector, MonitOptions,
+    MultisetOptions, RenewOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector, Selectors,
+    SendOptions, ServeOptions, SetOptions, SignalOptions, StartOptions, StartupOptions, TriggerOptions,
+    UnsetOptions, UpgradeOptions,
 };
+use crate::persona;
 use crate::version::version;
+use crate::voice;
 
 /// Drives a herd of worker processes as one server.
 #[derive(Debug, Parser)]
 #[command(name = "oxherd", version = version(), arg_required_else_help = true, subcommand_required = true)]
 #[command(term_width = 100, infer_subcommands = false)]
 pub(crate) struct Cli {
+    /// Say nothing but what is wrong, and what was asked for
+    #[arg(short, long, global = true)]
+    pub(crate) silent: bool,
+
+    /// No colours
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -34,55 +53,152 @@ pub(crate) enum Command {
     Stop(Selectors),
     /// Stop apps, then start them again
     #[command(after_help = options::RESTART_HELP)]
-    Restart(Selectors),
+    Restart(RenewOptions),
     /// Replace every worker without losing a connection: successor first
     #[command(after_help = options::RELOAD_HELP)]
-    Reload(Selectors),
+    Reload(RenewOptions),
     /// Stop apps and forget them
     #[command(visible_alias = "del", after_help = options::DELETE_HELP)]
     Delete(Selectors),
+    /// Start the apps of a file, and restart those that are known
+    #[command(name = "startOrRestart", alias = "startorrestart")]
+    StartOrRestart(FileOptions),
+    /// Start the apps of a file, and reload those that are known
+    #[command(name = "startOrReload", aliases = ["startorreload", "startOrGracefulReload", "startorgracefulreload"])]
+    StartOrReload(FileOptions),
     Scale(ScaleOptions),
+    /// Count restarts of apps anew
+    Reset(Selectors),
     List(ListOptions),
+    /// Print apps and their workers as PM2's JSON in one line
+    Jlist,
+    /// Print the same, for people
+    Prettylist,
     /// Show all there is to know of an app
-    #[command(visible_aliases = ["show", "info"], after_help = options::DESCRIBE_HELP)]
+    #[command(visible_aliases = ["show", "info", "desc"], after_help = options::DESCRIBE_HELP)]
     Describe(Selector),
+    /// Print the environment of a worker
+    Env(Selector),
+    /// Print the pids of workers: of an app, or of all
+    Pid(MaybeSelector),
+    /// Print the ids of an app
+    Id(Selector),
+    #[command(visible_aliases = ["dashboard", "dash"])]
+    Monit(MonitOptions),
     Logs(LogsOptions),
-    /// Ask the daemon whether it is there; exit code 1 when it is not
-    #[command(after_help = options::PING_HELP)]
-    Ping,
-    Doctor(DoctorOptions),
+    /// Empty the log files
+    Flush(MaybeSelector),
+    /// Open the log files anew, after they were moved away
+    #[command(name = "reloadLogs", alias = "reloadlogs")]
+    ReloadLogs,
+    #[command(name = "sendSignal", alias = "sendsignal")]
+    SendSignal(SignalOptions),
+    Send(SendOptions),
+    Attach(AttachOptions),
+    Trigger(TriggerOptions),
+    /// Save which apps there are now, for `resurrect`
+    #[command(visible_alias = "dump")]
+    Save(SaveOptions),
     /// Start what was running when the daemon was last there, after a boot or a kill
     #[command(after_help = options::RESURRECT_HELP)]
     Resurrect,
+    /// Remove what was saved
+    Cleardump,
+    Startup(StartupOptions),
+    /// Have the system not start the daemon at boot any more
+    Unstartup(StartupOptions),
+    #[command(visible_alias = "init")]
+    Ecosystem(EcosystemOptions),
+    #[command(visible_alias = "expose")]
+    Serve(ServeOptions),
+    #[command(name = "serve-files", hide = true)]
+    ServeFiles(FilesOptions),
+    Export(ExportOptions),
+    Set(SetOptions),
+    Multiset(MultisetOptions),
+    Get(GetOptions),
+    #[command(visible_alias = "config")]
+    Conf(ConfOptions),
+    Unset(UnsetOptions),
+    /// Ask the daemon whether it is there; exit code 1 when it is not
+    #[command(after_help = options::PING_HELP)]
+    Ping,
+    /// Print versions, the state of this machine and of the apps, to be shown to somebody who helps
+    Report,
+    Doctor(DoctorOptions),
+    #[command(visible_aliases = ["update", "updatePM2"])]
     Upgrade(UpgradeOptions),
     /// End all apps, the daemon and its keeper; clients are served to the end
     #[command(after_help = options::KILL_HELP)]
     Kill,
+    /// Print completions for a shell
+    #[command(after_help = options::COMPLETION_HELP)]
+    Completion(CompletionOptions),
+    #[command(hide = true)]
+    Man(ManOptions),
+    /// Names of apps and verbs, for completions.
+    #[command(name = "complete-names", hide = true)]
+    CompleteNames,
+}
+
+/// What `save` is told.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct SaveOptions {
+    /// Save an empty list too
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 /// Reads a command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     match plain(&args) {
-        Some(command) => Ok(Cli { command }),
-        None => Cli::try_parse_from(args),
+        Some(command) => Ok(Cli { silent: false, no_color: false, command }),
+        None => parse_whole(order::verb_first(args)),
     }
 }
 
 /// What people and their scripts ask for again and again: the definition of all commands takes longer to build than
 /// this one takes to answer.
 fn plain(args: &[OsString]) -> Option<Command> {
-    match args {
-        [_program, verb] if verb == "ls" || verb == "list" => {
-            Some(Command::List(ListOptions { json: false }))
-        }
+    let [_program, verb] = args else { return None };
+    match verb.to_str()? {
+        "ls" | "list" | "l" | "ps" | "status" => Some(Command::List(ListOptions::default())),
+        "jlist" => Some(Command::Jlist),
         _ => None,
     }
+}
+
+fn parse_whole(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if let Some((_, matches)) = matches.subcommand() {
+        match &mut cli.command {
+            Command::Start(options) => options.given = given(matches),
+            Command::Runtime(options) => options.given = given(matches),
+            _ => {}
+        }
+    }
+    Ok(cli)
+}
+
+/// The options that stand on the command line. Groups of options have names with capitals.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let is_option = |id: &str| !id.chars().any(char::is_uppercase) && id != "scripts" && id != "args";
+    let ids = matches.ids().map(clap::Id::as_str).filter(|id| is_option(id));
+    let typed = ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
+    typed.map(|id| format!("--{}", id.replace('_', "-"))).collect()
 }
 
 /// Answers a command line that does not lead to a command: with help, the version, or what is wrong with it.
 pub(crate) fn answer(error: &clap::Error) -> ExitStatus {
     match error.kind() {
+        // Scripts compare it.
+        ErrorKind::DisplayVersion if persona::is_pm2() => {
+            voice::print(&format!("{}\n", env!("CARGO_PKG_VERSION")));
+            ExitStatus::Success
+        }
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A reader that has gone is no reason to fail.
             drop(error.print());
@@ -92,101 +208,6 @@ pub(crate) fn answer(error: &clap::Error) -> ExitStatus {
             drop(error.print());
             ExitStatus::Usage
         }
-        _ => {
-            complain(&in_one_line(error));
-            ExitStatus::Usage
-        }
-    }
-}
-
-/// The explanation and the tips of a usage error, without the usage text.
-fn in_one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let told = text.lines().map(str::trim).take_while(|line| {
-        let is_general = line.starts_with("Usage:") || line.starts_with("For more information");
-        !is_general
-    });
-    let mut line = String::new();
-    for part in told.filter(|part| !part.is_empty()) {
-        match line.chars().last() {
-            None => {}
-            Some(':') => line.push(' '),
-            Some(_) => line.push_str("; "),
-        }
-        line.push_str(part.trim_start_matches("error: "));
-    }
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn refused(args: &[&str]) -> String {
-        let line = ["oxherd"].iter().chain(args).map(OsString::from);
-        in_one_line(&parse(line).expect_err("the line is wrong"))
-    }
-
-    #[test]
-    fn the_definition_holds_together() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn help_reads_well() {
-        let mut command = Cli::command().term_width(100);
-        command.build();
-        insta::assert_snapshot!("help", command.render_help());
-        let run = command.find_subcommand_mut("run").expect("there is a `run`");
-        insta::assert_snapshot!("help_run", run.render_help());
-    }
-
-    #[test]
-    fn mistakes_are_one_line_that_names_the_thing() {
-        let lines = [
-            refused(&["run", "-i", "0", "a.js"]),
-            refused(&["run", "-i", "x", "a.js"]),
-            refused(&["run", "--strategy", "sticki", "a.js"]),
-            refused(&["run", "--strategy", "best", "a.js"]),
-            refused(&["run", "--weights", "3,x", "a.js"]),
-            refused(&["run", "--weights", "", "a.js"]),
-            refused(&["run", "--distribution", "magic", "a.js"]),
-            refused(&["run", "--restart", "sometimes", "a.js"]),
-            refused(&["run", "--drain-timeout", "30", "a.js"]),
-            refused(&["run", "--stop-signal", "SIGFOO", "a.js"]),
-            refused(&["run", "--max-restarts", "0", "a.js"]),
-            refused(&["run", "--env", "FOO", "a.js"]),
-            refused(&["run", "--env", "OXHERD_SLOT=1", "a.js"]),
-            refused(&["run", "--node-args", "'--title=a b", "a.js"]),
-            refused(&["run", "--instance", "2", "a.js"]),
-            refused(&["run", "a.js", "--port", "3000"]),
-            refused(&["run"]),
-            refused(&["rnu", "a.js"]),
-        ];
-        assert!(lines.iter().all(|line| line.lines().count() == 1), "{lines:#?}");
-        insta::assert_snapshot!("mistakes", lines.join("\n"));
-    }
-
-    #[test]
-    fn the_short_way_leads_where_the_long_one_does() {
-        for verb in ["ls", "list"] {
-            let args = ["oxherd", verb].map(OsString::from);
-            let long = Cli::try_parse_from(&args).unwrap().command;
-            assert_eq!(format!("{:?}", plain(&args).unwrap()), format!("{long:?}"));
-        }
-        assert!(plain(&["oxherd", "ls", "--json"].map(OsString::from)).is_none());
-    }
-
-    #[test]
-    fn nothing_to_do_is_a_mistake_and_help_is_none() {
-        let kind =
-            |args: &[&str]| parse(args.iter().map(OsString::from)).map(drop).map_err(|error| error.kind());
-        let missing = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-        assert_eq!(kind(&["oxherd"]), Err(missing));
-        assert_eq!(kind(&["oxherd", "help", "run"]), Err(ErrorKind::DisplayHelp));
-        assert_eq!(kind(&["oxherd", "--version"]), Err(ErrorKind::DisplayVersion));
-        assert_eq!(kind(&["oxherd", "run", "a.js", "-i", "-1", "--", "--port", "3000"]), Ok(()));
+        _ => mistakes::tell(error),
     }
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use oxherd::console::Ending;
 use oxherd_engine::core::{Exit, Outcome};
 
+use crate::persona;
+
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
@@ -60,8 +62,12 @@ impl From<Ending> for ExitStatus {
 }
 
 impl From<ExitStatus> for ExitCode {
+    /// As PM2 every mistake is a failure.
     fn from(status: ExitStatus) -> Self {
-        status.code().into()
+        match status {
+            ExitStatus::Usage if persona::is_pm2() => ExitStatus::Failure.code().into(),
+            status => status.code().into(),
+        }
     }
 }
 

@@ -5,13 +5,16 @@
 mod cli;
 mod commands;
 mod exit;
+mod files;
 mod hidden;
 mod options;
 mod output;
+mod persona;
 #[cfg(test)]
 mod testing;
 mod version;
 mod view;
+mod voice;
 
 use std::process::ExitCode;
 
@@ -19,8 +22,17 @@ fn main() -> ExitCode {
     if let Some(code) = hidden::run(std::env::args_os()) {
         return code.into();
     }
-    let status = match cli::parse(std::env::args_os()) {
-        Ok(cli) => commands::execute(cli.command),
+    let args = persona::enter(std::env::args_os().collect());
+    let status = match cli::parse(args) {
+        Ok(cli) => {
+            if cli.silent {
+                voice::silence();
+            }
+            if cli.no_color {
+                view::form::Form::without_colours();
+            }
+            commands::execute(cli.command)
+        }
         Err(error) => cli::answer(&error),
     };
     status.into()

@@ -12,12 +12,13 @@ use oxherd::client::{Client, ClientError, Events, Told};
 use oxherd_engine::core::{ChangeId, ChangeOutcome, Notice};
 
 use crate::commands::daemon::{Ending, failed_call};
-use crate::commands::{complain, tell};
 use crate::exit::ExitStatus;
+use crate::persona;
 use crate::view::block::Block;
 use crate::view::form::{Form, Screen};
 use crate::view::progress::{AppProgress, Verb};
-use crate::view::{list, results};
+use crate::view::{list, pm2, results};
+use crate::voice::{self, complain, doubt, tell};
 
 /// Between two pictures of the block.
 const PICTURE: Duration = Duration::from_millis(100);
@@ -31,11 +32,29 @@ pub(super) async fn follow<F>(client: &Client, verb: Verb, ask: F) -> Ending<Exi
 where
     F: Future<Output = Result<Accepted, ClientError>>,
 {
+    let ask = async { ask.await.map(|accepted| all_of(verb, accepted)) };
+    follow_each(client, ask).await
+}
+
+/// The changes that were taken in, each with what it does.
+pub(super) type Asked = Vec<(Verb, AcceptedChange)>;
+
+/// All these changes do the same.
+pub(super) fn all_of(verb: Verb, accepted: Accepted) -> Asked {
+    accepted.changes.into_iter().map(|change| (verb, change)).collect()
+}
+
+/// Asks for several changes and follows them.
+pub(super) async fn follow_each<F>(client: &Client, ask: F) -> Ending<ExitStatus>
+where
+    F: Future<Output = Result<Asked, ClientError>>,
+{
     let before = client.apps().await.map_err(failed_call)?;
     let news = client.events(None).await.map_err(failed_call)?;
-    before.troubles.iter().for_each(|trouble| complain(trouble));
-    let accepted = ask.await.map_err(failed_call)?;
-    let apps = accepted.changes.iter().map(|change| progress(verb, change, &before)).collect();
+    before.troubles.iter().for_each(|trouble| doubt(trouble));
+    let asked = ask.await.map_err(failed_call)?;
+    let apps = asked.iter().map(|(verb, change)| progress(*verb, change, &before)).collect();
+    let changes: Vec<AcceptedChange> = asked.into_iter().map(|(_, change)| change).collect();
     let plain = Form::of(&io::stdout());
     let mut follower = Follower {
         client,
@@ -47,7 +66,7 @@ where
         turn: 0,
     };
     tokio::select! {
-        outcome = follower.run_through(&accepted.changes) => outcome?,
+        outcome = follower.run_through(&changes) => outcome?,
         _ = tokio::signal::ctrl_c() => {
             follower.leave();
             return Ok(ExitStatus::Interrupted);
@@ -133,7 +152,9 @@ impl Follower<'_> {
     }
 
     fn draw(&mut self, block: &mut Block<io::Stdout>, start: Instant) {
-        if let Form::Terminal(Screen { .. }) = self.plain {
+        if let Form::Terminal(Screen { .. }) = self.plain
+            && !voice::is_silent()
+        {
             let Form::Terminal(screen) = Form::of(&io::stdout()) else { return };
             self.turn += 1;
             let lines = results::block(&self.apps, start.elapsed().as_secs(), self.turn, screen);
@@ -156,15 +177,31 @@ impl Follower<'_> {
             tell("nothing to do");
         }
         let Ok(herd) = self.client.apps().await else { return Ok(self.status()) };
-        herd.troubles.iter().filter(|it| !self.troubles.contains(it)).for_each(|it| complain(it));
+        herd.troubles.iter().filter(|it| !self.troubles.contains(it)).for_each(|it| doubt(it));
+        if persona::is_pm2() {
+            return Ok(self.conclude_as_pm2(&herd));
+        }
         let concerned = |view: &AppView| self.apps.iter().any(|app| app.app == view.app);
-        if let Form::Terminal(_) = self.plain {
+        if let Form::Terminal(_) = self.plain
+            && !voice::is_silent()
+        {
             let views: Vec<AppView> = herd.apps.into_iter().filter(concerned).collect();
             if !views.is_empty() {
                 drop(io::stdout().write_all(list::apps(&views, self.plain).as_bytes()));
             }
         }
         Ok(self.status())
+    }
+
+    /// The whole list comes after every change.
+    fn conclude_as_pm2(&self, herd: &Herd) -> ExitStatus {
+        if self.status() == ExitStatus::Success {
+            tell("Done.");
+        }
+        if !voice::is_silent() {
+            voice::print(&pm2::herd(herd, self.plain, None, false));
+        }
+        self.status()
     }
 
     fn status(&self) -> ExitStatus {
@@ -187,9 +224,10 @@ async fn next(news: &mut Option<Events<NewsItem>>) -> Option<NewsItem> {
 }
 
 fn say(word: &results::Word) {
-    // A reader that has gone is no reason to stop.
     match word {
-        results::Word::Good(text) => drop(writeln!(io::stdout(), "{}", Form::of(&io::stdout()).fit(text))),
+        results::Word::Good(text) => tell(text),
+        results::Word::Bad(text) if persona::is_pm2() => complain(text),
+        // What it is about comes first.
         results::Word::Bad(text) => drop(writeln!(io::stderr(), "{}", Form::of(&io::stderr()).fit(text))),
     }
 }

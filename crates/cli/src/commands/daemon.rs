@@ -6,21 +6,26 @@ use oxherd::client::{Client, ClientError};
 use oxherd_daemon::home::Home;
 use oxherd_daemon::keeper;
 
-use crate::commands::complain;
 use crate::exit::ExitStatus;
+use crate::persona;
+use crate::voice::complain;
 
 /// A command that cannot go on, and was told why.
 pub(super) type Ending<T> = Result<T, ExitStatus>;
 
 /// The daemon of this user's home.
 pub(super) fn known() -> Ending<Client> {
-    let home = Home::find().map_err(|error| fail(&error, ExitStatus::Usage))?;
-    Ok(Client::at(home.socket()))
+    Ok(Client::at(home()?.socket()))
+}
+
+/// The home of this user's daemon.
+pub(super) fn home() -> Ending<Home> {
+    persona::home().map_err(|error| fail(&error, ExitStatus::Usage))
 }
 
 /// The same, started if none runs.
 pub(super) fn started() -> Ending<Client> {
-    let home = Home::find().map_err(|error| fail(&error, ExitStatus::Usage))?;
+    let home = home()?;
     home.prepare().map_err(|error| fail(&error, ExitStatus::Failure))?;
     keeper::start(home.folder()).map_err(|error| fail(&error, ExitStatus::Failure))?;
     Ok(Client::at(home.socket()))
@@ -39,8 +44,19 @@ pub(super) fn failed_call(error: ClientError) -> ExitStatus {
         _ => ExitStatus::Failure,
     };
     match &error {
+        ClientError::Refused { status: 404, .. } if persona::is_pm2() => {
+            fail(&not_found_as_pm2(&error.to_string()), status)
+        }
         ClientError::NotRunning { .. } => fail(&format!("{error}: `oxherd start` starts one"), status),
         _ => fail(&error, status),
+    }
+}
+
+/// What tools look for.
+fn not_found_as_pm2(error: &str) -> String {
+    match error.split_once("there is no app `").and_then(|(_, rest)| rest.split_once('`')) {
+        Some((name, rest)) => format!("Process or Namespace {name} not found{rest}"),
+        None => error.to_owned(),
     }
 }
 

@@ -9,11 +9,11 @@ use oxherd_config::{JobError, Origin, Surroundings};
 use oxherd_engine::core::Sockets;
 use oxherd_engine::probe::{Binary, Findings};
 
-use crate::commands::complain;
 use crate::exit::ExitStatus;
 use crate::options::DoctorOptions;
 use crate::view::doctor::{Patient, report};
 use crate::view::form::Form;
+use crate::voice::complain;
 
 pub(super) fn run(options: &DoctorOptions) -> ExitStatus {
     let patient = match options.program.split_first().map(|(script, args)| examine(script, args)) {

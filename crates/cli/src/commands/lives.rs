@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use oxherd::api::Pong;
 use oxherd::client::{Client, ClientError};
-use oxherd_daemon::home::Home;
 
 use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
-use crate::commands::{complain, tell};
 use crate::exit::ExitStatus;
 use crate::options::UpgradeOptions;
+use crate::persona;
+use crate::voice::{complain, tell};
 
 /// How long a new daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,7 +86,7 @@ async fn end(client: &Client) -> Ending<ExitStatus> {
 async fn is_left(client: &Client) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        match Home::find().and_then(|home| home.lock()) {
+        match persona::home().and_then(|home| home.lock()) {
             // Somebody else may have started another one meanwhile.
             Ok(None) if client.ping().await.is_err() => tokio::time::sleep(PAUSE).await,
             // A home that cannot be locked is nobody's.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use oxherd::api::{LogLine, OutputStream};
 use oxherd::client::{Client, ClientError, Events, LogsOf, Told};
 
-use crate::commands::complain;
 use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
 use crate::exit::ExitStatus;
 use crate::options::LogsOptions;
 use crate::view::form::Form;
 use crate::view::loglines::Gutters;
+use crate::voice::complain;
 
 /// Between two tries to find the daemon again.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use oxherd_config::{Job, JobError, Surroundings};
 use oxherd_engine::{EngineError, Settings};
 
-use crate::commands::complain;
 use crate::exit::ExitStatus;
 use crate::options::RunOptions;
 use crate::output::Console;
+use crate::voice::complain;
 
 /// Runs the app until it ends.
 pub(super) fn run(options: &RunOptions) -> ExitStatus {
@@ -43,7 +43,7 @@ fn settings(options: &RunOptions) -> Settings {
 }
 
 fn prepare(options: &RunOptions) -> Result<Job, JobError> {
-    options.app.wish(&options.env).prepare(&Surroundings::of_caller()?)
+    options.app.wish(options.what.what(), &options.env).prepare(&Surroundings::of_caller()?)
 }
 
 #[cfg(test)]
@@ -99,6 +99,7 @@ mod tests {
             instances: spec.instances,
             sockets: Sockets::Universal,
             distribution: Distribution::Kernel,
+            upkeep: spec.upkeep.clone(),
             ..AppSpec::new("x", script)
         };
         assert_eq!(spec, core);

@@ -1,41 +1,111 @@
-//! `oxherd start`: a script, the apps of a file, or an app that is known already.
+//! `oxherd start`: scripts, the apps of files, and apps that are known already.
 
-use std::io::{self, Write};
 use std::path::Path;
 
-use oxherd::client::Client;
+use oxherd::api::AppView;
+use oxherd::client::{Client, ClientError};
+use oxherd_config::Job;
 use oxherd_config::values::{EnvChoice, Variable};
-use oxherd_config::{Job, RawApp, Surroundings, is_config, jobs, load};
+use oxherd_engine::core::{AppSpec, Status};
 
-use crate::commands::change::follow;
-use crate::commands::complain;
-use crate::commands::daemon::{Ending, known, started, status_of, talk};
+use crate::commands::daemon::{Ending, failed_call, home, known, started, status_of, talk};
+use crate::commands::files::{self, is_file, refuse, tell_doubts};
+use crate::commands::select::resolve;
+use crate::commands::{changes, follow_logs, runtime, update};
 use crate::exit::ExitStatus;
-use crate::options::StartOptions;
+use crate::options::{FileChoice, KeepOptions, Places, StartOptions, What, WhatOptions, file_stem};
+use crate::persona;
 use crate::view::progress::Verb;
+use crate::voice::complain;
+
+/// What a file or a known app can be started with; all else is for scripts.
+const FOR_FILES: [&str; 5] = ["--only", "--env", "--update-env", "--force", "--attach"];
+const FOR_KNOWN: [&str; 3] = ["--update-env", "--force", "--attach"];
+/// Names that are tried for another app of a name.
+const OTHERS_MAX: u32 = 1000;
 
 pub(super) fn run(options: &StartOptions) -> ExitStatus {
-    status_of(start(options))
+    if options.no_daemon {
+        return runtime::in_place_of_start(options);
+    }
+    status_of(start_all(options))
 }
 
-fn start(options: &StartOptions) -> Ending<ExitStatus> {
-    let script = options.app.script();
-    let hint = match known_app(script)? {
-        Known::App(client) => {
-            let ask = client.start(script);
-            return talk(async { follow(&client, Verb::Start, ask).await });
+fn start_all(options: &StartOptions) -> Ending<ExitStatus> {
+    let what = &options.what;
+    let mut status = ExitStatus::Success;
+    for word in words(what)? {
+        let ended = match word {
+            Some(file) if is_file(file) => start_file(options, file)?,
+            Some(script) => start_named(options, script)?,
+            None => start_script(options, What::of(None, &what.args), "")?,
+        };
+        status = if status == ExitStatus::Success { ended } else { status };
+    }
+    match status {
+        ExitStatus::Success if options.attach => Ok(attach(options)),
+        status => Ok(status),
+    }
+}
+
+/// The words that say what to start; `None` is the program after `--`.
+pub(super) fn words(what: &WhatOptions) -> Ending<Vec<Option<&str>>> {
+    if !what.scripts.is_empty() {
+        return Ok(what.scripts.iter().map(|word| Some(word.as_str())).collect());
+    }
+    match files::usual() {
+        _ if !what.args.is_empty() => Ok(vec![None]),
+        Some(file) => Ok(vec![Some(file)]),
+        None => Err(refuse(
+            "nothing to start: name a script or a file of apps; there is no ecosystem.config.js here",
+        )),
+    }
+}
+
+fn start_file(options: &StartOptions, file: &str) -> Ending<ExitStatus> {
+    let jobs = prepare_file(&options.what, file, &options.given, &FOR_FILES)?;
+    let client = started()?;
+    talk(files::renew(&client, Verb::Reload, jobs))
+}
+
+/// The apps of a file, with what of the options goes with one.
+pub(super) fn prepare_file(
+    what: &WhatOptions,
+    file: &str,
+    given: &[String],
+    allowed: &[&str],
+) -> Ending<Vec<Job>> {
+    refuse_given(given, allowed, "a file of apps", "write it into the file")?;
+    let mut choice = FileChoice { only: what.only.clone(), env: None };
+    for env in &what.env {
+        match env {
+            EnvChoice::Name(name) => choice.env = Some(name.clone()),
+            EnvChoice::Variable(_) => {
+                return Err(refuse("--env K=V goes with a script; a file has `env` for it"));
+            }
         }
+    }
+    files::prepare(file, &choice)
+}
+
+/// An option that would have to be ignored is refused.
+fn refuse_given(given: &[String], allowed: &[&str], what: &str, way_out: &str) -> Ending<()> {
+    match given.iter().find(|option| !allowed.contains(&option.as_str())) {
+        None => Ok(()),
+        Some(option) => {
+            complain(&format!("not offered: {option} with {what}: {way_out}; see docs/from-pm2.md"));
+            Err(ExitStatus::Failure)
+        }
+    }
+}
+
+/// A script, unless there is no such file and an app is called so.
+fn start_named(options: &StartOptions, script: &str) -> Ending<ExitStatus> {
+    let hint = match known_app(script)? {
+        Known::App(client) => return start_known(options, &client, script),
         Known::None { hint } => hint,
     };
-    let jobs = prepare(options, &hint)?;
-    jobs.iter().flat_map(|job| &job.doubts).for_each(|doubt| complain(doubt));
-    let client = started()?;
-    talk(start_all(&client, jobs))
-}
-
-async fn start_all(client: &Client, jobs: Vec<Job>) -> Ending<ExitStatus> {
-    let specs = jobs.into_iter().map(|job| job.spec).collect();
-    follow(client, Verb::Start, client.start_all(specs)).await
+    start_script(options, What::of(Some(script), &options.what.args), &hint)
 }
 
 /// Whether the daemon knows what is to be started.
@@ -52,10 +122,13 @@ fn known_app(script: &str) -> Ending<Known> {
         return Ok(Known::None { hint: String::new() });
     }
     let client = known()?;
+    let is_number = script.bytes().all(|byte| byte.is_ascii_digit());
     let found = talk(async {
         Ok(match script {
             "all" => client.ping().await.map(drop),
-            _ => client.app(script).await.map(drop),
+            // Which worker a number means is looked at later.
+            _ if is_number && persona::is_pm2() => client.ping().await.map(drop),
+            _ => client.some_apps(script).await.map(drop),
         })
     })?;
     let is_name = !script.contains(['/', '.']);
@@ -66,27 +139,45 @@ fn known_app(script: &str) -> Ending<Known> {
     })
 }
 
-/// What the options come to: a script, or the apps of a file. `hint` is added where there is no such script.
-pub(super) fn prepare(options: &StartOptions, hint: &str) -> Ending<Vec<Job>> {
-    let surroundings = Surroundings::of_caller().map_err(|error| refuse(&error.to_string()))?;
-    let path = Path::new(options.app.script());
-    if !is_config(path) {
-        let variables: Vec<Variable> = options.env.iter().map(variable).collect::<Ending<_>>()?;
-        let job = options.app.wish(&variables).prepare(&surroundings);
-        return Ok(vec![job.map_err(|error| refuse(&format!("{error}{hint}")))?]);
-    }
-    let apps = load(path, &surroundings).map_err(|error| print_whole(&error))?;
-    let chosen = choose(apps, &options.only)?;
-    let mut surroundings = surroundings.beside(path);
-    for choice in &options.env {
-        match choice {
-            EnvChoice::Name(name) => surroundings.env_name = Some(name.clone()),
-            EnvChoice::Variable(_) => {
-                return Err(refuse("--env K=V goes with a script; a file has `env` for it"));
+/// As PM2 what runs is restarted; otherwise it is left alone, and what does not run is started.
+fn start_known(options: &StartOptions, client: &Client, selector: &str) -> Ending<ExitStatus> {
+    refuse_given(&options.given, &FOR_KNOWN, "an app that is known", "delete it, and start it anew")?;
+    let selectors = [selector.to_owned()];
+    talk(async {
+        if options.update_env {
+            let of = resolve(client, selector).await?;
+            let specs = client.specs(of.parts().0).await.map_err(failed_call)?;
+            let mut changed: Vec<AppSpec> = specs.apps.into_iter().map(|app| app.spec).collect();
+            for spec in &mut changed {
+                spec.env = update::overlaid(std::mem::take(&mut spec.env))?;
             }
+            return update::renew_by(client, Verb::Restart, changed).await;
         }
+        let verb = if persona::is_pm2() { Verb::Restart } else { Verb::Start };
+        changes::each_of(client, verb, &selectors).await
+    })
+}
+
+fn start_script(options: &StartOptions, what: What<'_>, hint: &str) -> Ending<ExitStatus> {
+    let mut job = prepare_script(&options.what, what, hint)?;
+    job.spec.autostart = !options.no_autostart;
+    furnish(&mut job.spec, &options.keep, options.what.app.instances.is_some())?;
+    let jobs = [job];
+    tell_doubts(&jobs);
+    let [Job { spec, .. }] = jobs;
+    let client = started()?;
+    talk(start_new(&client, spec, options.force))
+}
+
+/// What a script comes to.
+pub(super) fn prepare_script(options: &WhatOptions, what: What<'_>, hint: &str) -> Ending<Job> {
+    if !options.only.is_empty() {
+        return Err(refuse("--only goes with a file of apps"));
     }
-    jobs(&chosen, &surroundings).map_err(|error| print_whole(&error))
+    let surroundings = files::surroundings()?;
+    let variables: Vec<Variable> = options.env.iter().map(variable).collect::<Ending<_>>()?;
+    let job = options.app.wish(what, &variables).prepare(&surroundings);
+    job.map_err(|error| refuse(&format!("{error}{hint}")))
 }
 
 fn variable(choice: &EnvChoice) -> Ending<Variable> {
@@ -96,22 +187,65 @@ fn variable(choice: &EnvChoice) -> Ending<Variable> {
     }
 }
 
-fn choose(apps: Vec<RawApp>, only: &[String]) -> Ending<Vec<RawApp>> {
-    let names: Vec<String> = apps.iter().map(RawApp::name).collect();
-    if let Some(unknown) = only.iter().find(|name| !names.contains(name)) {
-        return Err(refuse(&format!("the file has no app `{unknown}` (there are: {})", names.join(", "))));
+/// What the daemon is to do for an app beside keeping it running.
+fn furnish(spec: &mut AppSpec, keep: &KeepOptions, has_instances: bool) -> Ending<()> {
+    let home = home()?;
+    let folder = std::env::current_dir()
+        .map_err(|error| refuse(&format!("cannot find the current folder: {error}")))?;
+    let (name, cwd, logs) = (spec.name.clone(), spec.cwd.clone(), home.logs());
+    if persona::is_pm2() {
+        // One file for each worker, unless there is only ever one.
+        spec.upkeep.logs.per_slot = has_instances && !keep.merge_logs;
+        let pid_file = home.folder().join("pids").join(format!("{}.pid", file_stem(&name)));
+        spec.upkeep.pid_file = Some(pid_file.to_string_lossy().into_owned());
     }
-    Ok(apps.into_iter().filter(|app| only.is_empty() || only.contains(&app.name())).collect())
+    keep.put(&mut spec.upkeep, &name, Places { folder: &folder, cwd: &cwd, logs: &logs });
+    Ok(())
 }
 
-fn refuse(what: &str) -> ExitStatus {
-    complain(what);
-    ExitStatus::Usage
+/// Starts a new app; one of its name that has come to nothing is started anew.
+async fn start_new(client: &Client, mut spec: AppSpec, force: bool) -> Ending<ExitStatus> {
+    let apps = match client.apps().await {
+        Ok(herd) => herd.apps,
+        Err(ClientError::NotRunning { .. }) => Vec::new(),
+        Err(error) => return Err(failed_call(error)),
+    };
+    let Some(other) = apps.iter().find(|app| app.name == spec.name) else {
+        return update::renew_by(client, Verb::Start, vec![spec]).await;
+    };
+    if force {
+        let is_free = |name: &String| apps.iter().all(|app| app.name != *name);
+        let names = (1..OTHERS_MAX).map(|number| format!("{}-{number}", spec.name));
+        spec.name = names.into_iter().find(is_free).unwrap_or(spec.name);
+        return update::renew_by(client, Verb::Start, vec![spec]).await;
+    }
+    if is_idle(other) && is_same_script(other, &spec) {
+        return update::renew_by(client, Verb::Restart, vec![spec]).await;
+    }
+    if persona::is_pm2() {
+        complain(&format!(
+            "Script already launched: `{0}` runs; `pm2 reload {0}` replaces its workers, and -f starts another",
+            spec.name
+        ));
+        return Err(ExitStatus::Failure);
+    }
+    // The daemon says what else can be done.
+    client.start_all(vec![spec]).await.map(|_| ExitStatus::Success).map_err(failed_call)
 }
 
-/// Findings in a file take several lines.
-fn print_whole(error: &dyn std::fmt::Display) -> ExitStatus {
-    // Nobody is left to tell when stderr itself is closed.
-    drop(writeln!(io::stderr(), "{error}"));
-    ExitStatus::Usage
+fn is_idle(app: &AppView) -> bool {
+    let ended = |status| matches!(status, Status::Stopped | Status::Errored);
+    !app.up || app.slots.iter().all(|slot| ended(slot.status))
+}
+
+fn is_same_script(app: &AppView, spec: &AppSpec) -> bool {
+    match app.about.script.as_str() {
+        "" => app.command.iter().skip(1).eq(&spec.args),
+        script => script == spec.upkeep.about.script,
+    }
+}
+
+/// Goes on with what workers write.
+fn attach(options: &StartOptions) -> ExitStatus {
+    follow_logs(options.what.app.name.as_deref())
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::termios::tcgetwinsize;
 
@@ -10,6 +11,8 @@ use super::paint::wrap;
 /// For terminals that do not tell their size.
 const USUAL_WIDTH: usize = 80;
 const USUAL_HEIGHT: usize = 24;
+
+static NO_COLOURS: AtomicBool = AtomicBool::new(false);
 
 /// How to write to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,11 @@ pub(crate) struct Screen {
 }
 
 impl Form {
+    /// From now on there are no colours, whatever the terminal can do.
+    pub(crate) fn without_colours() {
+        NO_COLOURS.store(true, Ordering::Relaxed);
+    }
+
     /// Looks at a stream. A terminal that cannot do anything is given plain lines.
     pub(crate) fn of<S: IsTerminal + AsFd>(stream: &S) -> Self {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -57,7 +65,8 @@ impl Screen {
         Self {
             width: told(size.map(|size| size.ws_col), USUAL_WIDTH),
             height: told(size.map(|size| size.ws_row), USUAL_HEIGHT),
-            colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colour: !NO_COLOURS.load(Ordering::Relaxed)
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
     }
 }

@@ -6,12 +6,17 @@ pub(crate) mod block;
 pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod form;
+pub(crate) mod jlist;
+pub(crate) mod kubernetes;
 pub(crate) mod list;
 pub(crate) mod loglines;
+pub(crate) mod order;
 pub(crate) mod paint;
+pub(crate) mod pm2;
 pub(crate) mod progress;
 pub(crate) mod results;
 pub(crate) mod table;
+pub(crate) mod unit;
 pub(crate) mod words;
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Stop,
     Restart,
     Reload,
+    /// One worker makes room for a successor.
+    Recycle,
     Delete,
     Scale,
 }
@@ -113,6 +115,7 @@ impl Verb {
             Self::Stop => "Stopping",
             Self::Restart => "Restarting",
             Self::Reload => "Reloading",
+            Self::Recycle => "Replacing a worker of",
             Self::Delete => "Deleting",
             Self::Scale => "Scaling",
         }
@@ -124,6 +127,7 @@ impl Verb {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Reload => "reload",
+            Self::Recycle => "replacement",
             Self::Delete => "deletion",
             Self::Scale => "scaling",
         }
@@ -133,7 +137,7 @@ impl Verb {
         match self {
             Self::Start | Self::Resurrect | Self::Restart | Self::Scale => "online",
             Self::Stop | Self::Delete => "stopped",
-            Self::Reload => "replaced",
+            Self::Reload | Self::Recycle => "replaced",
         }
     }
 }
@@ -332,7 +336,9 @@ impl SlotProgress {
         match (verb, self.newest(), self.leaving()) {
             (Verb::Stop | Verb::Delete, None, None) => Standing::Done,
             (Verb::Stop | Verb::Delete, Some(_), None) => Standing::Pending,
-            (Verb::Restart | Verb::Reload, Some(worker), None) if !worker.fresh => Standing::Pending,
+            (Verb::Restart | Verb::Reload | Verb::Recycle, Some(worker), None) if !worker.fresh => {
+                Standing::Pending
+            }
             (_, Some(Worker { phase: Phase::Online { .. }, .. }), None) => Standing::Done,
             (_, None, None) if matches!(self.vacancy, Vacancy::Untouched) => Standing::Pending,
             _ => Standing::UnderWay,

@@ -153,6 +153,7 @@ fn failed(app: &AppProgress) -> String {
 fn done(app: &AppProgress) -> String {
     match app.verb {
         Verb::Stop => "stopped".into(),
+        Verb::Recycle => "the worker is replaced".into(),
         Verb::Delete => "deleted".into(),
         Verb::Start if !app.has_started_any() => "runs already".into(),
         Verb::Resurrect if !app.has_started_any() => "stopped, as it was".into(),

@@ -1,0 +1,216 @@
+//! `oxherd startup` and `unstartup`: what the system starts at boot. As root it is written and enabled, for others the
+//! line that does so is printed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::commands::daemon::{Ending, fail, status_of};
+use crate::exit::ExitStatus;
+use crate::options::{Platform, StartupOptions};
+use crate::persona;
+use crate::view::pm2::user_name;
+use crate::view::unit::{Boot, openrc_script, systemd_unit};
+use crate::voice::{complain, print, tell};
+
+const SYSTEMD_FOLDER: &str = "/etc/systemd/system";
+const OPENRC_FOLDER: &str = "/etc/init.d";
+
+pub(super) fn startup(options: &StartupOptions) -> ExitStatus {
+    status_of(set_up(options))
+}
+
+pub(super) fn unstartup(options: &StartupOptions) -> ExitStatus {
+    status_of(take_down(options))
+}
+
+fn set_up(options: &StartupOptions) -> Ending<ExitStatus> {
+    let platform = platform(options)?;
+    let boot = boot(options)?;
+    let text = match platform {
+        Platform::Systemd => systemd_unit(&boot),
+        Platform::Openrc => openrc_script(&boot),
+    };
+    if options.print {
+        print(&text);
+        return Ok(ExitStatus::Success);
+    }
+    if !may_write(options) {
+        return Ok(ask_root("startup", platform, &boot));
+    }
+    let path = place(options, platform, &boot)?;
+    write(&path, &text, platform)?;
+    tell(&format!("{} is written", path.display()));
+    enable(options, platform, &boot, true)?;
+    tell(&format!(
+        "{} starts at boot what runs then: `{} save` is not needed for it",
+        boot.service,
+        persona::program()
+    ));
+    Ok(ExitStatus::Success)
+}
+
+fn take_down(options: &StartupOptions) -> Ending<ExitStatus> {
+    let platform = platform(options)?;
+    let boot = boot(options)?;
+    if !may_write(options) {
+        return Ok(ask_root("unstartup", platform, &boot));
+    }
+    let path = place(options, platform, &boot)?;
+    if !path.exists() {
+        complain(&format!("there is no {}: nothing starts at boot", path.display()));
+        return Err(ExitStatus::Failure);
+    }
+    enable(options, platform, &boot, false)?;
+    fs::remove_file(&path)
+        .map_err(|error| fail(&format!("cannot remove {}: {error}", path.display()), ExitStatus::Failure))?;
+    tell(&format!("{} is removed", path.display()));
+    Ok(ExitStatus::Success)
+}
+
+fn platform(options: &StartupOptions) -> Ending<Platform> {
+    let found = || {
+        let is_there = |path: &str| Path::new(path).exists();
+        match (is_there("/run/systemd/system"), is_there("/run/openrc") || is_there("/sbin/openrc-run")) {
+            (true, _) => Some(Platform::Systemd),
+            (false, true) => Some(Platform::Openrc),
+            (false, false) => None,
+        }
+    };
+    options.platform.or_else(found).ok_or_else(|| {
+        complain("neither systemd nor OpenRC runs here: name the one that will, `startup systemd` or `startup openrc`");
+        ExitStatus::Failure
+    })
+}
+
+/// What is to be started, and for whom.
+fn boot(options: &StartupOptions) -> Ending<Boot> {
+    let user = options.user.clone().unwrap_or_else(user_name);
+    let refuse = |what: &str| fail(&what, ExitStatus::Usage);
+    let is_plain = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
+    };
+    let service = options.service_name.clone().unwrap_or_else(|| match options.user_unit {
+        true => persona::program().to_owned(),
+        false => format!("{}-{user}", persona::program()),
+    });
+    if !is_plain(&user) || !is_plain(&service) {
+        return Err(refuse("names of users and services have letters, digits, `.`, `_`, `-` and `@` only"));
+    }
+    let own_home = || std::env::var("HOME").ok().filter(|_| options.user.is_none());
+    let of_database = || home_of(&user);
+    let Some(user_home) = options.hp.clone().or_else(own_home).or_else(of_database) else {
+        return Err(refuse(&format!("user {user} is not in /etc/passwd: name its home folder with --hp")));
+    };
+    let chosen = persona::home().ok().filter(|_| options.user.is_none() && options.hp.is_none());
+    let folder = if persona::is_pm2() { ".pm2" } else { ".oxherd" };
+    let home = chosen.map_or_else(|| Path::new(&user_home).join(folder), |home| home.folder().to_owned());
+    let program = std::env::current_exe()
+        .map_err(|error| fail(&format!("cannot find this program: {error}"), ExitStatus::Failure))?;
+    Ok(Boot {
+        service,
+        user: (!options.user_unit).then_some(user),
+        home,
+        program,
+        path: std::env::var("PATH").unwrap_or_default(),
+        waits_for_network: options.wait_ip,
+        home_variable: persona::home_variable(),
+    })
+}
+
+/// From the system's own list of users.
+fn home_of(user: &str) -> Option<String> {
+    let list = fs::read_to_string("/etc/passwd").ok()?;
+    let fields = list.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    fields
+        .into_iter()
+        .find(|fields| fields.first() == Some(&user))
+        .and_then(|fields| fields.get(5).map(|it| (*it).to_owned()))
+}
+
+fn may_write(options: &StartupOptions) -> bool {
+    options.user_unit || rustix::process::geteuid().is_root()
+}
+
+/// The line that does it as root.
+fn ask_root(verb: &str, platform: Platform, boot: &Boot) -> ExitStatus {
+    let platform = match platform {
+        Platform::Systemd => "systemd",
+        Platform::Openrc => "openrc",
+    };
+    let user = boot.user.as_deref().unwrap_or_default();
+    let home = boot.home.parent().unwrap_or(&boot.home).display();
+    tell("this needs root; copy this line:");
+    print(&format!(
+        "sudo env PATH=\"$PATH\" {} {verb} {platform} -u {user} --hp {home} --service-name {}\n",
+        boot.program.display(),
+        boot.service
+    ));
+    ExitStatus::Success
+}
+
+fn place(options: &StartupOptions, platform: Platform, boot: &Boot) -> Ending<PathBuf> {
+    match platform {
+        Platform::Openrc if options.user_unit => {
+            complain("not offered: OpenRC has no services of users; leave --user-unit out");
+            Err(ExitStatus::Failure)
+        }
+        Platform::Openrc => Ok(Path::new(OPENRC_FOLDER).join(&boot.service)),
+        Platform::Systemd => {
+            let folder = if options.user_unit { user_folder()? } else { SYSTEMD_FOLDER.into() };
+            Ok(folder.join(format!("{}.service", boot.service)))
+        }
+    }
+}
+
+fn user_folder() -> Ending<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+    folder.map(|folder| folder.join("systemd/user")).ok_or_else(|| {
+        complain("neither XDG_CONFIG_HOME nor HOME is set: the folder of user units is not known");
+        ExitStatus::Failure
+    })
+}
+
+fn write(path: &Path, text: &str, platform: Platform) -> Ending<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = if platform == Platform::Openrc { 0o755 } else { 0o644 };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let done = fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+    done.map_err(|error| fail(&format!("cannot write {}: {error}", path.display()), ExitStatus::Failure))
+}
+
+/// Tells the system of it. Where the system does not run, as in an image that is being built, that is said.
+fn enable(options: &StartupOptions, platform: Platform, boot: &Boot, wanted: bool) -> Ending<()> {
+    let scope: &[&str] = if options.user_unit { &["--user"] } else { &[] };
+    let orders: Vec<Vec<&str>> = match (platform, wanted) {
+        (Platform::Systemd, true) => {
+            vec![
+                [&["systemctl"], scope, &["daemon-reload"]].concat(),
+                [&["systemctl"], scope, &["enable", &boot.service]].concat(),
+            ]
+        }
+        (Platform::Systemd, false) => vec![[&["systemctl"], scope, &["disable", &boot.service]].concat()],
+        (Platform::Openrc, true) => vec![vec!["rc-update", "add", &boot.service, "default"]],
+        (Platform::Openrc, false) => vec![vec!["rc-update", "del", &boot.service, "default"]],
+    };
+    for order in orders {
+        let (program, args) = order.split_first().expect("an order has a program");
+        let line = order.join(" ");
+        match Command::new(program).args(args).output() {
+            Ok(output) if output.status.success() => tell(&line),
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+                complain(&format!("`{line}` failed: {why}; run it when the system is up"));
+                return Err(ExitStatus::Failure);
+            }
+            Err(error) => {
+                complain(&format!("cannot run `{line}`: {error}; run it when the system is up"));
+                return Err(ExitStatus::Failure);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Apps that are known already, with another configuration: the caller's variables, or another batch.
+
+use oxherd::api::AppView;
+use oxherd::client::Client;
+use oxherd_config::Surroundings;
+use oxherd_config::environment;
+use oxherd_engine::core::{AppSpec, Sockets};
+
+use crate::commands::change::{Asked, all_of, follow_each};
+use crate::commands::changes::word;
+use crate::commands::daemon::{Ending, fail, failed_call};
+use crate::commands::select::{resolve, whole_apps};
+use crate::exit::ExitStatus;
+use crate::options::RenewOptions;
+use crate::view::progress::Verb;
+
+/// Restarts or reloads the apps with what the options change.
+pub(super) async fn renew(
+    client: &Client,
+    verb: Verb,
+    selectors: &[String],
+    options: &RenewOptions,
+) -> Ending<ExitStatus> {
+    let mut specs = Vec::new();
+    for selector in selectors {
+        let selector = whole_apps(&resolve(client, selector).await?, word(verb))?;
+        specs.extend(client.specs(&selector).await.map_err(failed_call)?.apps);
+    }
+    let mut changed = Vec::new();
+    for mut view in specs {
+        if options.update_env {
+            view.spec.env = overlaid(view.spec.env)?;
+        }
+        if let Some(parallel) = options.parallel {
+            view.spec.parallel = parallel;
+        }
+        changed.push(view.spec);
+    }
+    renew_by(client, verb, changed).await
+}
+
+/// The caller's variables over those of an app.
+pub(super) fn overlaid(env: Vec<(String, String)>) -> Ending<Vec<(String, String)>> {
+    let caller = Surroundings::of_caller().map_err(|error| fail(&error, ExitStatus::Usage))?;
+    let (caller, _) = environment::compose(caller.environment, &[]);
+    let mut env = env;
+    for (key, value) in caller.into_iter().filter(|(key, _)| key != "PWD" && key != "OLDPWD") {
+        environment::put(&mut env, key, value);
+    }
+    Ok(env)
+}
+
+/// Has the apps of these names run by these configurations; those that are not known are started.
+pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -> Ending<ExitStatus> {
+    let known = client.apps().await.map_err(failed_call)?.apps;
+    let ask = async {
+        let (mut all, mut fresh) = (Asked::new(), Vec::new());
+        for spec in specs {
+            let view = known.iter().find(|app| app.name == spec.name);
+            let accepted = match view {
+                None => {
+                    fresh.push(spec);
+                    continue;
+                }
+                Some(app) if must_end_first(app, &spec, verb) => {
+                    for change in client.delete(&app.name).await?.changes {
+                        client.wait(change.change).await?;
+                    }
+                    all_of(Verb::Start, client.start_all(vec![spec]).await?)
+                }
+                Some(app) => all_of(Verb::Reload, client.reload(&app.name, Some(spec)).await?),
+            };
+            all.extend(accepted);
+        }
+        if !fresh.is_empty() {
+            all.extend(all_of(Verb::Start, client.start_all(fresh).await?));
+        }
+        Ok(all)
+    };
+    follow_each(client, ask).await
+}
+
+/// A stopped app has nobody to be replaced, and one that binds its own sockets cannot run twice.
+fn must_end_first(app: &AppView, spec: &AppSpec, verb: Verb) -> bool {
+    !app.up || (verb == Verb::Restart && spec.sockets == Sockets::None)
+}

@@ -1,0 +1,122 @@
+//! A server of a folder's files over HTTP. It is a worker like any other: it binds a port, and is told to stop by a signal.
+//!
+//! Never leads out of the folder, never follows a link that does, never has a whole file in memory.
+
+mod answer;
+mod body;
+mod path;
+mod range;
+mod types;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long a client may take for the head of a request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// The longest pause before another try to accept.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is served, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// The folder, without links in its path.
+    pub(crate) root: PathBuf,
+    /// Answer `/index.html` where there is no such file.
+    pub(crate) spa: bool,
+    /// List folders.
+    pub(crate) lists: bool,
+    /// The value that the header `authorization` must have.
+    pub(crate) authorization: Option<String>,
+}
+
+/// Serves until a signal tells it to stop; requests under way are answered.
+pub(crate) async fn serve(address: SocketAddr, site: Site) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    let site = Arc::new(site);
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Each connection holds a receiver: when all are gone, all have ended.
+    let (stop, stopping) = watch::channel(false);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = terminated.recv() => break,
+            _ = interrupted.recv() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(TokioIo::new(stream), Arc::clone(&site), stopping.clone());
+                tokio::spawn(connection);
+            }
+            // Descriptors may be short for a moment.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    drop((listener, stopping));
+    stop.send_replace(true);
+    stop.closed().await;
+    Ok(())
+}
+
+async fn connection(
+    stream: TokioIo<tokio::net::TcpStream>,
+    site: Arc<Site>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request| {
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(answer::answer(&site, &request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    let connection = server.serve_connection(stream, service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // A client that breaks off is no concern of others.
+        _ended = &mut connection => return,
+        _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
+}
+
+/// The value of the header for a name and a password.
+pub(crate) fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", base64(format!("{name}:{password}").as_bytes()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group =
+            chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(group >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() { letter.into() } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_written_in_base64() {
+        let written = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| base64(text.as_bytes()));
+        assert_eq!(written, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
+        assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    }
+}

@@ -1,0 +1,143 @@
+//! What the system is told to start at boot: a unit of systemd's, a script of OpenRC's. Data in, text out.
+
+use std::path::PathBuf;
+
+/// What is to be started, and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
+    pub(crate) service: String,
+    /// Nobody in a unit of the user's own.
+    pub(crate) user: Option<String>,
+    /// The daemon's home.
+    pub(crate) home: PathBuf,
+    pub(crate) program: PathBuf,
+    pub(crate) path: String,
+    pub(crate) waits_for_network: bool,
+    /// What programs know the home by.
+    pub(crate) home_variable: &'static str,
+}
+
+/// A unit. The keeper is the main process and says itself when it serves; told to end it has all apps drain.
+pub(crate) fn systemd_unit(boot: &Boot) -> String {
+    let (home, program) = (word(&boot.home.to_string_lossy()), word(&boot.program.to_string_lossy()));
+    let network = match boot.waits_for_network {
+        true => "After=network-online.target\nWants=network-online.target\n",
+        false => "After=network.target\n",
+    };
+    let user = boot.user.as_ref().map_or_else(String::new, |user| format!("User={user}\n"));
+    let whose = boot.user.as_ref().map_or_else(String::new, |user| format!(" of {user}"));
+    let target = if boot.user.is_some() { "multi-user.target" } else { "default.target" };
+    let mut variables =
+        vec![("OXHERD_HOME", boot.home.to_string_lossy().into_owned()), ("PATH", boot.path.clone())];
+    if boot.home_variable != "OXHERD_HOME" {
+        variables.push((boot.home_variable, boot.home.to_string_lossy().into_owned()));
+    }
+    let environment: String = variables
+        .iter()
+        .map(|(name, value)| format!("Environment={}\n", quote(&format!("{name}={value}"))))
+        .collect();
+    format!(
+        "[Unit]
+Description=Oxherd{whose}: keeps apps running
+{network}
+[Service]
+Type=notify
+NotifyAccess=main
+{user}{environment}ExecStart={program} keeper --home {home}
+ExecStartPost=-{program} resurrect
+ExecReload={program} reload all
+Restart=on-failure
+# The keeper is told; it has the apps finish what is in hand.
+KillMode=mixed
+TimeoutStopSec=5min
+# One app that runs out of memory is no reason to end the others.
+OOMPolicy=continue
+# A cgroup for each app below this one.
+Delegate=yes
+FileDescriptorStoreMax=1024
+LimitNOFILE=1048576
+
+[Install]
+WantedBy={target}
+"
+    )
+}
+
+/// A word of a command line in a unit: nothing in it is a variable's name.
+fn word(text: &str) -> String {
+    quote(&text.replace('$', "$$"))
+}
+
+/// A value in a unit, with nothing that systemd would replace.
+fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+}
+
+/// A script of OpenRC's.
+pub(crate) fn openrc_script(boot: &Boot) -> String {
+    let (home, program) = (quoted(&boot.home.to_string_lossy()), quoted(&boot.program.to_string_lossy()));
+    let user = boot.user.as_deref().unwrap_or("root");
+    let network = if boot.waits_for_network { "need net" } else { "after net" };
+    let line = format!("OXHERD_HOME={home} {program} resurrect");
+    format!(
+        "#!/sbin/openrc-run
+name={service}
+description=\"Oxherd of {user}: keeps apps running\"
+command={program}
+command_args=\"keeper --home\"
+command_args=\"$command_args \"{home}
+command_user={user}
+command_background=true
+pidfile=\"/run/${{RC_SVCNAME}}.pid\"
+# The keeper is told; it has the apps finish what is in hand.
+retry=\"TERM/300/KILL/5\"
+export OXHERD_HOME={home}
+export {variable}={home}
+export PATH={path}
+
+depend() {{
+    need localmount
+    {network}
+}}
+
+start_post() {{
+    su -s /bin/sh {user} -c {line} || einfo \"nothing was saved that could be started\"
+}}
+",
+        service = quoted(&boot.service),
+        variable = boot.home_variable,
+        path = quoted(&boot.path),
+        line = quoted(&line),
+    )
+}
+
+/// A word of a shell's.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot() -> Boot {
+        Boot {
+            service: "oxherd-ox".into(),
+            user: Some("ox".into()),
+            home: "/home/ox/.oxherd".into(),
+            program: "/usr/bin/oxherd".into(),
+            path: "/usr/bin:/bin".into(),
+            waits_for_network: true,
+            home_variable: "OXHERD_HOME",
+        }
+    }
+
+    #[test]
+    fn units_are_what_systemd_and_openrc_read() {
+        insta::assert_snapshot!("unit_systemd", systemd_unit(&boot()));
+        let own =
+            Boot { user: None, home: "/home/o x/100%/$HOME".into(), home_variable: "PM2_HOME", ..boot() };
+        insta::assert_snapshot!("unit_systemd_user", systemd_unit(&own));
+        insta::assert_snapshot!("unit_openrc", openrc_script(&boot()));
+    }
+}
