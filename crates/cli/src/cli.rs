@@ -61,69 +61,88 @@ pub(crate) enum Command {
     #[command(visible_alias = "del", after_help = options::DELETE_HELP)]
     Delete(Selectors),
     /// Start the apps of a file, and restart those that are known
-    #[command(name = "startOrRestart", alias = "startorrestart")]
+    #[command(name = "startOrRestart", alias = "startorrestart", after_help = options::START_OR_RESTART_HELP)]
     StartOrRestart(FileOptions),
     /// Start the apps of a file, and reload those that are known
-    #[command(name = "startOrReload", aliases = ["startorreload", "startOrGracefulReload", "startorgracefulreload"])]
+    #[command(name = "startOrReload", aliases = ["startorreload", "startOrGracefulReload", "startorgracefulreload"], after_help = options::START_OR_RELOAD_HELP)]
     StartOrReload(FileOptions),
     Scale(ScaleOptions),
     /// Count restarts of apps anew
+    #[command(after_help = options::RESET_HELP)]
     Reset(Selectors),
     List(ListOptions),
     /// Print apps and their workers as PM2's JSON in one line
+    #[command(after_help = options::JLIST_HELP)]
     Jlist,
     /// Print the same, for people
+    #[command(after_help = options::PRETTYLIST_HELP)]
     Prettylist,
     /// Show all there is to know of an app
     #[command(visible_aliases = ["show", "info", "desc"], after_help = options::DESCRIBE_HELP)]
     Describe(Selector),
     /// Print the environment of a worker
+    #[command(after_help = options::ENV_HELP)]
     Env(Selector),
     /// Print the pids of workers: of an app, or of all
+    #[command(after_help = options::PID_HELP)]
     Pid(MaybeSelector),
     /// Print the ids of an app
+    #[command(after_help = options::ID_HELP)]
     Id(Selector),
-    #[command(visible_aliases = ["dashboard", "dash"])]
+    #[command(visible_aliases = ["dashboard", "dash"], after_help = options::MONIT_HELP)]
     Monit(MonitOptions),
     Logs(LogsOptions),
     /// Empty the log files
+    #[command(after_help = options::FLUSH_HELP)]
     Flush(MaybeSelector),
     /// Open the log files anew, after they were moved away
-    #[command(name = "reloadLogs", alias = "reloadlogs")]
+    #[command(name = "reloadLogs", alias = "reloadlogs", after_help = options::RELOAD_LOGS_HELP)]
     ReloadLogs,
-    #[command(name = "sendSignal", alias = "sendsignal")]
+    #[command(name = "sendSignal", alias = "sendsignal", after_help = options::SEND_SIGNAL_HELP)]
     SendSignal(SignalOptions),
+    #[command(after_help = options::SEND_HELP)]
     Send(SendOptions),
+    #[command(after_help = options::ATTACH_HELP)]
     Attach(AttachOptions),
+    #[command(after_help = options::TRIGGER_HELP)]
     Trigger(TriggerOptions),
     /// Save which apps there are now, for `resurrect`
-    #[command(visible_alias = "dump")]
+    #[command(visible_alias = "dump", after_help = options::SAVE_HELP)]
     Save(SaveOptions),
     /// Start what was running when the daemon was last there, after a boot or a kill
     #[command(after_help = options::RESURRECT_HELP)]
     Resurrect,
     /// Remove what was saved
+    #[command(after_help = options::CLEARDUMP_HELP)]
     Cleardump,
+    #[command(after_help = options::STARTUP_HELP)]
     Startup(StartupOptions),
     /// Have the system not start the daemon at boot any more
+    #[command(after_help = options::UNSTARTUP_HELP)]
     Unstartup(StartupOptions),
-    #[command(visible_alias = "init")]
+    #[command(visible_alias = "init", after_help = options::ECOSYSTEM_HELP)]
     Ecosystem(EcosystemOptions),
-    #[command(visible_alias = "expose")]
+    #[command(visible_alias = "expose", after_help = options::SERVE_HELP)]
     Serve(ServeOptions),
     #[command(name = "serve-files", hide = true)]
     ServeFiles(FilesOptions),
+    #[command(after_help = options::EXPORT_HELP)]
     Export(ExportOptions),
+    #[command(after_help = options::SET_HELP)]
     Set(SetOptions),
+    #[command(after_help = options::MULTISET_HELP)]
     Multiset(MultisetOptions),
+    #[command(after_help = options::GET_HELP)]
     Get(GetOptions),
-    #[command(visible_alias = "config")]
+    #[command(visible_alias = "config", after_help = options::CONF_HELP)]
     Conf(ConfOptions),
+    #[command(after_help = options::UNSET_HELP)]
     Unset(UnsetOptions),
     /// Ask the daemon whether it is there; exit code 1 when it is not
     #[command(after_help = options::PING_HELP)]
     Ping,
     /// Print versions, the state of this machine and of the apps, to be shown to somebody who helps
+    #[command(after_help = options::REPORT_HELP)]
     Report,
     Doctor(DoctorOptions),
     #[command(visible_aliases = ["update", "updatePM2"])]

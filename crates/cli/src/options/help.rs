@@ -114,3 +114,40 @@ Examples:
   eval \"$(oxherd completion bash)\"                         in ~/.bashrc
   oxherd completion zsh > ~/.zfunc/_oxherd
   oxherd completion fish > ~/.config/fish/completions/oxherd.fish";
+pub(crate) const START_OR_RESTART_HELP: &str =
+    "Examples:\n  oxherd startOrRestart ecosystem.config.js --env production";
+pub(crate) const START_OR_RELOAD_HELP: &str = "Examples:\n  oxherd startOrReload ecosystem.config.js --env production\n  oxherd startOrReload ecosystem.config.js --only web,api";
+pub(crate) const RESET_HELP: &str = "Examples:\n  oxherd reset web";
+pub(crate) const JLIST_HELP: &str = "Examples:\n  oxherd jlist | jq '.[].pm2_env.status'";
+pub(crate) const PRETTYLIST_HELP: &str = "Examples:\n  oxherd prettylist";
+pub(crate) const ENV_HELP: &str =
+    "Examples:\n  oxherd env web\n  oxherd env web:1                      of the worker in slot 1";
+pub(crate) const PID_HELP: &str = "Examples:\n  oxherd pid web\n  oxherd pid";
+pub(crate) const ID_HELP: &str = "Examples:\n  oxherd id web";
+pub(crate) const MONIT_HELP: &str = "Examples:\n  oxherd monit";
+pub(crate) const FLUSH_HELP: &str = "Examples:\n  oxherd flush\n  oxherd flush web";
+pub(crate) const RELOAD_LOGS_HELP: &str =
+    "Examples:\n  oxherd reloadLogs                    after logrotate has moved the files";
+pub(crate) const SEND_SIGNAL_HELP: &str =
+    "Examples:\n  oxherd sendSignal SIGUSR2 web\n  oxherd sendSignal SIGUSR1 web:0";
+pub(crate) const SEND_HELP: &str = "Examples:\n  oxherd send repl \"help\"";
+pub(crate) const ATTACH_HELP: &str = "Examples:\n  oxherd attach repl";
+pub(crate) const TRIGGER_HELP: &str =
+    "Examples:\n  oxherd trigger web clear-cache\n  oxherd trigger web level debug";
+pub(crate) const SAVE_HELP: &str =
+    "Examples:\n  oxherd save\n  oxherd save --force                  even where there are no apps";
+pub(crate) const CLEARDUMP_HELP: &str = "Examples:\n  oxherd cleardump";
+pub(crate) const STARTUP_HELP: &str =
+    "Examples:\n  oxherd startup\n  oxherd startup systemd --print\n  oxherd startup systemd --user-unit";
+pub(crate) const UNSTARTUP_HELP: &str = "Examples:\n  oxherd unstartup";
+pub(crate) const ECOSYSTEM_HELP: &str = "Examples:\n  oxherd ecosystem\n  oxherd init simple";
+pub(crate) const SERVE_HELP: &str =
+    "Examples:\n  oxherd serve ./public 8080\n  oxherd serve ./dist --spa --name site";
+pub(crate) const EXPORT_HELP: &str =
+    "Examples:\n  oxherd export kubernetes ecosystem.config.js --image registry/web:1 > web.yaml";
+pub(crate) const SET_HELP: &str = "Examples:\n  oxherd set tool:key value";
+pub(crate) const MULTISET_HELP: &str = "Examples:\n  oxherd multiset \"tool:a 1 tool:b 2\"";
+pub(crate) const GET_HELP: &str = "Examples:\n  oxherd get\n  oxherd get tool:key";
+pub(crate) const CONF_HELP: &str = "Examples:\n  oxherd conf\n  oxherd conf tool:key value";
+pub(crate) const UNSET_HELP: &str = "Examples:\n  oxherd unset tool:key\n  oxherd unset all";
+pub(crate) const REPORT_HELP: &str = "Examples:\n  oxherd report > report.txt";
