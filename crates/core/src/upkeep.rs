@@ -44,7 +44,8 @@ pub struct LogSpec {
     /// One more file, with both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub both: Option<String>,
-    /// A file for each slot, with `-<slot>` before the extension, in place of one for all.
+    /// A file for each slot, with `-<number>` before the extension, in place of one for all: the number that the slot
+    /// has among those of all apps.
     #[serde(skip_serializing_if = "is_default")]
     pub per_slot: bool,
     /// Nothing is kept.

@@ -125,6 +125,13 @@ impl Ledger {
         self.lock().apps.get(&app)?.get(&slot).cloned()
     }
 
+    /// The numbers of an app's slots.
+    pub(crate) fn numbers(&self, app: AppId) -> BTreeMap<Slot, u32> {
+        let book = self.lock();
+        let records = book.apps.get(&app).into_iter().flatten();
+        records.map(|(slot, record)| (*slot, record.number)).collect()
+    }
+
     fn keep_next(&self, book: &Book) {
         self.put(NEXT, &book.next);
     }

@@ -15,6 +15,12 @@ pub trait Observer {
     fn bulletin(&mut self, bulletin: &Bulletin);
     /// A worker wrote a line.
     fn output(&mut self, line: &OutputLine<'_>);
+    /// Whether output of this app's workers can be taken at the moment. While it cannot, and for two seconds at most, it
+    /// is left in their pipes; from then on it is read nevertheless, until there was room again.
+    fn has_room(&mut self, app: AppId) -> bool {
+        let _ = app;
+        true
+    }
     /// The status report is due.
     fn report(&mut self, report: &Report);
     /// The primary itself met a condition that people should know of.
@@ -85,7 +91,7 @@ pub struct WorkerMessage {
 }
 
 /// One of a worker's output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// File descriptor 1.
@@ -94,7 +100,8 @@ pub enum Stream {
     Stderr,
 }
 
-/// A line that a worker wrote, without its newline. Lines longer than 64 KiB come in pieces.
+/// A line that a worker wrote, without its newline. Lines longer than 64 KiB come in pieces, whole characters each
+/// where they are UTF-8.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputLine<'a> {
     /// Who wrote it.
@@ -103,6 +110,8 @@ pub struct OutputLine<'a> {
     pub stream: Stream,
     /// The bytes as they were written: any encoding.
     pub bytes: &'a [u8],
+    /// The line goes on in the next piece of this stream.
+    pub more: bool,
 }
 
 /// A condition of the primary itself. Each is told once until it ends.

@@ -79,8 +79,12 @@ impl Observer for DaemonObserver {
         self.feed.output(line);
         match &mut self.console {
             Some(console) => console.output(line),
-            None => self.logs.line(line.place.app, line.stream, line.bytes),
+            None => self.logs.line(line),
         }
+    }
+
+    fn has_room(&mut self, app: AppId) -> bool {
+        self.console.is_some() || self.logs.has_room(app)
     }
 
     fn report(&mut self, report: &Report) {
@@ -103,11 +107,14 @@ impl Observer for DaemonObserver {
     fn desired(&mut self, desired: Desired) {
         // One that is being deleted is not wanted any more, and still talked of.
         self.names.extend(desired.apps.iter().map(|app| (app.app, app.spec.name.clone())));
-        self.logs.know(self.names.iter().map(|(app, name)| (*app, name.as_str())));
         if let Some(console) = &mut self.console {
             console.know(&self.names);
         }
         self.ledger.know(&desired);
+        for app in &desired.apps {
+            let numbers = self.ledger.numbers(app.app);
+            self.logs.know(app.app, &app.spec.name, &app.spec.upkeep.logs, numbers);
+        }
         self.saved.update(desired);
     }
 

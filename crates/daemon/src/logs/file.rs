@@ -1,16 +1,19 @@
-//! One log file: opened when there is something to write, anew when it was moved away, and tried again after a pause
-//! when it cannot be written.
+//! One log file: opened when there is something to write, anew when it was moved away, put aside when it is long or
+//! old enough, and tried again after a pause when it cannot be written.
 //!
 //! Must never follow a symbolic link, and never leave a torn line behind that it could have completed.
 
-use std::fs::{DirBuilder, File, Metadata, symlink_metadata};
+use std::fs::{DirBuilder, File, Metadata, rename, symlink_metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use oxherd_core::Rotate;
+use oxherd_os::clock::wall_millis;
 use oxherd_os::files::open_append;
 
+use super::attic::{self, Attic};
 use super::queue::Piece;
 use crate::home::cause;
 
@@ -39,6 +42,8 @@ pub(super) struct LogFile {
     torn: Option<Torn>,
     unsaid: Unsaid,
     retry_at: Option<Instant>,
+    /// When it is tried again to put it aside, after that has failed.
+    aside_at: Option<Instant>,
     /// When it was last used.
     pub(super) used: Instant,
 }
@@ -48,6 +53,14 @@ struct Open {
     file: File,
     id: FileId,
     looked: Instant,
+    /// Its length as far as we know.
+    bytes: u64,
+    /// What is no file is never put aside.
+    is_file: bool,
+    /// When it was begun, in milliseconds since the Unix epoch.
+    begun_ms: u64,
+    /// The last byte of ours ends no line.
+    is_amid: bool,
 }
 
 type FileId = (u64, u64);
@@ -69,11 +82,15 @@ struct Unsaid {
 
 impl LogFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, open: None, torn: None, unsaid: Unsaid::default(), retry_at: None, used: Instant::now() }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        Self {
+            path,
+            open: None,
+            torn: None,
+            unsaid: Unsaid::default(),
+            retry_at: None,
+            aside_at: None,
+            used: Instant::now(),
+        }
     }
 
     /// Closes the file; the next piece opens it anew.
@@ -89,6 +106,46 @@ impl LogFile {
     /// Whether it failed a short while ago.
     pub(super) fn is_resting(&self) -> bool {
         self.retry_at.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Its length is another, because somebody has emptied it.
+    pub(super) fn was_emptied(&mut self) {
+        if let Some(open) = &mut self.open {
+            (open.bytes, open.is_amid) = (0, false);
+        }
+    }
+
+    /// Puts the file aside where it is due before so many bytes more. An error is told once and again only after it
+    /// had worked; the file goes on meanwhile.
+    pub(super) fn put_aside(
+        &mut self,
+        coming: usize,
+        rotate: &Rotate,
+        attic: &mut Attic,
+        pace: &Pace,
+    ) -> io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let is_due = open.is_file
+            && open.bytes > 0
+            && !open.is_amid
+            && self.torn.is_none()
+            && attic::is_due(open.bytes, coming as u64, open.begun_ms, wall_millis(), rotate);
+        if !is_due || self.aside_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.aside_at = None;
+        let moved = attic::next_name(&self.path).and_then(|old| rename(&self.path, old));
+        match moved {
+            Ok(()) => {
+                self.open = None;
+                attic.tidy(&self.path, rotate);
+                self.make_ready(pace).map(drop)
+            }
+            Err(error) => {
+                self.aside_at = Some(Instant::now() + pace.retry.max(Duration::from_secs(10)));
+                Err(error)
+            }
+        }
     }
 
     /// Opens it where need be, and completes what is there.
@@ -145,7 +202,11 @@ impl LogFile {
         if let Some(open) = self.open.as_mut().filter(|open| open.looked.elapsed() >= pace.look) {
             open.looked = Instant::now();
             let is_gone = match symlink_metadata(&self.path) {
-                Ok(metadata) => id(&metadata) != open.id,
+                Ok(metadata) => {
+                    // Somebody may have cut it.
+                    open.bytes = metadata.len();
+                    id(&metadata) != open.id
+                }
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
             if is_gone {
@@ -159,7 +220,15 @@ impl LogFile {
             if self.torn.as_ref().is_none_or(|torn| torn.id != id) {
                 end_half_line(&self.path, &metadata, &mut file)?;
             }
-            self.open = Some(Open { file, id, looked: Instant::now() });
+            self.open = Some(Open {
+                file,
+                id,
+                looked: Instant::now(),
+                bytes: metadata.len(),
+                is_file: metadata.is_file(),
+                begun_ms: begun(&metadata),
+                is_amid: false,
+            });
         }
         let id = self.open.as_ref().map(|open| open.id);
         let left = self.torn.take_if(|torn| Some(torn.id) != id);
@@ -171,6 +240,8 @@ impl LogFile {
     fn complete(&mut self) -> io::Result<()> {
         let (Some(torn), Some(open)) = (&mut self.torn, &mut self.open) else { return Ok(()) };
         let (written, outcome) = write_to_the_byte(&mut open.file, &torn.rest);
+        open.bytes += written as u64;
+        open.is_amid = torn.rest.last().is_some_and(|last| *last != b'\n');
         torn.rest.drain(..written);
         self.torn.take_if(|torn| torn.rest.is_empty());
         outcome
@@ -183,7 +254,10 @@ impl LogFile {
         }
         let plural = if *lines == 1 { "line" } else { "lines" };
         let why = failure.as_deref().unwrap_or("the disk was too slow");
-        let (lost, outcome) = self.append(format!("[oxherd] {lines} {plural} lost: {why}\n").as_bytes());
+        let is_amid = self.open.as_ref().is_some_and(|open| open.is_amid);
+        let start = if is_amid { "\n" } else { "" };
+        let note = format!("{start}[oxherd] {lines} {plural} lost: {why}\n");
+        let (lost, outcome) = self.append(note.as_bytes());
         if lost == 0 {
             self.unsaid = Unsaid::default();
         }
@@ -194,6 +268,10 @@ impl LogFile {
     fn append(&mut self, lines: &[u8]) -> (u64, io::Result<()>) {
         let Some(open) = &mut self.open else { return (count(lines), Err(io::ErrorKind::NotFound.into())) };
         let (written, outcome) = write_to_the_byte(&mut open.file, lines);
+        open.bytes += written as u64;
+        if let Some(last) = lines.get(..written).and_then(<[u8]>::last) {
+            open.is_amid = *last != b'\n';
+        }
         if outcome.is_ok() {
             return (0, outcome);
         }
@@ -221,12 +299,18 @@ fn write_to_the_byte(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<
     (written, Ok(()))
 }
 
-/// Opens the file, and makes the folder where somebody has removed it.
+/// When the file was made, as far as the file system tells.
+fn begun(metadata: &Metadata) -> u64 {
+    let since = metadata.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+    since.map_or_else(wall_millis, |since| since.as_millis() as u64)
+}
+
+/// Opens the file, and makes its folders where they are missing.
 fn open_in_folder(path: &Path) -> io::Result<File> {
     match open_append(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().ok_or(error)?;
-            DirBuilder::new().mode(0o700).create(folder)?;
+            DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
             open_append(path)
         }
         outcome => outcome,
@@ -248,6 +332,8 @@ fn id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 
+/// A piece of a line counts as one.
 fn count(lines: &[u8]) -> u64 {
-    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+    let whole = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+    whole + u64::from(lines.last().is_some_and(|last| *last != b'\n'))
 }

@@ -1,13 +1,19 @@
-//! Output of workers, written to files line by line: `<home>/logs/<name>-out.log` and `<name>-error.log`.
+//! Output of workers, written to files line by line: `<home>/logs/<name>-out.log` and `<name>-error.log`, or where and
+//! how the app's configuration says.
 //!
 //! The control thread leaves lines in a queue that is bounded, and a thread of its own writes them. Must never let
 //! the disk hold up anybody else, never tear a line, and never lose one without counting it.
 
+pub(crate) mod attic;
 mod file;
+mod files;
+mod moment;
 mod names;
 mod queue;
+mod style;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -15,11 +21,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use oxherd_core::{AppId, Slot};
-use oxherd_engine::Stream;
+use oxherd_core::{AppId, LogSpec, Slot};
+use oxherd_engine::{OutputLine, Stream};
 
 use self::file::Pace;
-use self::queue::Shared;
+use self::queue::{Line, Shared};
 use self::writer::Writer;
 use crate::home::Home;
 use crate::server::{LogFiles, LogPaths, Reply};
@@ -45,22 +51,28 @@ impl Logs {
     }
 
     fn start_at(folder: PathBuf, pace: Pace, alert: impl Fn(String) + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let writer = Writer::new(Arc::clone(&shared), folder.clone(), pace, Box::new(alert));
+        let shared = Arc::new(Shared::new(folder.clone()));
+        let writer = Writer::new(Arc::clone(&shared), pace, Box::new(alert));
         thread::Builder::new().name("logs".into()).spawn(|| writer.run())?;
         Ok(Self { ours: Arc::new(Ours { folder, shared }) })
     }
 
-    /// Takes a line, given without its newline, or loses and counts it where the disk is too far behind. Never waits
-    /// for the disk.
-    pub fn line(&self, app: AppId, stream: Stream, bytes: &[u8]) {
-        self.ours.shared.line(app, index(stream), bytes);
+    /// Takes a line, or loses and counts it where the disk is too far behind. Never waits for the disk.
+    pub fn line(&self, line: &OutputLine<'_>) {
+        let OutputLine { place, stream, bytes, more } = *line;
+        let stream = index(stream);
+        self.ours.shared.line(Line { app: place.app, slot: place.slot, stream, bytes, more });
     }
 
-    /// Learns what the apps are called. Lines of others go to `app-<id>`; those that are known stay known until they
-    /// are forgotten.
-    pub fn know<'a>(&self, apps: impl Iterator<Item = (AppId, &'a str)>) {
-        self.ours.shared.know(apps);
+    /// Whether lines of the app can be taken in a heap.
+    pub fn has_room(&self, app: AppId) -> bool {
+        self.ours.shared.has_room(app)
+    }
+
+    /// Learns what an app is called, where its lines go, and the numbers of its slots. Lines of others go to
+    /// `app-<id>`; one that is known stays known until it is forgotten.
+    pub fn know(&self, app: AppId, name: &str, spec: &LogSpec, numbers: BTreeMap<Slot, u32>) {
+        self.ours.shared.know(app, name, spec, numbers);
     }
 
     /// Closes the files of an app that is no more, once its lines are written.
@@ -80,18 +92,20 @@ impl Logs {
 }
 
 impl LogFiles for Logs {
-    fn paths(&self, _app: AppId, name: &str, _slot: Option<Slot>) -> LogPaths {
-        let stem = self.ours.shared.stem_of(name);
-        let path = |stream| self.ours.folder.join(names::file_name(&stem, stream));
-        LogPaths { out: path(index(Stream::Stdout)), err: path(index(Stream::Stderr)), both: None }
+    fn paths(&self, app: AppId, _name: &str, slot: Option<Slot>) -> LogPaths {
+        self.ours.shared.paths(app, slot)
     }
 
     fn flush(&self, app: AppId, _name: &str, reply: Reply<Result<u32, String>>) {
         self.ours.shared.flush(app, reply);
     }
 
-    fn dropped_lines(&self, name: &str) -> u64 {
-        self.ours.shared.lost_of(name)
+    fn dropped_lines(&self, app: AppId, _name: &str) -> u64 {
+        self.ours.shared.lost_of(app)
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.ours.shared.troubles()
     }
 
     fn written(&self, reply: Reply<()>) {

@@ -1,16 +1,20 @@
-//! The queue between the control thread and the thread that writes: piles of whole lines, cut by marks.
+//! The queue between the control thread and the thread that writes: piles of lines, cut by marks.
 //!
 //! Must never hold the lock while anything waits for the disk, and never hold more than its bounds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use oxherd_core::AppId;
+use oxherd_core::{AppId, LogSpec, Rotate, Slot};
+use oxherd_os::clock::wall_millis;
 
+use super::files::{self, FileId, Files};
 use super::names::{self, Stems};
-use crate::server::Reply;
+use super::style::{About, Style};
+use crate::server::{LogPaths, Reply};
 
 /// What an app's lines may take until they are written.
 pub(super) const APP_BYTES_MAX: usize = 1 << 20;
@@ -33,8 +37,10 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct State {
+    folder: PathBuf,
     apps: BTreeMap<AppId, App>,
     stems: Stems,
+    files: Files,
     /// What came before the marks.
     sealed: VecDeque<(Piles, End)>,
     /// What came since the last mark.
@@ -48,6 +54,8 @@ struct State {
     is_reopening: bool,
     is_waiting: bool,
     stage: Stage,
+    /// Files that cannot be written, and why.
+    troubles: BTreeMap<Arc<Path>, String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,38 +66,35 @@ enum Stage {
     Ended,
 }
 
-type Piles = BTreeMap<(AppId, usize), Pile>;
+type Piles = BTreeMap<FileId, Pile>;
 
 /// What the queue knows of an app.
 #[derive(Default)]
 struct App {
     name: Option<Arc<str>>,
     stem: Option<Arc<str>>,
+    spec: LogSpec,
+    style: Style,
+    /// The numbers of its slots among all.
+    numbers: BTreeMap<Slot, u32>,
+    /// Found out once for each slot and stream.
+    routes: BTreeMap<(Slot, usize), [Option<FileId>; 2]>,
     /// Until they are written.
     bytes: usize,
     /// Lines lost, in all.
     lost: u64,
-    unsaid: [Unsaid; 2],
     is_forgotten: bool,
 }
 
-/// Lines of a stream that were lost since the last one that was taken.
-#[derive(Clone, Copy, Default)]
-struct Unsaid {
-    lines: u64,
-    /// The last one was lost after that many releases: until the next there is no room either.
-    since: u64,
-}
-
-/// Some of a stream, in order.
+/// What goes to a file, in order.
 #[derive(Debug, Default)]
 pub(super) struct Pile {
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<(AppId, Piece)>,
 }
 
 #[derive(Debug)]
 pub(super) enum Piece {
-    /// Whole lines.
+    /// Lines; the last one may go on in the next piece.
     Lines(Vec<u8>),
     /// So many lines are missing here.
     Lost(u64),
@@ -99,15 +104,14 @@ pub(super) enum Piece {
 pub(super) enum End {
     Mark(Reply<()>),
     Forget(AppId),
-    /// Empties the files of an app.
-    Flush(AppId, Reply<Result<u32, String>>),
+    /// Empties files.
+    Flush(BTreeSet<PathBuf>, Reply<Result<u32, String>>),
 }
 
 /// A pile and where it goes.
 pub(super) struct Job {
-    pub(super) app: AppId,
-    pub(super) stream: usize,
-    pub(super) stem: Arc<str>,
+    pub(super) path: Arc<Path>,
+    pub(super) rotate: Rotate,
     pub(super) pile: Pile,
 }
 
@@ -120,14 +124,36 @@ pub(super) struct Work {
     pub(super) is_closing: bool,
 }
 
+/// A line as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a> {
+    pub(super) app: AppId,
+    pub(super) slot: Slot,
+    pub(super) stream: usize,
+    pub(super) bytes: &'a [u8],
+    /// It goes on in the next one of this stream.
+    pub(super) more: bool,
+}
+
 impl Shared {
-    pub(super) fn line(&self, app: AppId, stream: usize, bytes: &[u8]) {
-        self.change(|state| state.line(app, stream, bytes));
+    pub(super) fn new(folder: PathBuf) -> Self {
+        let state = State { folder, ..State::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
-    pub(super) fn know<'a>(&self, apps: impl Iterator<Item = (AppId, &'a str)>) {
-        let mut state = self.lock();
-        apps.for_each(|(app, name)| state.know(app, name));
+    pub(super) fn line(&self, line: Line<'_>) {
+        self.change(|state| state.line(line));
+    }
+
+    /// Whether there is room for what one look at a worker brings, and more.
+    pub(super) fn has_room(&self, app: AppId) -> bool {
+        let state = self.lock();
+        let app = state.apps.get(&app).map_or(0, |app| app.bytes);
+        app <= APP_BYTES_MAX / 2 && state.bytes <= ALL_BYTES_MAX / 2
+    }
+
+    pub(super) fn know(&self, app: AppId, name: &str, spec: &LogSpec, numbers: BTreeMap<Slot, u32>) {
+        self.lock().know(app, name, spec, numbers);
     }
 
     pub(super) fn forget(&self, app: AppId) {
@@ -145,7 +171,8 @@ impl Shared {
     pub(super) fn flush(&self, app: AppId, reply: Reply<Result<u32, String>>) {
         self.change(|state| {
             if state.sealed.len() < MARKS_MAX && state.stage == Stage::Open {
-                state.seal(End::Flush(app, reply));
+                let paths = state.all_paths(app);
+                state.seal(End::Flush(paths, reply));
             }
         });
     }
@@ -169,19 +196,34 @@ impl Shared {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    pub(super) fn stem_of(&self, name: &str) -> String {
+    pub(super) fn paths(&self, app: AppId, slot: Option<Slot>) -> LogPaths {
         let state = self.lock();
-        let stem = state.named(name).find_map(|app| app.stem.as_deref());
-        stem.map_or_else(|| names::plain(name), str::to_owned)
+        match slot {
+            Some(slot) => state.paths(app, slot),
+            None => state.paths(app, Slot(0)),
+        }
     }
 
-    /// The stem of an app's files.
-    pub(super) fn stem(&self, app: AppId) -> Arc<str> {
-        self.lock().stem(app)
+    pub(super) fn lost_of(&self, app: AppId) -> u64 {
+        self.lock().apps.get(&app).map_or(0, |app| app.lost)
     }
 
-    pub(super) fn lost_of(&self, name: &str) -> u64 {
-        self.lock().named(name).map(|app| app.lost).sum()
+    /// What is wrong with files, in sentences.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        self.lock().troubles.values().cloned().collect()
+    }
+
+    pub(super) fn trouble(&self, path: &Arc<Path>, what: Option<String>) {
+        let mut state = self.lock();
+        match what {
+            Some(what) => drop(state.troubles.insert(Arc::clone(path), what)),
+            None => drop(state.troubles.remove(path)),
+        }
+    }
+
+    /// Whether lines go to the file, or may.
+    pub(super) fn is_in_use(&self, path: &Path) -> bool {
+        self.lock().files.is_known(path)
     }
 
     /// What is to be done next, once there is something or `patience` is over; nothing at the end.
@@ -240,40 +282,102 @@ impl Shared {
 }
 
 impl State {
-    fn line(&mut self, id: AppId, stream: usize, bytes: &[u8]) {
-        let cost = bytes.len() + 1;
+    fn line(&mut self, line: Line<'_>) {
+        for file in self.route(line.app, line.slot, line.stream).into_iter().flatten() {
+            self.push(file, line);
+        }
+    }
+
+    fn route(&mut self, id: AppId, slot: Slot, stream: usize) -> [Option<FileId>; 2] {
+        if let Some(route) = self.apps.get(&id).and_then(|app| app.routes.get(&(slot, stream))) {
+            return *route;
+        }
+        let targets = files::targets(self.paths(id, slot), stream);
         let app = self.apps.entry(id).or_default();
-        let unsaid = &mut app.unsaid[stream];
+        let route = targets.map(|path| path.map(|path| self.files.at(path, &app.spec.rotate)));
+        app.routes.insert((slot, stream), route);
+        route
+    }
+
+    fn push(&mut self, id: FileId, line: Line<'_>) {
+        let (Some(app), Some(file)) = (self.apps.get_mut(&line.app), self.files.get(id)) else { return };
+        let pile = self.open.entry(id).or_default();
+        let source = (line.app, line.slot, line.stream);
+        // What a date or a record adds is little, and counted with the next.
+        let cost = line.bytes.len() + 1;
         let fits = app.bytes + cost <= APP_BYTES_MAX && self.bytes + cost <= ALL_BYTES_MAX;
         // A short line that fits where a long one did not would only make a note of every gap.
-        let has_room = fits && (unsaid.lines == 0 || unsaid.since < self.releases);
+        let has_room = fits && (file.unsaid == 0 || file.unsaid_since < self.releases);
         if !has_room || self.stage != Stage::Open {
-            *unsaid = Unsaid { lines: unsaid.lines + 1, since: self.releases };
+            (file.unsaid, file.unsaid_since) = (file.unsaid + 1, self.releases);
+            file.midline = None;
             app.lost += 1;
             self.has_unsaid = true;
             return;
         }
-        app.bytes += cost;
-        self.bytes += cost;
-        let pile = self.open.entry((id, stream)).or_default();
-        pile.tell_lost(mem::take(&mut unsaid.lines));
-        pile.line(bytes);
+        pile.tell_lost(line.app, mem::take(&mut file.unsaid));
+        let goes_on = file.midline == Some(source);
+        let about = About {
+            at_ms: wall_millis(),
+            app: app.name.as_deref().unwrap_or_default(),
+            number: app.numbers.get(&line.slot).copied(),
+            stream: line.stream,
+            goes_on,
+            more: line.more,
+        };
+        let piece = pile.piece(line.app, cost);
+        let before = piece.len();
+        if file.midline.is_some() && !goes_on {
+            piece.push(b'\n');
+        }
+        app.style.write(piece, line.bytes, &about);
+        let taken = piece.len() - before;
+        file.midline = (line.more && !app.style.is_of_records()).then_some(source);
+        app.bytes += taken;
+        self.bytes += taken;
     }
 
-    fn know(&mut self, id: AppId, name: &str) {
+    fn know(&mut self, id: AppId, name: &str, spec: &LogSpec, numbers: BTreeMap<Slot, u32>) {
         let app = self.apps.entry(id).or_default();
-        if app.name.as_deref() == Some(name) {
+        let has_name = app.name.as_deref() == Some(name);
+        if has_name && app.spec == *spec && app.numbers == numbers {
             return;
         }
-        let name: Arc<str> = name.into();
-        let before = app.stem.take();
-        app.stem = Some(self.stems.claim(id, &name));
-        app.name = Some(name);
-        self.free(before);
+        app.routes.clear();
+        (app.style, app.spec, app.numbers) = (Style::new(spec), spec.clone(), numbers);
+        if !has_name {
+            let name: Arc<str> = name.into();
+            let before = app.stem.take();
+            app.stem = Some(self.stems.claim(id, &name));
+            app.name = Some(name);
+            self.free(before);
+        }
+        self.forget_files();
     }
 
-    fn stem(&self, id: AppId) -> Arc<str> {
-        self.apps.get(&id).and_then(|app| app.stem.clone()).unwrap_or_else(|| names::unknown(id))
+    /// A file that nobody routes to is only known as long as something for it waits.
+    fn forget_files(&mut self) {
+        let routed = self.apps.values().flat_map(|app| app.routes.values().flatten().flatten());
+        let piled = self.open.keys().chain(self.sealed.iter().flat_map(|(piles, _)| piles.keys()));
+        let used = routed.chain(piled).copied().collect();
+        self.files.keep_only(&used);
+    }
+
+    fn paths(&self, id: AppId, slot: Slot) -> LogPaths {
+        let unknown = App::default();
+        let app = self.apps.get(&id).unwrap_or(&unknown);
+        let stem = app.stem.clone().unwrap_or_else(|| names::unknown(id));
+        files::paths(&self.folder, &stem, &app.spec, app.numbers.get(&slot).copied())
+    }
+
+    fn all_paths(&self, id: AppId) -> BTreeSet<PathBuf> {
+        let numbers = self.apps.get(&id).map(|app| app.numbers.keys().copied().collect::<Vec<_>>());
+        let slots = numbers.into_iter().flatten().chain([Slot(0)]);
+        let of_slot = |slot| {
+            let [out, both] = files::targets(self.paths(id, slot), 0);
+            [out, both].into_iter().chain(files::targets(self.paths(id, slot), 1)).flatten()
+        };
+        slots.flat_map(of_slot).collect()
     }
 
     fn free(&mut self, stem: Option<Arc<str>>) {
@@ -281,10 +385,6 @@ impl State {
         {
             self.stems.free(&stem);
         }
-    }
-
-    fn named(&self, name: &str) -> impl Iterator<Item = &App> {
-        self.apps.values().filter(move |app| app.name.as_deref() == Some(name))
     }
 
     fn seal(&mut self, end: End) {
@@ -298,10 +398,8 @@ impl State {
         if !mem::take(&mut self.has_unsaid) {
             return;
         }
-        for (id, app) in &mut self.apps {
-            for (stream, unsaid) in app.unsaid.iter_mut().enumerate().filter(|(_, unsaid)| unsaid.lines > 0) {
-                self.open.entry((*id, stream)).or_default().tell_lost(mem::take(&mut unsaid.lines));
-            }
+        for (id, file) in self.files.iter_mut().filter(|(_, file)| file.unsaid > 0) {
+            self.open.entry(*id).or_default().tell_lost(AppId(u32::MAX), mem::take(&mut file.unsaid));
         }
     }
 
@@ -322,8 +420,12 @@ impl State {
         if is_closing && piles.is_empty() && end.is_none() {
             return None;
         }
-        let job = |((app, stream), pile)| Job { app, stream, stem: self.stem(app), pile };
-        let jobs = piles.into_iter().map(job).collect();
+        let mut jobs = Vec::new();
+        for (id, pile) in piles {
+            if let Some(file) = self.files.get(id) {
+                jobs.push(Job { path: Arc::clone(&file.path), rotate: file.rotate.clone(), pile });
+            }
+        }
         Some(Work { reopen: mem::take(&mut self.is_reopening), jobs, end, is_closing })
     }
 
@@ -346,29 +448,30 @@ impl State {
         if app.bytes == 0 {
             let stem = self.apps.remove(&id).and_then(|app| app.stem);
             self.free(stem);
+            self.forget_files();
         }
     }
 }
 
 impl Pile {
-    fn line(&mut self, bytes: &[u8]) {
-        let piece = match self.pieces.last_mut() {
-            Some(Piece::Lines(piece)) if piece.len() + bytes.len() < PIECE_BYTES => piece,
-            Some(Piece::Lines(_) | Piece::Lost(_)) | None => {
-                self.pieces.push(Piece::Lines(Vec::with_capacity(bytes.len() + 1)));
-                match self.pieces.last_mut() {
-                    Some(Piece::Lines(piece)) => piece,
-                    Some(Piece::Lost(_)) | None => return,
-                }
-            }
+    /// The piece that so many more bytes go to.
+    fn piece(&mut self, app: AppId, bytes: usize) -> &mut Vec<u8> {
+        let has_room = |(owner, piece): &(AppId, Piece)| match piece {
+            Piece::Lines(lines) => *owner == app && lines.len() + bytes <= PIECE_BYTES,
+            Piece::Lost(_) => false,
         };
-        piece.extend_from_slice(bytes);
-        piece.push(b'\n');
+        if !self.pieces.last().is_some_and(has_room) {
+            self.pieces.push((app, Piece::Lines(Vec::with_capacity(bytes))));
+        }
+        match self.pieces.last_mut() {
+            Some((_, Piece::Lines(lines))) => lines,
+            Some((_, Piece::Lost(_))) | None => unreachable!("a piece of lines was just put there"),
+        }
     }
 
-    fn tell_lost(&mut self, lines: u64) {
+    fn tell_lost(&mut self, app: AppId, lines: u64) {
         if lines > 0 {
-            self.pieces.push(Piece::Lost(lines));
+            self.pieces.push((app, Piece::Lost(lines)));
         }
     }
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 use std::sync::mpsc;
 
+use oxherd_core::{Generation, InstanceId, Place, Rotate};
+
 use super::*;
 use crate::home::scratch::{DEADLINE, Scratch, eventually};
 
@@ -27,7 +29,9 @@ impl Scene {
         let (tell, alerts) = mpsc::channel();
         let alert = move |line| drop(tell.send(line));
         let logs = Logs::start_at(scratch.join("logs"), pace, alert).unwrap();
-        logs.know([(WEB, "web"), (API, "api")].into_iter());
+        for (app, name) in [(WEB, "web"), (API, "api")] {
+            logs.know(app, name, &LogSpec::default(), BTreeMap::new());
+        }
         Self { logs, alerts, scratch }
     }
 
@@ -40,7 +44,21 @@ impl Scene {
     }
 
     fn out(&self, line: &str) {
-        self.logs.line(WEB, Stream::Stdout, line.as_bytes());
+        self.say(WEB, Stream::Stdout, line.as_bytes());
+    }
+
+    fn say(&self, app: AppId, stream: Stream, bytes: &[u8]) {
+        self.piece(app, 0, stream, bytes, false);
+    }
+
+    fn piece(&self, app: AppId, slot: u32, stream: Stream, bytes: &[u8], more: bool) {
+        let instance = InstanceId { starts: 0, number: 1 };
+        let place = Place { app, slot: Slot(slot), generation: Generation(1), instance };
+        self.logs.line(&OutputLine { place, stream, bytes, more });
+    }
+
+    fn know(&self, app: AppId, name: &str, spec: &LogSpec) {
+        self.logs.know(app, name, spec, BTreeMap::from([(Slot(0), 4), (Slot(1), 7)]));
     }
 
     /// Waits until what was handed over is written or lost.
@@ -62,7 +80,7 @@ fn each_stream_has_a_private_file_of_whole_lines() {
     let scene = Scene::new();
     for number in 0..1000 {
         scene.out(&format!("out {number}"));
-        scene.logs.line(WEB, Stream::Stderr, format!("error {number}").as_bytes());
+        scene.say(WEB, Stream::Stderr, format!("error {number}").as_bytes());
     }
     scene.settle();
     let lines = |what: &str| (0..1000).map(|number| format!("{what} {number}\n")).collect::<String>();
@@ -89,7 +107,7 @@ fn a_rename_under_load_neither_loses_nor_tears_a_line() {
     let old: String = moved.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let expected: String = (0..5000).map(|number| format!("line {number}\n")).collect();
     assert_eq!(old + &scene.read("web-out.log"), expected);
-    assert_eq!(scene.logs.dropped_lines("web"), 0);
+    assert_eq!(scene.logs.dropped_lines(WEB, "web"), 0);
 }
 
 #[test]
@@ -140,7 +158,7 @@ fn a_slow_disk_costs_lines_and_no_memory() {
         scene.out(&line);
         assert!(scene.logs.ours.shared.bytes() <= queue::APP_BYTES_MAX);
     }
-    let lost = scene.logs.dropped_lines("web");
+    let lost = scene.logs.dropped_lines(WEB, "web");
     assert!(lost >= LINES - 1 - queue::APP_BYTES_MAX as u64 / 1001 - 300, "{lost}");
     let reader = thread::spawn(move || {
         let mut text = String::new();
@@ -166,7 +184,7 @@ fn tiny_lines_of_both_streams_stay_in_few_pieces() {
     let path = stall(&scene);
     for _ in 0..queue::APP_BYTES_MAX {
         scene.out("");
-        scene.logs.line(WEB, Stream::Stderr, b"");
+        scene.say(WEB, Stream::Stderr, b"");
     }
     assert!(scene.logs.ours.shared.bytes() <= queue::APP_BYTES_MAX);
     let reader = thread::spawn(move || fs::read(path).unwrap());
@@ -183,7 +201,7 @@ fn a_full_disk_tears_no_line_and_counts() {
     let line = "y".repeat(999);
     (0..100).for_each(|_| scene.out(&line));
     scene.settle();
-    let lost = scene.logs.dropped_lines("web");
+    let lost = scene.logs.dropped_lines(WEB, "web");
     assert!(scene.alerts.recv_timeout(DEADLINE).unwrap().contains("the disk is full"));
     fs::remove_file(scene.path("ballast")).unwrap();
     scene.out("after");
@@ -203,10 +221,10 @@ fn one_file_that_cannot_be_written_costs_only_its_own_lines() {
     symlink("/dev/full", scene.path("web-out.log")).unwrap();
     for _ in 0..3 {
         scene.out("lost");
-        scene.logs.line(API, Stream::Stdout, b"kept");
+        scene.say(API, Stream::Stdout, b"kept");
         scene.settle();
     }
-    assert_eq!((scene.logs.dropped_lines("web"), scene.logs.dropped_lines("api")), (3, 0));
+    assert_eq!((scene.logs.dropped_lines(WEB, "web"), scene.logs.dropped_lines(API, "api")), (3, 0));
     assert_eq!(scene.read("api-out.log"), "kept\nkept\nkept\n");
     assert!(scene.alerts.recv_timeout(DEADLINE).unwrap().contains("web-out.log"));
     assert!(scene.alerts.try_recv().is_err());
@@ -215,9 +233,10 @@ fn one_file_that_cannot_be_written_costs_only_its_own_lines() {
 #[test]
 fn names_that_look_the_same_have_files_of_their_own() {
     let scene = Scene::new();
-    scene.logs.know([(AppId(3), "a/b"), (AppId(4), "a b")].into_iter());
+    scene.know(AppId(3), "a/b", &LogSpec::default());
+    scene.know(AppId(4), "a b", &LogSpec::default());
     for app in 3..6 {
-        scene.logs.line(AppId(app), Stream::Stdout, app.to_string().as_bytes());
+        scene.say(AppId(app), Stream::Stdout, app.to_string().as_bytes());
     }
     scene.settle();
     for (name, text) in [("a-b-out.log", "3\n"), ("a-b-4-out.log", "4\n"), ("app-5-out.log", "5\n")] {
@@ -226,7 +245,7 @@ fn names_that_look_the_same_have_files_of_their_own() {
     assert_eq!(scene.logs.paths(AppId(4), "a b", None).out, scene.path("a-b-4-out.log"));
     scene.logs.forget(AppId(3));
     scene.settle();
-    scene.logs.know([(AppId(6), "a-b")].into_iter());
+    scene.know(AppId(6), "a-b", &LogSpec::default());
     assert_eq!(scene.logs.paths(AppId(6), "a-b", None).err, scene.path("a-b-error.log"));
 }
 
@@ -237,4 +256,116 @@ fn what_waits_is_written_before_the_end() {
     scene.logs.forget(WEB);
     assert!(scene.logs.close(DEADLINE));
     assert_eq!(scene.read("web-out.log").lines().count(), 100);
+}
+
+fn names(scene: &Scene) -> Vec<String> {
+    let entries = fs::read_dir(scene.path("")).unwrap();
+    let mut names: Vec<String> = entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn lines_go_where_the_app_says_and_look_as_it_says() {
+    let scene = Scene::new();
+    let file = |name: &str| Some(scene.path(name).display().to_string());
+    let spec = LogSpec {
+        out: file("new/folder/out.txt"),
+        err: Some("/dev/null".into()),
+        both: file("both.log"),
+        per_slot: true,
+        date_format: Some("[at]".into()),
+        ..LogSpec::default()
+    };
+    scene.know(WEB, "web", &spec);
+    scene.out("one");
+    scene.piece(WEB, 1, Stream::Stdout, b"two", false);
+    scene.say(WEB, Stream::Stderr, b"three");
+    scene.settle();
+    assert_eq!(scene.read("new/folder/out-4.txt"), "at: one\n");
+    assert_eq!(scene.read("new/folder/out-7.txt"), "at: two\n");
+    assert_eq!(scene.read("both-4.log"), "at: one\nat: three\n");
+    let paths = scene.logs.paths(WEB, "web", Some(Slot(1)));
+    assert_eq!((paths.out, paths.err), (scene.path("new/folder/out-7.txt"), "/dev/null".into()));
+    // Another configuration moves them at once.
+    scene.know(WEB, "web", &LogSpec { json: true, ..LogSpec::default() });
+    scene.out("four");
+    scene.know(API, "api", &LogSpec { disabled: true, ..LogSpec::default() });
+    scene.say(API, Stream::Stdout, b"nowhere");
+    scene.settle();
+    let record: serde_json::Value = serde_json::from_str(&scene.read("web-out.log")).unwrap();
+    assert_eq!((&record["message"], &record["process_id"]), (&"four".into(), &4.into()));
+    assert_eq!(names(&scene), ["both-4.log", "both-7.log", "new", "web-out.log"]);
+}
+
+#[test]
+fn a_line_in_pieces_is_whole_unless_another_speaks_in_between() {
+    let scene = Scene::new();
+    let spec = LogSpec { err: Some(scene.path("web-out.log").display().to_string()), ..LogSpec::default() };
+    scene.know(WEB, "web", &spec);
+    scene.piece(WEB, 0, Stream::Stdout, b"a", true);
+    scene.piece(WEB, 0, Stream::Stdout, b"\xffb", true);
+    scene.settle();
+    scene.piece(WEB, 0, Stream::Stdout, b"c", false);
+    scene.piece(WEB, 0, Stream::Stdout, b"d", true);
+    scene.say(WEB, Stream::Stderr, b"e");
+    scene.piece(WEB, 0, Stream::Stdout, b"f", true);
+    scene.piece(WEB, 0, Stream::Stdout, b"", false);
+    scene.settle();
+    assert_eq!(fs::read(scene.path("web-out.log")).unwrap(), b"a\xffbc\nd\ne\nf\n");
+}
+
+#[test]
+fn long_files_are_put_aside_and_numbered_on_by_the_next_daemon() {
+    let scratch = Scratch::new();
+    let rotate = Rotate { size: 1000, every: None, keep: 3, gzip: true };
+    let spec = LogSpec { rotate, ..LogSpec::default() };
+    let line = "z".repeat(99);
+    let mut scene = Scene::at(scratch, Pace::default());
+    for round in 0..2 {
+        scene.know(WEB, "web", &spec);
+        for _ in 0..25 {
+            scene.out(&line);
+            scene.settle();
+        }
+        scene.logs.close(DEADLINE);
+        let expected = [
+            ["web-out.log", "web-out.log.1.gz", "web-out.log.2.gz"].as_slice(),
+            &["web-out.log", "web-out.log.2.gz", "web-out.log.3.gz", "web-out.log.4.gz"],
+        ];
+        eventually("old files are compressed", || names(&scene) == expected[round]);
+        assert_eq!(scene.read("web-out.log").len(), if round == 0 { 500 } else { 1000 });
+        let scratch = std::mem::replace(&mut scene.scratch, Scratch::new());
+        scene = Scene::at(scratch, Pace::default());
+    }
+}
+
+#[test]
+fn what_is_flushed_is_gone_and_what_comes_is_kept() {
+    let scene = Scene::new();
+    scene.out("old");
+    scene.say(WEB, Stream::Stderr, b"old");
+    scene.settle();
+    let (tell, told) = mpsc::channel();
+    scene.logs.flush(WEB, "web", Box::new(move |count| tell.send(count).unwrap()));
+    scene.out("new");
+    scene.settle();
+    assert_eq!(told.recv_timeout(DEADLINE).unwrap(), Ok(2));
+    assert_eq!((scene.read("web-out.log"), scene.read("web-error.log")), ("new\n".into(), String::new()));
+}
+
+#[test]
+fn trouble_is_told_as_long_as_it_lasts() {
+    let scene = Scene::new();
+    scene.know(WEB, "web", &LogSpec { out: Some("/dev/full".into()), ..LogSpec::default() });
+    scene.out("lost");
+    scene.settle();
+    let told = scene.logs.troubles();
+    assert!(
+        told.len() == 1 && told[0].contains("/dev/full") && told[0].contains("the disk is full"),
+        "{told:?}"
+    );
+    scene.logs.forget(WEB);
+    scene.settle();
+    assert!(scene.logs.troubles().is_empty());
 }

@@ -5,14 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::symlink_metadata;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oxherd_core::AppId;
 use oxherd_os::files::open_append;
 
+use super::attic::Attic;
 use super::file::{LogFile, Pace};
-use super::names;
 use super::queue::{End, Job, Piece, Shared, Work};
 use crate::home::cause;
 
@@ -23,10 +22,10 @@ type Errno = Option<i32>;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    folder: PathBuf,
     pace: Pace,
     alert: Alarm,
-    files: BTreeMap<(AppId, usize), Kept>,
+    files: BTreeMap<Arc<Path>, Kept>,
+    attic: Attic,
     /// What people were told of, and not yet that it is over.
     told: BTreeSet<Errno>,
 }
@@ -34,11 +33,13 @@ pub(super) struct Writer {
 struct Kept {
     file: LogFile,
     trouble: Option<Errno>,
+    /// People know that it cannot be put aside.
+    is_stuck: bool,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, folder: PathBuf, pace: Pace, alert: Alarm) -> Self {
-        Self { shared, folder, pace, alert, files: BTreeMap::new(), told: BTreeSet::new() }
+    pub(super) fn new(shared: Arc<Shared>, pace: Pace, alert: Alarm) -> Self {
+        Self { shared, pace, alert, files: BTreeMap::new(), attic: Attic::default(), told: BTreeSet::new() }
     }
 
     /// Writes until the logs are closed.
@@ -61,49 +62,49 @@ impl Writer {
         match work.end {
             Some(End::Mark(reply)) => reply(()),
             Some(End::Forget(app)) => {
-                self.files.retain(|(other, _), _| *other != app);
                 self.shared.forgotten(app);
+                self.forget_unused();
             }
-            Some(End::Flush(app, reply)) => reply(self.flush(app)),
+            Some(End::Flush(paths, reply)) => reply(self.empty(&paths)),
             None => {}
         }
     }
 
-    fn flush(&self, app: AppId) -> Result<u32, String> {
-        let stem = self.shared.stem(app);
+    fn empty(&mut self, paths: &BTreeSet<PathBuf>) -> Result<u32, String> {
         let mut count = 0;
-        for stream in 0..2 {
-            let path = self.folder.join(names::file_name(&stem, stream));
-            if symlink_metadata(&path).is_err() {
+        for path in paths {
+            if !symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
                 continue;
             }
-            match open_append(&path).and_then(|file| file.set_len(0)) {
-                Ok(()) => count += 1,
-                Err(error) => return Err(format!("cannot empty {}: {}", path.display(), cause(&error))),
+            let emptied = open_append(path).and_then(|file| file.set_len(0));
+            emptied.map_err(|error| format!("cannot empty {}: {}", path.display(), cause(&error)))?;
+            if let Some(kept) = self.files.get_mut(path.as_path()) {
+                kept.file.was_emptied();
             }
+            count += 1;
         }
         Ok(count)
     }
 
     fn write(&mut self, job: Job, is_last: bool) {
-        let path = self.folder.join(names::file_name(&job.stem, job.stream));
-        let key = (job.app, job.stream);
-        let fresh = |path| Kept { file: LogFile::new(path), trouble: None };
-        let kept = self.files.entry(key).or_insert_with(|| fresh(path.clone()));
-        if kept.file.path() != path {
-            *kept = fresh(path);
-        }
+        let Job { path, rotate, pile } = job;
+        let fresh = || Kept { file: LogFile::new(path.to_path_buf()), trouble: None, is_stuck: false };
+        let kept = self.files.entry(Arc::clone(&path)).or_insert_with(fresh);
         let mut outcome = Ok(());
         let is_resting = kept.file.is_resting() && !is_last;
         if !is_resting {
             let (lost, begun) = kept.file.begin(&self.pace);
-            self.shared.release(job.app, 0, lost);
+            let owner = pile.pieces.first().map(|(app, _)| *app);
+            owner.into_iter().for_each(|app| self.shared.release(app, 0, lost));
             outcome = begun;
         }
-        for piece in job.pile.pieces {
+        let mut stuck = None;
+        for (app, piece) in pile.pieces {
             let lost = if is_resting || outcome.is_err() {
                 kept.file.lose(&piece)
             } else {
+                let aside = kept.file.put_aside(bytes(&piece), &rotate, &mut self.attic, &self.pace);
+                stuck = stuck.or(aside.err());
                 let (lost, put) = kept.file.put(&piece, &self.pace);
                 outcome = put;
                 lost
@@ -111,30 +112,37 @@ impl Writer {
             let bytes = bytes(&piece);
             // Its memory goes before there is room for other lines.
             drop(piece);
-            self.shared.release(job.app, bytes, lost);
+            self.shared.release(app, bytes, lost);
+        }
+        if let Some(error) = stuck.filter(|_| !std::mem::replace(&mut kept.is_stuck, true)) {
+            (self.alert)(format!("Cannot put {} aside, it goes on: {}", path.display(), cause(&error)));
         }
         if !is_resting {
-            self.tell(key, &outcome);
+            self.tell(&path, &outcome);
         }
     }
 
-    fn tell(&mut self, key: (AppId, usize), outcome: &io::Result<()>) {
-        let Some(kept) = self.files.get_mut(&key) else { return };
-        let path = kept.file.path().display();
+    fn tell(&mut self, path: &Arc<Path>, outcome: &io::Result<()>) {
+        let Some(kept) = self.files.get_mut(path) else { return };
         match outcome {
             Ok(()) => {
-                if kept.trouble.take().is_some_and(|errno| self.told.remove(&errno)) {
-                    (self.alert)(format!("{path} is written again"));
+                let Some(errno) = kept.trouble.take() else { return };
+                self.shared.trouble(path, None);
+                if self.told.remove(&errno) {
+                    (self.alert)(format!("{} is written again", path.display()));
                 }
             }
             Err(error) => {
                 let errno = error.raw_os_error();
                 kept.trouble = Some(errno);
+                let what = format!(
+                    "Cannot write {}: {}; lines are lost until it works again",
+                    path.display(),
+                    cause(error)
+                );
+                self.shared.trouble(path, Some(what.clone()));
                 if self.told.insert(errno) {
-                    (self.alert)(format!(
-                        "Cannot write {path}: {}; lines are lost until it works again",
-                        cause(error)
-                    ));
+                    (self.alert)(what);
                 }
             }
         }
@@ -145,6 +153,18 @@ impl Writer {
             kept.file.close();
         }
         self.files.retain(|_, kept| !kept.file.is_spent() || kept.trouble.is_some());
+    }
+
+    /// Files of apps that are no more.
+    fn forget_unused(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.files.retain(|path, _| {
+            let is_in_use = shared.is_in_use(path);
+            if !is_in_use {
+                shared.trouble(path, None);
+            }
+            is_in_use
+        });
     }
 }
 

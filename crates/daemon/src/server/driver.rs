@@ -94,7 +94,10 @@ pub trait LogFiles: Send + Sync + 'static {
     fn flush(&self, app: AppId, name: &str, reply: Reply<Result<u32, String>>);
 
     /// How many lines of an app were lost because the disk was too slow or full.
-    fn dropped_lines(&self, name: &str) -> u64;
+    fn dropped_lines(&self, app: AppId, name: &str) -> u64;
+
+    /// What is wrong with files, in sentences.
+    fn troubles(&self) -> Vec<String>;
 
     /// Calls `reply` once every line that was handed over before this call is in its file, or lost, and before any
     /// line that is handed over later is. Called on the control thread: it only leaves a mark in the queue.

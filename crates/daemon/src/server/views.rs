@@ -75,7 +75,7 @@ pub(super) fn herd(survey: &Survey, sights: &Sights<'_>, samples: &mut Samples, 
         apps: apps.collect(),
         daemon_memory: survey.report.primary_memory,
         uptime_ms: uptime.as_millis() as u64,
-        troubles: sights.driver.troubles(),
+        troubles: sights.driver.troubles().into_iter().chain(sights.logs.troubles()).collect(),
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn app(survey: &Survey, id: AppId, sights: &Sights<'_>, samples: &mut
         out_file: out.display().to_string(),
         error_file: err.display().to_string(),
         both_file: both.map(|it| it.display().to_string()),
-        dropped_lines: sights.logs.dropped_lines(&status.name),
+        dropped_lines: sights.logs.dropped_lines(id, &status.name),
         requests: total(|report| report.requests),
         errors: total(|report| report.errors),
         handed_over: total(|report| report.handed_over),

@@ -112,7 +112,7 @@ impl Herd {
             generation: app.generation,
             instance: InstanceId { starts: 0, number: 1 },
         };
-        inner.feed.as_mut().unwrap().output(&OutputLine { place, stream, bytes });
+        inner.feed.as_mut().unwrap().output(&OutputLine { place, stream, bytes, more: false });
         self.logs.write(name, stream, bytes);
     }
 }
@@ -335,7 +335,11 @@ impl LogFiles for Logs {
         reply(Ok(2));
     }
 
-    fn dropped_lines(&self, name: &str) -> u64 {
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn dropped_lines(&self, _app: AppId, name: &str) -> u64 {
         self.dropped.lock().unwrap().get(name).copied().unwrap_or(0)
     }
 

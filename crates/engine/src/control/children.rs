@@ -8,6 +8,7 @@ use oxherd_core::{AppSpec, Event, Exit, InstanceId, Notice, Place, Signal, Socke
 use oxherd_os::{Child, ExitStatus, Interest};
 
 use crate::control::input::Feed;
+use crate::control::now;
 use crate::control::output::Pump;
 use crate::control::{CHILDREN, Control};
 use crate::counters::Counters;
@@ -177,8 +178,8 @@ impl Control<'_> {
         let Some((instance, part)) = self.untoken(token) else { return };
         match part {
             Part::Process => self.on_process_end(instance),
-            Part::Stdout => self.pump_output(instance, Stream::Stdout),
-            Part::Stderr => self.pump_output(instance, Stream::Stderr),
+            Part::Stdout => self.pump_output(instance, Stream::Stdout, true),
+            Part::Stderr => self.pump_output(instance, Stream::Stderr, true),
             Part::Stdin => self.on_input_room(instance),
         }
     }
@@ -208,8 +209,8 @@ impl Control<'_> {
 
     /// Everything that the process has said is known: now the core hears of its end.
     pub(super) fn on_detached(&mut self, instance: InstanceId) {
-        self.pump_output(instance, Stream::Stdout);
-        self.pump_output(instance, Stream::Stderr);
+        self.pump_output(instance, Stream::Stdout, false);
+        self.pump_output(instance, Stream::Stderr, false);
         self.flush_output(instance);
         self.tell_disconnected(instance);
         let Some(state) = self.children.states.get_mut(&instance) else { return };
@@ -221,7 +222,22 @@ impl Control<'_> {
         self.host.reap_strangers();
     }
 
-    fn pump_output(&mut self, instance: InstanceId, stream: Stream) {
+    /// Reads pipes that were left alone, where there is room by now or the time is up.
+    pub(super) fn resume_output(&mut self) {
+        for (instance, stream) in std::mem::take(&mut self.held_back) {
+            let Some(state) = self.children.states.get_mut(&instance) else { continue };
+            let (pump, part) = match stream {
+                Stream::Stdout => (&state.stdout, Part::Stdout),
+                Stream::Stderr => (&state.stderr, Part::Stderr),
+            };
+            let Some(pump) = pump else { continue };
+            // As when it was first watched.
+            drop(self.poller.add(pump.fd(), token(instance, part), Interest::READ));
+            self.pump_output(instance, stream, true);
+        }
+    }
+
+    fn pump_output(&mut self, instance: InstanceId, stream: Stream, may_wait: bool) {
         let Some(state) = self.children.states.get_mut(&instance) else { return };
         let place = state.place;
         let slot = match stream {
@@ -230,7 +246,13 @@ impl Control<'_> {
         };
         let Some(pump) = slot else { return };
         let observer = &mut *self.observer;
-        let open = pump.read(|bytes| observer.output(&OutputLine { place, stream, bytes }));
+        if may_wait && !pump.may_flow(|| observer.has_room(place.app), now()) {
+            // A pipe that is left alone must not wake the thread.
+            drop(self.poller.remove(pump.fd()));
+            self.held_back.insert((instance, stream));
+            return;
+        }
+        let open = pump.read(|bytes, more| observer.output(&OutputLine { place, stream, bytes, more }));
         if !open && let Some(pump) = slot.take() {
             drop(self.poller.remove(pump.fd()));
         }
@@ -244,7 +266,7 @@ impl Control<'_> {
             if let Some(mut pump) = slot.take() {
                 drop(self.poller.remove(pump.fd()));
                 let observer = &mut *self.observer;
-                pump.finish(|bytes| observer.output(&OutputLine { place, stream, bytes }));
+                pump.finish(|bytes, more| observer.output(&OutputLine { place, stream, bytes, more }));
             }
         }
     }

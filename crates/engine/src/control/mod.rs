@@ -19,7 +19,7 @@ pub(crate) use signals::block_signals;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use oxherd_core::{AppId, AppSpec, Fleet, Limits, Moment, Outcome, Request, Span};
+use oxherd_core::{AppId, AppSpec, Fleet, InstanceId, Limits, Moment, Outcome, Request, Span};
 use oxherd_os::{Events, Interest, Poller, clock};
 
 use crate::control::children::Children;
@@ -42,6 +42,8 @@ const EVENTS_PER_WAIT: usize = 128;
 /// How long the primary waits for killed processes to be gone before it ends itself.
 const LONGEST_DEATH: Span = Span::from_secs(2);
 const LOOK_AT_DYING_EVERY: Duration = Duration::from_millis(10);
+/// How often output that was left in its pipe is looked after.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(2);
 /// How often exits are asked for that no event has told of, where pidfds are of no help: never more than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -74,6 +76,8 @@ pub(crate) struct Control<'a> {
     ended: Option<Moment>,
     /// When to look for another keeper again, while there is none.
     renew_at: Option<Moment>,
+    /// Streams that are not read for want of room.
+    held_back: BTreeSet<(InstanceId, crate::Stream)>,
 }
 
 impl<'a> Control<'a> {
@@ -127,6 +131,7 @@ impl<'a> Control<'a> {
             memory_due: None,
             ended: None,
             renew_at: None,
+            held_back: BTreeSet::new(),
         })
     }
 
@@ -203,6 +208,9 @@ impl<'a> Control<'a> {
         let due =
             [self.fleet.poll_timeout(), self.next_report, self.keeping.due(), self.renew_at, self.memory_due];
         let next = due.into_iter().flatten().min();
+        if !self.held_back.is_empty() {
+            return LOOK_FOR_ROOM_EVERY;
+        }
         let left = next.map(|next| Duration::from_millis(next.since(now()).as_millis()));
         left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
     }
@@ -215,6 +223,7 @@ impl<'a> Control<'a> {
             self.carry_out();
         }
         self.renew_if_due(now);
+        self.resume_output();
         self.watch_memory(now);
         if let (Some(due), Some(interval)) = (self.next_report, self.status_interval)
             && due <= now
