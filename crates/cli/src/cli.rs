@@ -14,11 +14,11 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::ExitStatus;
 use crate::options::{
-    self, AttachOptions, CompletionOptions, ConfOptions, DoctorOptions, EcosystemOptions, ExportOptions,
-    FileOptions, FilesOptions, GetOptions, ListOptions, LogsOptions, ManOptions, MaybeSelector, MonitOptions,
-    MultisetOptions, RenewOptions, RunOptions, RuntimeOptions, ScaleOptions, Selector, Selectors,
-    SendOptions, ServeOptions, SetOptions, SignalOptions, StartOptions, StartupOptions, TriggerOptions,
-    UnsetOptions, UpgradeOptions,
+    self, ApplyOptions, AttachOptions, CheckOptions, CompletionOptions, ConfOptions, DoctorOptions,
+    EcosystemOptions, ExportOptions, FileOptions, FilesOptions, GetOptions, ListOptions, LogsOptions,
+    ManOptions, MaybeSelector, MonitOptions, MultisetOptions, RenewOptions, RunOptions, RuntimeOptions,
+    ScaleOptions, Selector, Selectors, SendOptions, ServeOptions, SetOptions, SignalOptions, StartOptions,
+    StartupOptions, TriggerOptions, UnsetOptions, UpgradeOptions,
 };
 use crate::persona;
 use crate::version::version;
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     /// Start the apps of a file, and reload those that are known
     #[command(name = "startOrReload", aliases = ["startorreload", "startOrGracefulReload", "startorgracefulreload"], after_help = options::START_OR_RELOAD_HELP)]
     StartOrReload(FileOptions),
+    Check(CheckOptions),
+    Apply(ApplyOptions),
     Scale(ScaleOptions),
     /// Count restarts of apps anew
     #[command(after_help = options::RESET_HELP)]

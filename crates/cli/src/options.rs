@@ -2,6 +2,7 @@
 //! what they come to on this machine is found out by the crate `config`.
 
 mod app;
+mod apply;
 mod help;
 mod keep;
 mod values;
@@ -12,6 +13,7 @@ use oxherd_config::values::{self as written, EnvChoice, Variable};
 use oxherd_engine::core::Span;
 
 pub(crate) use app::{AppOptions, ScriptArgs, What};
+pub(crate) use apply::{ApplyOptions, CheckOptions};
 pub(crate) use help::*;
 pub(crate) use keep::{KeepOptions, Places, file_stem};
 pub(crate) use verbs::*;

@@ -1,9 +1,11 @@
 //! One file per command, and what they share.
 
+mod apply;
 mod attach;
 mod boot;
 mod change;
 mod changes;
+mod check;
 mod completion;
 mod daemon;
 mod doctor;
@@ -43,6 +45,8 @@ pub(crate) fn execute(command: Command) -> ExitStatus {
         Command::Delete(of) => changes::each(Verb::Delete, &of),
         Command::StartOrRestart(options) => changes::renew_file(Verb::Restart, &options),
         Command::StartOrReload(options) => changes::renew_file(Verb::Reload, &options),
+        Command::Check(options) => check::run(&options),
+        Command::Apply(options) => apply::run(&options),
         Command::Scale(options) => changes::scale(&options),
         Command::Reset(of) => reach::reset(&of),
         Command::List(options) => looks::list(&options),

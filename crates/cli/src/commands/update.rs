@@ -80,7 +80,9 @@ pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -
     follow_each(client, ask).await
 }
 
-/// A stopped app has nobody to be replaced, and one that binds its own sockets cannot run twice.
+/// A stopped app has nobody to be replaced, one that binds its own sockets cannot run twice, and nobody takes over what
+/// reaches its workers in another way.
 fn must_end_first(app: &AppView, spec: &AppSpec, verb: Verb) -> bool {
-    !app.up || (verb == Verb::Restart && spec.sockets == Sockets::None)
+    let reached_otherwise = (app.sockets, app.distribution) != (spec.sockets, spec.distribution);
+    !app.up || reached_otherwise || (verb != Verb::Start && spec.sockets == Sockets::None)
 }

@@ -15,6 +15,7 @@ pub(crate) mod paint;
 pub(crate) mod pm2;
 pub(crate) mod progress;
 pub(crate) mod results;
+pub(crate) mod steps;
 pub(crate) mod table;
 pub(crate) mod unit;
 pub(crate) mod words;
