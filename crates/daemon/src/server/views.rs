@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use oxherd::api::{AppView, Herd, SlotView, StandbyView, WorkerView};
-use oxherd_core::{AppId, AppSpec, AppStatus, InstanceId, InstanceStatus, SlotStatus};
+use oxherd_core::{AppId, AppSpec, AppStatus, InstanceId, InstanceStatus, Slot, SlotStatus, Status};
 use oxherd_engine::{AppReport, Survey, WorkerReport};
 use oxherd_os::{clock, proc};
 
@@ -159,7 +159,12 @@ fn slots(
             workers: slot.instances.iter().map(|it| worker(it, &figures, samples)).collect(),
         }
     };
-    status.slots.iter().map(view).collect()
+    let empty = |slot| SlotStatus { slot, status: Status::Stopped, restarts: 0, instances: Vec::new() };
+    // The core keeps no slots of an app that is stopped; people still count them.
+    let known = |slot: &Slot| status.slots.iter().any(|it| it.slot == *slot);
+    let missing = (0..if status.up { 0 } else { status.instances }).map(Slot).filter(|slot| !known(slot));
+    let missing: Vec<SlotStatus> = missing.map(empty).collect();
+    status.slots.iter().chain(&missing).map(view).collect()
 }
 
 fn worker(
