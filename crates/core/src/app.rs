@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::History;
 use crate::recycle::Recycles;
+use crate::scaling::Pressure;
 use crate::standby::Standbys;
 use crate::{AppId, AppSpec, ChangeId, Exit, Generation, GiveUp, InstanceId, Moment, Slot};
 
@@ -34,6 +35,9 @@ pub(crate) struct App {
     pub(crate) outlasts: bool,
     #[serde(default, skip_serializing_if = "Standbys::is_empty")]
     pub(crate) standbys: Standbys,
+    /// What was seen of its load.
+    #[serde(skip)]
+    pub(crate) pressure: Pressure,
     /// Slots that are replaced one by one.
     #[serde(default, skip_serializing_if = "Recycles::is_empty")]
     pub(crate) recycles: Recycles,
@@ -177,7 +181,7 @@ impl App {
         Self {
             id,
             desired: Desired::Up,
-            instances: spec.instances,
+            instances: spec.kept_within(spec.instances),
             generation,
             newest: generation,
             specs: BTreeMap::from([(generation, spec)]),
@@ -188,6 +192,7 @@ impl App {
             muster: Muster::Incomplete { since: now },
             outlasts: false,
             standbys: Standbys::default(),
+            pressure: Pressure::default(),
             recycles: Recycles::default(),
         }
     }

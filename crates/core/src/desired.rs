@@ -11,6 +11,7 @@ use crate::fleet::{Fleet, Limits, State};
 use crate::image::{Inventory, SlotRestarts};
 use crate::outbox::Outbox;
 use crate::recycle::Recycles;
+use crate::scaling::Pressure;
 use crate::standby::Standbys;
 use crate::{AppId, AppSpec, Generation, Moment};
 
@@ -109,6 +110,7 @@ impl DesiredApp {
             muster: Muster::Incomplete { since: now },
             outlasts: false,
             standbys: Standbys::default(),
+            pressure: Pressure::default(),
             recycles: Recycles::default(),
         }
     }

@@ -98,6 +98,13 @@ pub enum Event {
         /// How many requests it has served.
         requests: Option<u64>,
     },
+    /// How busy an app's workers are, looked at again and again while the number of its slots follows the load.
+    Loaded {
+        /// Which app.
+        app: AppId,
+        /// The part of the time since the last look that its serving workers used the CPU, on average, in thousandths.
+        busy: u32,
+    },
     /// The worker is asked whether it is well, and has been silent for too long.
     Hung {
         /// Which worker.

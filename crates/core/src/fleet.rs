@@ -126,6 +126,7 @@ impl Fleet {
             Event::Measured { instance, memory, requests } => {
                 self.on_measured(instance, memory, requests, now);
             }
+            Event::Loaded { app, busy } => self.on_loaded(app, busy, now),
             Event::Hung { instance } => self.recycle_by_rule(instance, RecycleReason::Hung, now),
             Event::Exited { instance, exit } => self.on_exited(instance, exit, now),
             Event::DoorsClosed { app } => self.on_doors_closed(app),

@@ -33,6 +33,7 @@ mod reload;
 mod request;
 mod requests;
 mod restore;
+mod scaling;
 mod settle;
 mod shares;
 mod signal;

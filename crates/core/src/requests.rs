@@ -91,7 +91,12 @@ impl Fleet {
             spec.check(limits)?;
             check_reloadable(app.spec(), spec)?;
         }
-        let instances = spec.as_ref().map(|spec| spec.instances);
+        // Where the number follows the load, a new configuration is no reason for another one.
+        let current = app.instances;
+        let instances = spec.as_ref().map(|spec| match spec.scaling {
+            Some(_) => spec.kept_within(current),
+            None => spec.instances,
+        });
         let queued = QueuedReload { change, spec: spec.map(|spec| Arc::new(*spec)), instances };
         if app.reload.is_none() {
             self.begin_reload(id, queued, now);
@@ -136,6 +141,7 @@ impl Fleet {
     ) -> Result<(), Refusal> {
         let limits = self.state.limits;
         self.app_mut(id)?.spec().check_instances(instances, limits)?;
+        self.app_mut(id)?.spec().check_within(instances)?;
         let app = self.running_app(id)?;
         let from = std::mem::replace(&mut app.instances, instances);
         // The last word counts, also against reloads that were asked for earlier.

@@ -165,7 +165,7 @@ impl Fleet {
         app.slots.values().filter_map(|state| state.occupant).filter_map(|id| self.state.instances.get(&id))
     }
 
-    fn all_serve(&self, app: &App) -> bool {
+    pub(crate) fn all_serve(&self, app: &App) -> bool {
         let serving =
             self.occupants(app).filter(|it| app.is_target(it.place.slot) && it.is_serving()).count();
         serving == app.instances as usize

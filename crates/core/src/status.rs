@@ -119,6 +119,11 @@ impl Fleet {
         self.state.apps.get(&place.app).map(|app| app.spec_of(place.generation))
     }
 
+    /// Whether the instance is ready and has a slot.
+    pub fn serves(&self, instance: InstanceId) -> bool {
+        self.state.instances.get(&instance).is_some_and(Instance::is_serving)
+    }
+
     /// Where the instance belongs now: one that was a standby has another slot than it was started with.
     pub fn place_of(&self, instance: InstanceId) -> Option<Place> {
         self.state.instances.get(&instance).map(|it| it.place)

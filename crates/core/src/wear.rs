@@ -15,16 +15,27 @@ impl Fleet {
         requests: Option<u64>,
         now: Moment,
     ) {
-        let Some(spec) = self.spec_of(id) else { return };
+        if let Some(why) = self.wear_of(id, memory, requests) {
+            self.recycle_by_rule(id, why, now);
+        }
+    }
+
+    /// Whether figures like these are a reason to replace the worker: then they are to be told.
+    pub fn is_worn(&self, id: InstanceId, memory: Option<u64>, requests: Option<u64>) -> bool {
+        self.wear_of(id, memory, requests).is_some()
+    }
+
+    fn wear_of(&self, id: InstanceId, memory: Option<u64>, requests: Option<u64>) -> Option<RecycleReason> {
+        let spec = self.spec_of(id)?;
         let above =
             |figure: Option<u64>, limit: Option<u64>| figure.zip(limit).is_some_and(|(it, max)| it > max);
         let max_requests = spec.max_requests.map(|max| jittered(max, id).max(1) - 1);
-        let why = match () {
-            () if above(memory, spec.max_memory_restart) => RecycleReason::Memory,
-            () if above(requests, max_requests) => RecycleReason::Requests,
-            () => return,
-        };
-        self.recycle_by_rule(id, why, now);
+        match () {
+            () if !self.serves(id) => None,
+            () if above(memory, spec.max_memory_restart) => Some(RecycleReason::Memory),
+            () if above(requests, max_requests) => Some(RecycleReason::Requests),
+            () => None,
+        }
     }
 
     /// Has those replaced that have lived long enough.

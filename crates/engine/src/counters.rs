@@ -18,7 +18,8 @@ const MEMORY: usize = 5;
 const WAS_READY: usize = 6;
 const CONDEMNED: usize = 7;
 const TOLD_AT: usize = 8;
-const COUNT: usize = 9;
+const HEARD: usize = 9;
+const COUNT: usize = 10;
 
 /// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for
 /// the report; as messages, a worker's figures could fill the queue to control faster than it is read. Two marks
@@ -61,6 +62,17 @@ impl Counters {
 
     pub(crate) fn handed_over(&self) -> u64 {
         self.word(HANDED_OVER).load(Ordering::Relaxed)
+    }
+
+    /// Something came over its channel.
+    pub(crate) fn count_heard(&self) {
+        // Only the traffic thread writes.
+        self.word(HEARD).store(self.heard() + 1, Ordering::Relaxed);
+    }
+
+    /// How often something came over its channel.
+    pub(crate) fn heard(&self) -> u64 {
+        self.word(HEARD).load(Ordering::Relaxed)
     }
 
     /// What the worker counts itself, in place of what was known of that before.

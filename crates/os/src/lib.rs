@@ -27,6 +27,7 @@ pub mod host;
 pub mod lending;
 pub mod lock;
 pub mod memfd;
+pub mod notify;
 pub mod packet;
 pub mod poller;
 pub mod proc;
@@ -43,8 +44,8 @@ mod sys;
 pub use alarm::Alarm;
 pub use exit_watch::{ExitWatch, Watched};
 pub use host::{
-    CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Identity, Input, Lending,
-    Output, SpawnError, SpawnSpec, Spawned,
+    Census, CgroupChoice, ChannelEnds, Child, ChildRecord, ExitStatus, Host, HostOptions, Identity, Input,
+    Lending, Output, SpawnError, SpawnSpec, Spawned,
 };
 pub use poller::{Event, Events, Interest, Poller, Waker};
 pub use shared::SharedWords;

@@ -192,6 +192,7 @@ impl Os {
             | Event::Misbehaved { .. }
             | Event::ErrorReported { .. }
             | Event::Measured { .. }
+            | Event::Loaded { .. }
             | Event::Hung { .. }
             | Event::DoorsClosed { .. } => {}
         }
@@ -368,6 +369,7 @@ fn is_harmless_twice(event: &Event) -> bool {
         | Event::ChannelClosed { .. }
         | Event::Misbehaved { .. }
         | Event::Measured { .. }
+        | Event::Loaded { .. }
         | Event::Hung { .. }
         | Event::Exited { .. }
         | Event::DoorsClosed { .. } => true,

@@ -121,6 +121,18 @@ pub enum SpecError {
         /// Not more.
         max: u32,
     },
+    /// The number of slots follows the load, between bounds.
+    #[error(
+        "{wanted} instances are not between {min} and {max}, where the load decides: reload with other bounds"
+    )]
+    OutOfBounds {
+        /// What was asked for.
+        wanted: u32,
+        /// Not fewer slots than this.
+        min: u32,
+        /// Not more.
+        max: u32,
+    },
     /// Only one pause can come before a respawn.
     #[error("restart_delay and exp_backoff_restart_delay do not go together: keep one of them")]
     TwoDelays,

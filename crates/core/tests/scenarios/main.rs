@@ -6,6 +6,7 @@ mod recycle;
 mod reload;
 mod resize;
 mod respawn;
+mod scaling;
 mod script;
 mod standby;
 mod stop;

@@ -121,6 +121,10 @@ impl ProcessHost for KeeperHost {
         false
     }
 
+    fn reaper(&self) -> u32 {
+        self.keeper.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn spawn(&mut self, spec: &SpawnSpec, handed: &[BorrowedFd<'_>]) -> Result<Spawned, SpawnFailure> {
         let reply = self.link.ask(&Ask::Spawn { spec: Box::new(spec.clone()) }, handed);
         let reply = reply.map_err(|error| passing(&error.to_string()))?;

@@ -8,6 +8,7 @@ use oxherd_core::{AppSpec, Event, Exit, InstanceId, Notice, Place, Signal, Socke
 use oxherd_os::{Child, ExitStatus, Interest};
 
 use crate::control::input::Feed;
+use crate::control::looks::Seen;
 use crate::control::now;
 use crate::control::output::Pump;
 use crate::control::{CHILDREN, Control};
@@ -38,8 +39,8 @@ pub(super) struct ChildState {
     tie: Tie,
     /// The end of its channel was told.
     pub(super) disconnected: bool,
-    /// It held more memory than its level when it was looked at last.
-    pub(super) is_above: bool,
+    /// What was seen of it when it was looked at last.
+    pub(super) seen: Seen,
     ending: Ending,
 }
 
@@ -167,11 +168,11 @@ impl Control<'_> {
             stderr: stderr.map(Pump::new),
             tie,
             disconnected: false,
-            is_above: false,
+            seen: Seen::default(),
             ending: Ending::Alive,
         };
         self.children.states.insert(place.instance, state);
-        self.arm_memory_watch(place.instance);
+        self.arm_looks(place.instance);
     }
 
     pub(super) fn on_child(&mut self, token: u64) {

@@ -7,7 +7,7 @@ mod children;
 mod figures;
 mod input;
 mod keeping;
-mod memory;
+mod looks;
 mod output;
 mod signals;
 mod singles;
@@ -25,6 +25,7 @@ use oxherd_os::{Events, Interest, Poller, clock};
 use crate::control::children::Children;
 use crate::control::figures::AllTotals;
 use crate::control::keeping::Keeping;
+use crate::control::looks::Looks;
 use crate::control::signals::SignalSource;
 use crate::handle::{Handle, Wish};
 use crate::host::{Estate, ProcessHost, Stash};
@@ -70,8 +71,8 @@ pub(crate) struct Control<'a> {
     told_unlent: BTreeSet<AppId>,
     /// Whether messages of workers are passed on.
     taps: bool,
-    /// When the memory of workers is looked at next, if any has a level.
-    memory_due: Option<Moment>,
+    /// When what workers use and do is looked at next, if anybody wants to know.
+    looks: Looks,
     /// When the fleet was first seen to have ended.
     ended: Option<Moment>,
     /// When to look for another keeper again, while there is none.
@@ -128,7 +129,7 @@ impl<'a> Control<'a> {
             limits,
             told_unlent: BTreeSet::new(),
             taps,
-            memory_due: None,
+            looks: Looks::default(),
             ended: None,
             renew_at: None,
             held_back: BTreeSet::new(),
@@ -205,8 +206,13 @@ impl<'a> Control<'a> {
         if self.ended.is_some() {
             return LOOK_AT_DYING_EVERY;
         }
-        let due =
-            [self.fleet.poll_timeout(), self.next_report, self.keeping.due(), self.renew_at, self.memory_due];
+        let due = [
+            self.fleet.poll_timeout(),
+            self.next_report,
+            self.keeping.due(),
+            self.renew_at,
+            self.looks.due(),
+        ];
         let next = due.into_iter().flatten().min();
         if !self.held_back.is_empty() {
             return LOOK_FOR_ROOM_EVERY;
@@ -224,7 +230,7 @@ impl<'a> Control<'a> {
         }
         self.renew_if_due(now);
         self.resume_output();
-        self.watch_memory(now);
+        self.look_at_workers(now);
         if let (Some(due), Some(interval)) = (self.next_report, self.status_interval)
             && due <= now
         {

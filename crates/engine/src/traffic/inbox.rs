@@ -51,6 +51,7 @@ impl Traffic {
                 return 0;
             }
         };
+        worker.counters.count_heard();
         let chunk = buffer.get(..received.bytes).unwrap_or_default();
         if let Some(fault) = self.take_in(number, chunk, received.truncated) {
             self.condemn(number, &fault);

@@ -5,6 +5,7 @@
 //! decide whether a process should be started, restarted or stopped, and never block but in [`Host::spawn`].
 
 mod adopt;
+mod census;
 mod child;
 mod create;
 pub(crate) mod ended;
@@ -25,6 +26,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use serde::{Deserialize, Serialize};
 
 pub use self::adopt::ChildRecord;
+pub use self::census::Census;
 pub use self::error::SpawnError;
 pub use self::spawn::ChannelEnds;
 pub use self::spec::{Identity, Input, LABEL_VARIABLE, LISTEN_PID_VARIABLE, Output, SpawnSpec};

@@ -202,7 +202,7 @@ fn descendants(root: u32, own: &BTreeSet<u32>) -> io::Result<Vec<u32>> {
 }
 
 /// The children of all threads of a process.
-fn children_of(process: &str) -> io::Result<Vec<u32>> {
+pub(super) fn children_of(process: &str) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         // A thread that has ended has left its children to another.
