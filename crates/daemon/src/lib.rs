@@ -14,4 +14,5 @@ pub mod logs;
 mod pidfiles;
 pub mod server;
 pub mod state;
+mod upkeep;
 mod voice;

@@ -1,5 +1,7 @@
 //! Files with the pids of workers, for people and for tools. Nothing of ours reads them.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use oxherd_core::{AppSpec, Slot};
@@ -10,6 +12,34 @@ pub(crate) fn pid_file(spec: &AppSpec, slot: Slot) -> Option<PathBuf> {
     // Where there may be several, each slot has its own.
     let is_alone = spec.instances == 1 && spec.scaling.is_none();
     Some(if is_alone { path } else { numbered(&path, slot.0) })
+}
+
+/// Writes a worker's pid, whole or not at all, so that others may read it. Unless it is sure that the worker serves,
+/// one who lives keeps the file.
+pub(crate) fn write(path: &Path, pid: u32, is_sure: bool) -> io::Result<()> {
+    let lives = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
+    if !is_sure && read(path).is_some_and(lives) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    fs::write(&fresh, format!("{pid}\n"))?;
+    fs::rename(&fresh, path)
+}
+
+/// Removes the file of a worker that has ended, unless another has it by now.
+pub(crate) fn remove(path: &Path, pid: u32) {
+    if read(path) == Some(pid) {
+        // One that stays names nobody who lives.
+        drop(fs::remove_file(path));
+    }
+}
+
+fn read(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// The path with `-<number>` before its extension.

@@ -40,6 +40,7 @@ pub mod socket;
 pub mod spool;
 pub mod steering;
 mod sys;
+pub mod watch;
 
 pub use alarm::Alarm;
 pub use exit_watch::{ExitWatch, Watched};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use oxherd::api::Snapshot;
 use oxherd_core::{AppId, ChangeId, Desired, DesiredApp, InstanceId, Refusal, Request, Slot};
-use oxherd_engine::{Handle, Survey};
+use oxherd_engine::{Handle, InputError, Survey};
 use std::sync::Arc;
 
 use super::{DESIRED, alert_line};
@@ -18,6 +18,7 @@ use crate::link::Notes;
 use crate::logs::Logs;
 use crate::server::{Driver, Reply};
 use crate::state::{Store, snapshot};
+use crate::upkeep::Upkeep;
 
 /// A disk that has not answered within that time hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -234,11 +235,17 @@ pub(super) struct HerdDriver {
     logs: Logs,
     saved: Arc<Saved>,
     ledger: Ledger,
+    upkeep: Upkeep,
 }
 
 impl HerdDriver {
-    pub(super) fn new(handle: Handle, logs: Logs, saved: Arc<Saved>, ledger: Ledger) -> Self {
-        Self { handle, logs, saved, ledger }
+    pub(super) fn new(
+        handle: Handle,
+        logs: Logs,
+        saved: Arc<Saved>,
+        (ledger, upkeep): (Ledger, Upkeep),
+    ) -> Self {
+        Self { handle, logs, saved, ledger, upkeep }
     }
 }
 
@@ -267,6 +274,15 @@ impl Driver for HerdDriver {
         self.handle.send(worker, message, None).map_err(|error| error.to_string())
     }
 
+    fn line(&self, worker: InstanceId, line: Vec<u8>, reply: Reply<io::Result<()>>) {
+        self.handle.write_line(worker, line, |written| {
+            reply(written.map_err(|error| match error {
+                InputError::NoWorker => io::ErrorKind::NotFound.into(),
+                InputError::Closed | InputError::Full => io::Error::other(error),
+            }));
+        });
+    }
+
     fn slot(&self, app: AppId, slot: Slot) -> Option<SlotRecord> {
         self.ledger.of(app, slot)
     }
@@ -275,8 +291,8 @@ impl Driver for HerdDriver {
         self.ledger.reset(app, restarts)
     }
 
-    fn cron_at(&self, _app: AppId) -> Option<u64> {
-        None
+    fn cron_at(&self, app: AppId) -> Option<u64> {
+        self.upkeep.due(app)
     }
 
     fn save(&self) -> Result<Snapshot, String> {

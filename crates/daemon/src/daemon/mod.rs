@@ -35,6 +35,7 @@ use crate::link::{self, Connected, Greeting, KeeperHost, LinkError, Notes, SPECS
 use crate::logs::Logs;
 use crate::server::{About, Changes, Server, feed};
 use crate::state::StateError;
+use crate::upkeep::Upkeep;
 use crate::voice;
 
 /// The entry of the control socket's listener.
@@ -165,6 +166,7 @@ struct Begun {
     listener: UnixListener,
     saved: Arc<Saved>,
     ledger: Ledger,
+    upkeep: Upkeep,
     lock: Option<OwnedFd>,
 }
 
@@ -189,8 +191,9 @@ impl Begun {
         let (news, intake) = feed();
         let console = greeting.foreground.then(|| (faces.console)(args.raw));
         let ledger = Ledger::from_entries(&mut estate.entries, host.notes());
-        let (heard, counted) = (Arc::clone(&saved), ledger.clone());
-        let observer = DaemonObserver::new(logs.clone(), news, heard, counted, faces.render, console);
+        let upkeep = Upkeep::start(alert_line).map_err(os("start the upkeep"))?;
+        let books = (Arc::clone(&saved), ledger.clone(), upkeep.clone());
+        let observer = DaemonObserver::new(logs.clone(), news, books, faces.render, console);
         let settings = Settings { status_interval: None, stays: !greeting.foreground, ..Settings::default() };
         Ok(Self {
             version: faces.version,
@@ -205,6 +208,7 @@ impl Begun {
             listener,
             saved,
             ledger,
+            upkeep,
             lock: host
                 .lock()
                 .map(|lock| lock.try_clone_to_owned())
@@ -232,12 +236,9 @@ impl Begun {
             upgrade_failure: greeting.upgrade_failure.clone(),
             home: self.home.folder().to_owned(),
         };
-        let driver = HerdDriver::new(
-            primary.handle(),
-            self.logs.clone(),
-            Arc::clone(&self.saved),
-            self.ledger.clone(),
-        );
+        let books = (self.ledger.clone(), self.upkeep.clone());
+        let driver = HerdDriver::new(primary.handle(), self.logs.clone(), Arc::clone(&self.saved), books);
+        self.upkeep.reach(primary.handle());
         let keep = keeper_of_changes(&notes);
         let files = Box::new(self.logs.clone());
         let server = Server::new(about, Box::new(driver), files, self.intake, self.changes, keep);

@@ -13,6 +13,7 @@ use super::faces::{Console, Render};
 use crate::ledger::Ledger;
 use crate::logs::Logs;
 use crate::server::Feed;
+use crate::upkeep::Upkeep;
 use crate::voice;
 
 /// The daemon's ear.
@@ -21,6 +22,7 @@ pub(super) struct DaemonObserver {
     feed: Feed,
     saved: Arc<Saved>,
     ledger: Ledger,
+    upkeep: Upkeep,
     render: Render,
     console: Option<Box<dyn Console>>,
     names: BTreeMap<AppId, String>,
@@ -30,12 +32,11 @@ impl DaemonObserver {
     pub(super) fn new(
         logs: Logs,
         feed: Feed,
-        saved: Arc<Saved>,
-        ledger: Ledger,
+        (saved, ledger, upkeep): (Arc<Saved>, Ledger, Upkeep),
         render: Render,
         console: Option<Box<dyn Console>>,
     ) -> Self {
-        Self { logs, feed, saved, ledger, render, console, names: BTreeMap::new() }
+        Self { logs, feed, saved, ledger, upkeep, render, console, names: BTreeMap::new() }
     }
 
     /// Tells of the daemon itself.
@@ -67,6 +68,7 @@ impl DaemonObserver {
 impl Observer for DaemonObserver {
     fn bulletin(&mut self, bulletin: &Bulletin) {
         self.ledger.hear(&bulletin.notice);
+        self.upkeep.hear(bulletin);
         self.feed.bulletin(bulletin);
         self.tell(bulletin);
         if let Notice::Deleted { app } = &bulletin.notice {
@@ -115,6 +117,7 @@ impl Observer for DaemonObserver {
             let numbers = self.ledger.numbers(app.app);
             self.logs.know(app.app, &app.spec.name, &app.spec.upkeep.logs, numbers);
         }
+        self.upkeep.know(&desired);
         self.saved.update(desired);
     }
 

@@ -33,6 +33,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Sends a signal to one worker's process; `NotFound` when it has ended.
     fn signal(&self, worker: InstanceId, signal: i32, reply: Reply<io::Result<()>>);
 
+    /// Writes a line to one worker's standard input, its end behind it; `NotFound` when the worker has ended.
+    fn line(&self, worker: InstanceId, line: Vec<u8>, reply: Reply<io::Result<()>>);
+
     /// Sends a message, one JSON value, over one worker's channel.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
     Accepted, AcceptedChange, AppView, ChangeView, Dropped, EnvView, Herd, LogLine, NewsItem, OutputStream,
-    Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, ScaleApp, SendMessage, SignalApp, SlotView,
-    Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
+    Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, ScaleApp, SendLine, SendMessage, SignalApp,
+    SlotView, Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
 };
 use oxherd_core::{
     About, AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId,
@@ -100,6 +100,7 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     check("RecycleApp", &RecycleApp { slot: Slot(2) });
     check("Upgrade", &Upgrade { program: Some("/opt/oxherd".into()) });
     check("SignalApp", &SignalApp { signal: "SIGUSR2".into(), slot: Some(Slot(1)) });
+    check("SendLine", &SendLine { line: "hi".into(), slot: Some(Slot(1)) });
     let message = serde_json::value::RawValue::from_string("{\"a\":1}".into()).unwrap();
     check("SendMessage", &SendMessage { message, slot: Some(Slot(1)) });
     let reached = ReachedApp { app: AppId(0), name: "web".into(), count: 4 };

@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use oxherd::api::{Reached, ReachedApp, SendMessage, SignalApp};
+use oxherd::api::{Reached, ReachedApp, SendLine, SendMessage, SignalApp};
 use oxherd_core::{AppId, AppStatus, InstanceId, Signal, Slot, Sockets};
 use oxherd_engine::Survey;
 use serde::Deserialize;
@@ -38,6 +38,15 @@ pub(super) async fn signal(state: Shared<Arc<State>>, selector: Selector, reques
     .await
 }
 
+/// `POST /v1/apps/{selector}/send`
+pub(super) async fn send(state: Shared<Arc<State>>, selector: Selector, request: Request) -> Answer {
+    reach(state, selector, request, |body| {
+        let SendLine { line, slot } = input::parse(body)?;
+        Ok((What::Line(line.into_bytes()), slot))
+    })
+    .await
+}
+
 /// `POST /v1/apps/{selector}/message`
 pub(super) async fn message(state: Shared<Arc<State>>, selector: Selector, request: Request) -> Answer {
     reach(state, selector, request, |body| {
@@ -53,6 +62,7 @@ type Ask = (What, Option<Slot>);
 /// What goes to a worker.
 enum What {
     Signal(Signal),
+    Line(Vec<u8>),
     Message(Vec<u8>),
 }
 
@@ -61,7 +71,7 @@ impl What {
     fn suits(&self, sockets: Sockets) -> bool {
         match self {
             Self::Message(_) => sockets == Sockets::Channel,
-            Self::Signal(_) => true,
+            Self::Signal(_) | Self::Line(_) => true,
         }
     }
 
@@ -73,6 +83,7 @@ impl What {
             Self::Message(bytes) => {
                 return state.driver.message(worker, bytes.clone()).map(|()| true).map_err(Failure::conflict);
             }
+            Self::Line(line) => state.driver.line(worker, line.clone(), reply),
             Self::Signal(signal) => state.driver.signal(worker, signal.0, reply),
         }
         match answer.await.map_err(|_| Failure::ending())? {

@@ -62,6 +62,7 @@ pub(super) fn routes() -> Vec<Route> {
         get_route("/v1/apps/{selector}/spec", &[200, 400, 404], get(read::specs)),
         get_route("/v1/apps/{selector}/env", &[200, 400, 404], get(read::env)),
         post_route("/v1/apps/{selector}/signal", REACH, post(reach::signal)),
+        post_route("/v1/apps/{selector}/send", REACH, post(reach::send)),
         post_route("/v1/apps/{selector}/message", REACH, post(reach::message)),
         post_route("/v1/apps/{selector}/reset", REACH, post(reach::reset)),
         get_route("/v1/changes/{change}", &[200, 400, 404], get(read::change)),

@@ -234,6 +234,11 @@ impl Driver for Herd {
         reply(Ok(()));
     }
 
+    fn line(&self, worker: InstanceId, line: Vec<u8>, reply: Reply<std::io::Result<()>>) {
+        self.lock().sent.push((worker, String::from_utf8(line).unwrap()));
+        reply(Ok(()));
+    }
+
     fn message(&self, worker: InstanceId, message: Vec<u8>) -> Result<(), String> {
         self.lock().sent.push((worker, String::from_utf8(message).unwrap()));
         Ok(())

@@ -21,6 +21,8 @@ fn signals_and_messages_go_to_the_workers_that_are_meant_and_once() {
         assert_eq!(answer.json()["apps"][0]["count"], 1);
     }
     assert_eq!(sent(), [r#"{"type": "config-change",  "data": 1}"#], "as it was written, and not twice");
+    assert_eq!(rig.post("/v1/apps/api/send", r#"{"line": "hello"}"#).json()["apps"][0]["count"], 1);
+    assert_eq!(sent(), ["hello"]);
     let refused = |path: &str, body: &str| rig.post(path, body).problem();
     assert_eq!(refused("/v1/apps/web/signal", r#"{"signal": "SIGNONE"}"#).0, 422);
     let (status, text) = refused("/v1/apps/web/signal", r#"{"signal": "HUP", "slot": 9}"#);
