@@ -151,7 +151,11 @@ impl Evaluation<'_> {
             if message.starts_with("SyntaxError") { self.place_in(&self.syntax_check()) } else { None }
         });
         let first = message.lines().next().unwrap_or("it failed");
-        Fault { place: place.unwrap_or(0..0), what: long(first), hint: None }
+        // An older node takes a file without a package for CommonJS.
+        let is_module = first.contains("outside a module") || first.contains("token 'export'");
+        let hint =
+            is_module.then(|| "`import` and `export` need the ending .config.mjs with this node".to_owned());
+        Fault { place: place.unwrap_or(0..0), what: long(first), hint }
     }
 
     /// `PATH:LINE` or `PATH:LINE:COLUMN`, where the path is the file's.

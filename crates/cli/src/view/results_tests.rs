@@ -60,6 +60,7 @@ fn every_end_is_one_sentence() {
         end(verb, done(), &|_| {});
         end(verb, Some(ChangeOutcome::Superseded), &|_| {});
     }
+    end(Verb::Start, done(), &|app| app.expect(1));
     end(Verb::Start, done(), &|app| {
         let notices = [
             Notice::Forked { place: place(0, 0, 1, 1) },

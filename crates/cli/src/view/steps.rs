@@ -16,8 +16,10 @@ const COLUMNS: [Column; 4] = [
 /// The steps in their order, each with what differs below it.
 pub(crate) fn told(steps: &[Step], form: Form) -> String {
     let mut text = String::new();
-    for Step { name, deed, differences, .. } in steps {
+    for Step { name, deed, differences, spec } in steps {
+        let waits = spec.as_ref().is_some_and(|spec| !spec.autostart);
         let line = match deed {
+            Deed::Start if waits => format!("add {name}, which starts by name"),
             Deed::Start | Deed::StartAgain => format!("start {name}"),
             Deed::Reload => format!("reload {name}"),
             Deed::Restart(why) => format!("restart {name}, because {why}"),
