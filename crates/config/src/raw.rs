@@ -112,7 +112,6 @@ impl RawApp {
             JobError::Spec(SpecError::NothingToListenAt) => Key::Sockets,
             JobError::Spec(SpecError::BadBounds { .. }) => Key::Instances,
             JobError::Spec(SpecError::TwoDelays) => Key::BackoffDelay,
-            JobError::Spec(SpecError::NoWordOfReadiness(_)) => Key::WaitReady,
             JobError::Spec(SpecError::NeedsChannel { key: "max_requests", .. }) => Key::MaxRequests,
             JobError::Spec(SpecError::NeedsChannel { .. }) => Key::HealthCheck,
             JobError::Spec(SpecError::NoHandoff(_)) => Key::Distribution,

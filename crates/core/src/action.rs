@@ -23,6 +23,11 @@ pub enum Action {
         /// Whose listeners it gets.
         slot: Slot,
     },
+    /// Ask from outside, again and again, whether the worker serves. Answered by `Probed`, unless it ends before.
+    Probe {
+        /// Which worker.
+        instance: InstanceId,
+    },
     /// Start giving connections to the worker.
     Admit {
         /// Which.

@@ -28,9 +28,6 @@ impl AppSpec {
         if sockets != Sockets::ListenFds && !self.listen.is_empty() {
             return Err(SpecError::ListenUnused(sockets));
         }
-        if self.wait_ready && self.borrows() {
-            return Err(SpecError::NoWordOfReadiness(sockets));
-        }
         if self.standby > 0 && !self.can_park() {
             return Err(SpecError::NowhereToPark(sockets));
         }
@@ -195,7 +192,6 @@ mod tests {
             refused(|it| it.serialization = Serialization::Advanced),
             refused(ports(Sockets::Channel)),
             refused(ports(Sockets::None)),
-            refused(|it| it.wait_ready = true),
             refused(standby(Sockets::None)),
             refused(|it| {
                 listen(it, &[("web", "/run/web.sock")]);

@@ -50,6 +50,11 @@ pub enum Event {
         /// Which worker.
         instance: InstanceId,
     },
+    /// The worker's probe was answered as it should be.
+    Probed {
+        /// Which worker.
+        instance: InstanceId,
+    },
     /// The last connection handed over to a withdrawn worker is answered.
     Withdrawn {
         /// Which worker.
@@ -102,7 +107,8 @@ pub enum Event {
     Loaded {
         /// Which app.
         app: AppId,
-        /// The part of the time since the last look that its serving workers used the CPU, on average, in thousandths.
+        /// The part of the time since the last look that its serving workers used the CPU, or waited for it, on average,
+        /// in thousandths.
         busy: u32,
     },
     /// The worker is asked whether it is well, and has been silent for too long.

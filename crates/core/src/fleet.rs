@@ -114,6 +114,7 @@ impl Fleet {
             Event::Parked { instance } => self.heard(instance, now, Instance::on_parked),
             Event::CannotPark { instance } => self.on_cannot_park(instance, now),
             Event::Ready { instance } => self.heard(instance, now, Instance::on_ready),
+            Event::Probed { instance } => self.with(instance, now, Instance::on_probed),
             Event::Withdrawn { instance } => self.with(instance, now, Instance::on_withdrawn),
             Event::Departing { instance } => self.heard(instance, now, Instance::on_departing),
             Event::ChannelClosed { instance } => self.heard(instance, now, Instance::on_channel_closed),

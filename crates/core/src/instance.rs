@@ -102,6 +102,9 @@ pub(crate) struct Facts {
     /// It said that it is ready while it was held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) said_ready: bool,
+    /// It is to be asked from outside whether it serves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) probing: bool,
 }
 
 impl Instance {

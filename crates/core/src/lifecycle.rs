@@ -100,7 +100,7 @@ impl Instance {
                 self.note_address(address, out);
                 self.facts.online |= around.spec.has_channel();
                 if !around.spec.wait_ready || self.facts.said_ready {
-                    self.become_ready(around, out);
+                    self.pass_gate(around, out);
                 }
             }
             // It is booted, and was let go by a primary whose last orders are forgotten.
@@ -126,7 +126,7 @@ impl Instance {
             Phase::Starting { .. } if !around.standby => {
                 self.facts.online |= around.spec.has_channel();
                 if around.spec.wait_ready {
-                    self.become_ready(around, out);
+                    self.pass_gate(around, out);
                 }
             }
             Phase::Starting { .. } | Phase::Parked => {
@@ -339,6 +339,35 @@ impl Instance {
         }
     }
 
+    /// All that it can show by itself it has shown. Where somebody is to answer for it as well, that is asked now.
+    pub(crate) fn pass_gate(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
+        if around.spec.ready_probe.is_none() {
+            return self.become_ready(around, out);
+        }
+        if let Phase::Starting { lived, .. } = &mut self.phase {
+            *lived = None;
+        }
+        if !std::mem::replace(&mut self.facts.probing, true) {
+            out.order(Action::Probe { instance: self.id() });
+        }
+    }
+
+    pub(crate) fn on_probed(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
+        match self.phase {
+            Phase::Starting { .. } if self.facts.probing => self.become_ready(around, out),
+            Phase::Starting { .. }
+            | Phase::Spawning
+            | Phase::Aborting
+            | Phase::Parked
+            | Phase::Serving(_)
+            | Phase::Withdrawing { .. }
+            | Phase::Draining { .. }
+            | Phase::Leaving { .. }
+            | Phase::Terminating { .. }
+            | Phase::Killing { .. } => {}
+        }
+    }
+
     pub(crate) fn become_ready(&mut self, around: &Surroundings<'_>, out: &mut Outbox) {
         out.tell(Notice::Ready { place: self.place, after: self.tenure(around.now) });
         self.serve(around, out);
@@ -362,7 +391,7 @@ impl Instance {
         out: &mut Outbox,
     ) -> Lateness {
         if lived.is_some_and(|lived| lived <= around.now) {
-            self.become_ready(around, out);
+            self.pass_gate(around, out);
             return Lateness::OnTime;
         }
         out.tell(Notice::NotReady { place: self.place, after: self.tenure(around.now) });

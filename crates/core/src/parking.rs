@@ -39,7 +39,7 @@ impl Instance {
                 let is_ready =
                     if around.spec.wait_ready { self.facts.said_ready } else { self.facts.listening };
                 if is_ready {
-                    self.become_ready(around, out);
+                    self.pass_gate(around, out);
                 }
             }
             Phase::Spawning

@@ -123,14 +123,14 @@ impl Fleet {
     }
 
     /// A worker with a channel that is not ready may wait for ever for an answer that was lost with the old
-    /// primary. Another takes its place, and nobody is blamed: neither its slot nor a reload that it is part of. One
+    /// primary, and the word of one that is to say when it is ready may have been lost with it. Another takes its place, and nobody is blamed: neither its slot nor a reload that it is part of. One
     /// that has ended is judged by its end.
     fn replace_interrupted(&mut self, child: &Child, now: Moment) {
         let id = child.instance();
         let Some(instance) = self.state.instances.get(&id) else { return };
         let (place, starts) = (instance.place, instance.is_starting() || instance.is_parked());
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };
-        if child.ended || !starts || !app.is_up() || !app.spec_of(place.generation).has_channel() {
+        if child.ended || !starts || !app.is_up() || !app.spec_of(place.generation).may_wait_for_us() {
             return;
         }
         if app.standbys.vacate(id) {
@@ -232,7 +232,12 @@ impl Instance {
         self.facts.online |= child.listens && around.spec.has_channel();
         match self.phase {
             Phase::Spawning | Phase::Aborting => self.on_born(child.born_by(around.now), around, out),
-            Phase::Starting { .. } => self.let_go_again(around, out),
+            Phase::Starting { .. } => {
+                self.let_go_again(around, out);
+                if self.facts.probing {
+                    out.order(Action::Probe { instance });
+                }
+            }
             Phase::Parked => {}
             // A stall that lasts is seen again; the end of one that does not would be missed.
             Phase::Serving(_) => {
@@ -259,7 +264,7 @@ impl Instance {
                 self.phase = Phase::Parked;
             }
         } else if child.shows_ready(around) && !child.ended && self.is_starting() {
-            self.become_ready(around, out);
+            self.pass_gate(around, out);
         }
     }
 
@@ -278,7 +283,10 @@ impl Instance {
         self.begin(child.born_by(around.now), around);
         self.facts.online = child.listens && has_channel;
         self.let_go_again(around, out);
-        let is_ready = child.shows_ready(around) || may_be_silent && child.is_of_age(around);
+        let may_be_silent = may_be_silent && around.spec.ready_probe.is_none();
+        let is_ready = child.was_ready
+            || child.shows_ready(around) && around.spec.ready_probe.is_none()
+            || may_be_silent && child.is_of_age(around);
         if is_ready || !has_channel {
             out.tell(Notice::Adopted { place: self.place });
         }
@@ -304,7 +312,7 @@ impl Child {
 
     /// Whether it was ready as the old primary saw it, or would have in a moment.
     fn shows_ready(&self, around: &Surroundings<'_>) -> bool {
-        self.was_ready || self.listens && !(around.spec.has_channel() && around.spec.wait_ready)
+        self.was_ready || self.listens && !around.spec.wait_ready
     }
 
     /// Whether it is old enough to be ready, where nothing else is asked for and nobody of its kind listens.

@@ -3,7 +3,8 @@
 use crate::fleet::Fleet;
 use crate::{AppId, AppSpec, Moment, Notice, Span, SpecError};
 
-/// Workers that use more of the CPU than this, on average, are busy; in thousandths.
+/// Workers that compute, or wait for a CPU to do so, for this part of the time or more, on average, are busy; in
+/// thousandths.
 const BUSY: u32 = 750;
 /// So many looks in a row must find them busy before a slot is added.
 const LOOKS: u32 = 3;

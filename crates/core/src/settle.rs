@@ -117,7 +117,7 @@ impl Fleet {
             let complete = app.is_up() && app.instances > 0 && self.all_serve(app);
             let listens = complete && self.occupants(app).all(|it| !it.addresses.is_empty());
             let spec = app.spec();
-            let waits = spec.has_channel() && spec.wait_ready || spec.sockets == Sockets::ListenFds;
+            let waits = spec.wait_ready || spec.sockets == Sockets::ListenFds;
             let next = match (app.muster, complete, listens) {
                 (Muster::Incomplete { since } | Muster::Quiet { since, .. }, false, _) => {
                     Muster::Incomplete { since }

@@ -352,6 +352,11 @@ impl AppSpec {
         self.sockets == Sockets::Channel
     }
 
+    /// Whether a worker that is not ready may wait for an answer of a primary, or a primary for a word of it.
+    pub(crate) fn may_wait_for_us(&self) -> bool {
+        self.has_channel() || self.wait_ready
+    }
+
     /// Whether the primary has a say in which connections workers get.
     pub(crate) fn is_given_connections(&self) -> bool {
         self.has_channel() || self.borrows()

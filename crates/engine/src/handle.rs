@@ -39,6 +39,8 @@ pub(crate) enum Wish {
     Fork(AppId, Vec<(String, String)>, Reply<Result<Place, Refusal>>),
     Signal(InstanceId, i32, Reply<io::Result<()>>),
     KillTree(InstanceId, Reply<io::Result<()>>),
+    /// Of a probe's own thread: the worker answered.
+    Probed(InstanceId),
     WriteLine(InstanceId, Vec<u8>, Reply<Result<(), InputError>>),
     #[cfg(debug_assertions)]
     Panic(Culprit),
@@ -63,6 +65,7 @@ impl fmt::Debug for Wish {
             Self::Fork(..) => "Fork",
             Self::Signal(..) => "Signal",
             Self::KillTree(..) => "KillTree",
+            Self::Probed(..) => "Probed",
             Self::WriteLine(..) => "WriteLine",
             #[cfg(debug_assertions)]
             Self::Panic(..) => "Panic",

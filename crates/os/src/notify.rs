@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
-    bind, recvmsg, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
+    SocketType, bind, recvmsg, socket_with, sockopt,
 };
 
 /// The longest word that is read; what is longer is cut.
@@ -47,13 +47,12 @@ impl NotifySocket {
     pub fn next(&self) -> io::Result<Option<Word>> {
         let mut bytes = [0; WORD_BYTES_MAX];
         loop {
-            let mut space = vec![
-                MaybeUninit::uninit();
-                rustix::cmsg_space!(ScmCredentials(1), ScmRights(FDS_MAX))
-            ];
+            let mut space =
+                vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(FDS_MAX))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let message = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            let message = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+            {
                 Ok(message) => message,
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return Ok(None),

@@ -61,6 +61,15 @@ pub fn cpu_micros_of(pid: u32) -> io::Result<u64> {
     Ok(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000))
 }
 
+/// How long a process has used the CPU or its first thread has waited for one, in microseconds: what it was busy for,
+/// also on a machine where others are busier. Where the kernel does not tell of waiting, the CPU time alone.
+pub fn busy_micros_of(pid: u32) -> io::Result<u64> {
+    let used = cpu_micros_of(pid)?;
+    let told = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let waited: u64 = field(&told, 1).unwrap_or(0);
+    Ok(used.saturating_add(waited / 1000))
+}
+
 /// How long ago the process was started, in milliseconds (`/proc/PID/stat`; up to 10 ms more than it is). The
 /// kernel dates processes by `CLOCK_BOOTTIME`, so time that the machine was suspended counts, unlike in the
 /// difference of two [`monotonic_millis`](clock::monotonic_millis). `NotFound` or `ESRCH` when it is gone.

@@ -15,6 +15,10 @@ impl Os {
         match action {
             Action::Spawn { place, spec, parks } => self.spawn(*place, spec, *parks, now),
             Action::Admit { instance } => self.admit(*instance, now),
+            Action::Probe { instance } => {
+                let after = self.processes.get(instance).map_or(0, |it| it.plan.online_after);
+                self.tell(Event::Probed { instance: *instance }, now, after);
+            }
             Action::Withdraw { instance } => self.withdraw(*instance, now),
             Action::Disconnect { instance, .. } => self.disconnect(*instance, now),
             Action::Terminate { instance, .. } => self.terminate(*instance, now),

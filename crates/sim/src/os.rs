@@ -191,6 +191,7 @@ impl Os {
             | Event::Resumed { .. }
             | Event::Misbehaved { .. }
             | Event::ErrorReported { .. }
+            | Event::Probed { .. }
             | Event::Measured { .. }
             | Event::Loaded { .. }
             | Event::Hung { .. }
@@ -368,6 +369,7 @@ fn is_harmless_twice(event: &Event) -> bool {
         | Event::Departing { .. }
         | Event::ChannelClosed { .. }
         | Event::Misbehaved { .. }
+        | Event::Probed { .. }
         | Event::Measured { .. }
         | Event::Loaded { .. }
         | Event::Hung { .. }

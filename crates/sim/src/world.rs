@@ -276,6 +276,7 @@ impl World {
             Action::Sweep { instance } => ("sweep", *instance),
             Action::Disconnect { instance, .. } => ("disconnect", *instance),
             Action::Admit { .. }
+            | Action::Probe { .. }
             | Action::Unpark { .. }
             | Action::Withdraw { .. }
             | Action::CloseDoors { .. }
@@ -326,6 +327,7 @@ fn brief(action: &Action) -> String {
     match action {
         Action::Spawn { place, .. } => format!("Spawn {place:?}"),
         Action::Admit { .. }
+        | Action::Probe { .. }
         | Action::Unpark { .. }
         | Action::Withdraw { .. }
         | Action::Disconnect { .. }

@@ -105,12 +105,6 @@ pub enum SpecError {
         /// What it is.
         value: String,
     },
-    /// A worker says `ready` over its channel, and these have none.
-    #[error(
-        "wait_ready waits for the message `ready`, which comes over the channel, and with sockets `{0}` there is none: \
-         leave it out, the worker is ready when it listens"
-    )]
-    NoWordOfReadiness(Sockets),
     /// There is no number of slots between the bounds.
     #[error(
         "instances cannot be between {min} and {max}: give a min of at least 1, and a max that is not less"

@@ -246,6 +246,7 @@ fn order(action: &Action) -> String {
             format!("spawn {} s{} g{}{parks}", place.instance.number, place.slot.0, place.generation.0)
         }
         Action::Unpark { instance, slot } => format!("unpark {} s{}", instance.number, slot.0),
+        Action::Probe { instance } => format!("probe {}", instance.number),
         Action::Admit { instance } => format!("admit {}", instance.number),
         Action::Withdraw { instance } => format!("withdraw {}", instance.number),
         Action::Disconnect { instance, parting } => format!("disconnect {} {parting:?}", instance.number),

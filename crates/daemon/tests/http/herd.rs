@@ -140,6 +140,7 @@ impl Inner {
                         self.become_ready(instance);
                     }
                 }
+                Action::Probe { instance } => self.event(Event::Probed { instance }),
                 Action::Withdraw { instance } => self.event(Event::Withdrawn { instance }),
                 Action::Disconnect { instance, .. }
                 | Action::Terminate { instance, .. }

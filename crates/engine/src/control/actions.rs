@@ -12,6 +12,7 @@ use oxherd_os::{Identity, Input, Lending, Output, SpawnSpec, Spawned};
 use crate::Alert;
 use crate::control::Control;
 use crate::control::children::{Process, Tie};
+use crate::control::notify;
 use crate::counters::Counters;
 use crate::traffic::{Attachment, Borrowing, Opening, Order};
 
@@ -26,6 +27,7 @@ impl Control<'_> {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Spawn { place, spec, parks } => self.spawn(place, spec, parks),
+            Action::Probe { instance } => self.probe(instance),
             Action::Admit { instance } => self.order(instance, Order::Admit(instance)),
             Action::Withdraw { instance } => self.withdraw(instance),
             Action::Disconnect { instance, parting } => {
@@ -44,6 +46,9 @@ impl Control<'_> {
     fn spawn(&mut self, place: Place, spec: Arc<AppSpec>, parks: bool) {
         let instance = place.instance;
         let mut wanted = spawn_spec(self.host.primary(), place, &spec);
+        if let Some(address) = self.notify_address(&spec) {
+            wanted.env.push((notify::VARIABLE.into(), address.into()));
+        }
         wanted.nofile_soft = self.host.workers_nofile();
         wanted.parent_death_signal = self.host.ties_workers();
         let handed = self.listeners_for(place, &spec);

@@ -39,6 +39,8 @@ pub(super) struct ChildState {
     tie: Tie,
     /// The end of its channel was told.
     pub(super) disconnected: bool,
+    /// As long as it is there, the thread that probes the worker goes on.
+    pub(super) probe: Option<Arc<()>>,
     /// What was seen of it when it was looked at last.
     pub(super) seen: Seen,
     ending: Ending,
@@ -168,11 +170,13 @@ impl Control<'_> {
             stderr: stderr.map(Pump::new),
             tie,
             disconnected: false,
+            probe: None,
             seen: Seen::default(),
             ending: Ending::Alive,
         };
         self.children.states.insert(place.instance, state);
         self.arm_looks(place.instance);
+        self.hear_words_of(place.instance);
     }
 
     pub(super) fn on_child(&mut self, token: u64) {

@@ -33,7 +33,7 @@ pub(super) struct Looks {
 pub(super) struct Seen {
     /// Its tree held more memory than the level at which people are told.
     is_above: bool,
-    cpu_micros: Option<u64>,
+    busy_micros: Option<u64>,
     health: Option<Health>,
 }
 
@@ -124,8 +124,8 @@ impl Control<'_> {
             let scales = self.fleet.spec_of(*instance).is_some_and(|spec| spec.scaling.is_some());
             let serves = scales && self.fleet.serves(*instance);
             let Some(child) = self.children.get_mut(*instance).filter(|_| scales) else { continue };
-            let Ok(used) = proc::cpu_micros_of(child.process.pid) else { continue };
-            let Some(before) = child.seen.cpu_micros.replace(used) else { continue };
+            let Ok(used) = proc::busy_micros_of(child.process.pid) else { continue };
+            let Some(before) = child.seen.busy_micros.replace(used) else { continue };
             if serves && elapsed > 0 {
                 let share = shares.entry(child.place.app).or_default();
                 // One that computes in several threads is as busy as can be.

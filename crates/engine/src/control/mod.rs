@@ -8,7 +8,9 @@ mod figures;
 mod input;
 mod keeping;
 mod looks;
+mod notify;
 mod output;
+mod probe;
 mod signals;
 mod singles;
 mod takeover;
@@ -20,6 +22,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use oxherd_core::{AppId, AppSpec, Fleet, InstanceId, Limits, Moment, Outcome, Request, Span};
+use oxherd_os::notify::NotifySocket;
 use oxherd_os::{Events, Interest, Poller, clock};
 
 use crate::control::children::Children;
@@ -37,6 +40,7 @@ const NEWS: u64 = 0;
 const SIGNALS: u64 = 1;
 const WISHES: u64 = 2;
 const LOSS: u64 = 3;
+const NOTIFY: u64 = 4;
 /// Tokens of children begin here: four for each, in the order of [`children::Part`].
 const CHILDREN: u64 = 16;
 const EVENTS_PER_WAIT: usize = 128;
@@ -73,6 +77,8 @@ pub(crate) struct Control<'a> {
     taps: bool,
     /// When what workers use and do is looked at next, if anybody wants to know.
     looks: Looks,
+    /// Where workers say that they are ready, once one is to.
+    notify: Option<NotifySocket>,
     /// When the fleet was first seen to have ended.
     ended: Option<Moment>,
     /// When to look for another keeper again, while there is none.
@@ -130,6 +136,7 @@ impl<'a> Control<'a> {
             told_unlent: BTreeSet::new(),
             taps,
             looks: Looks::default(),
+            notify: None,
             ended: None,
             renew_at: None,
             held_back: BTreeSet::new(),
@@ -177,6 +184,7 @@ impl<'a> Control<'a> {
                     SIGNALS => self.on_signals(),
                     WISHES => self.on_wishes(),
                     LOSS => self.on_loss(),
+                    NOTIFY => self.on_words(),
                     token => self.on_child(token),
                 }
             }

@@ -22,6 +22,7 @@ impl Control<'_> {
                 Wish::Fork(app, env, reply) => reply(self.on_fork(app, env)),
                 Wish::Signal(instance, signal, reply) => reply(self.signal_one(instance, signal)),
                 Wish::KillTree(instance, reply) => reply(self.kill_one(instance)),
+                Wish::Probed(instance) => self.on_probed(instance),
                 Wish::WriteLine(instance, line, reply) => reply(self.write_line(instance, &line)),
                 #[cfg(debug_assertions)]
                 Wish::Panic(Culprit::Control) => panic!("planted on the control thread"),

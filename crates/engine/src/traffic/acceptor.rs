@@ -2,9 +2,9 @@
 //! stay in the kernel's queue.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use oxherd_core::{Load, Stance};
+use oxherd_core::{InstanceId, Load, Stance};
 use oxherd_os::{Interest, fdpass, foreign, proc, socket};
 
 use crate::Alert;
@@ -294,6 +294,25 @@ impl Traffic {
         self.timers.set(self.now + RETRY_ACCEPT_MS, Timer::RetryAccept);
         if self.last_shortage.replace(self.now).is_none() {
             self.tell(News::Alert(Alert::OutOfFds { limit: proc::fd_limit().0 }));
+        }
+    }
+
+    /// Hands a worker a connection that did not come to its listener, whether it is admitted or not. Without a listener
+    /// that is handed over it is closed, and whoever made it sees that.
+    pub(super) fn visit(&mut self, instance: InstanceId, port: u16, connection: OwnedFd) {
+        let Some(number) = self.workers.find(instance) else { return };
+        let Some(worker) = self.workers.get(number) else { return };
+        let handed = worker.registered.iter().copied().filter(|listener| {
+            self.listeners.get(*listener).is_some_and(|it| matches!(it.socket, Socket::Handoff(_)))
+        });
+        let has_port = |listener: &usize| {
+            let listener = self.listeners.get(*listener);
+            listener.and_then(|it| it.sockname).is_some_and(|name| name.port() == port)
+        };
+        let handed: Vec<usize> = handed.collect();
+        let listener = handed.iter().find(|it| has_port(it)).or_else(|| handed.first()).copied();
+        if let Some(listener) = listener {
+            self.hand_over(Seat { instance, number }, listener, Returned { connection, refusals: 0 });
         }
     }
 

@@ -37,6 +37,7 @@ impl Traffic {
                 Order::Disconnect(instance, parting) => self.disconnect(instance, parting),
                 Order::Detach(instance) => self.detach(instance),
                 Order::Send(parcel) => self.send_parcel(parcel),
+                Order::Visit(instance, port, connection) => self.visit(instance, port, connection),
                 Order::CloseDoors(app) => self.close_doors(app),
                 Order::CloseListeners(app) => self.close_listeners(app),
                 Order::RetireSlot(app, slot) => self.retire_slot(app, slot),

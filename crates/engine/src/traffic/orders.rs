@@ -37,6 +37,8 @@ pub(crate) enum Order {
     CloseDoors(AppId),
     /// Send it a message of the embedder's.
     Send(Parcel),
+    /// Hand it a connection of the primary's own, as if a client had come to the listener with this port.
+    Visit(InstanceId, u16, OwnedFd),
     /// Close an app's listeners.
     CloseListeners(AppId),
     /// A slot is gone.
