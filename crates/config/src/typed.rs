@@ -37,7 +37,7 @@ impl Typed {
     pub(crate) fn odd(&mut self, place: &Place, what: String, hint: Option<String>) {
         if self.as_pm2 {
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            self.doubts.push((place.clone(), format!("{what} is passed over{hint}")));
+            self.doubts.push((place.clone(), format!("{what}; it is passed over{hint}")));
         } else {
             self.findings.add(place, what, hint);
         }

@@ -192,7 +192,7 @@ pub fn parse_interpreter(text: &str) -> Result<String, String> {
 }
 
 /// When the clock reloads an app: five fields, or six with seconds first.
-pub fn parse_cron(text: &str) -> Result<Cron, String> {
+pub fn parse_cron(text: &str) -> Result<String, String> {
     const WANTED: &str = "write five fields (`0 4 * * *`), or six with seconds first";
     let parsed = text.parse::<Cron>().map_err(|error| match error {
         CronError::EmptyPattern => WANTED.into(),
@@ -205,7 +205,7 @@ pub fn parse_cron(text: &str) -> Result<Cron, String> {
     })?;
     // It may be well written and never come, such as 30 February.
     match parsed.find_next_occurrence(&Zoned::now(), false) {
-        Ok(_) => Ok(parsed),
+        Ok(_) => Ok(text.into()),
         Err(_) => Err("this time never comes".into()),
     }
 }

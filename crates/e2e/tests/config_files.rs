@@ -246,7 +246,8 @@ fn unknown_keys_are_warnings_for_those_who_call_pm2() {
     let output = command.current_dir(home.surroundings()).output().expect("the program can be run");
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{err}");
-    let warning = "ecosystem.config.js:1: unknown key `instnces` is passed over (did you mean `instances`?)";
+    let warning =
+        "ecosystem.config.js:1: unknown key `instnces`; it is passed over (did you mean `instances`?)";
     assert!(err.contains(warning), "{err}");
     let herd = home.herd();
     assert_eq!(

@@ -66,6 +66,8 @@ fn nothing_to_do_is_a_mistake_and_help_is_none() {
     assert_eq!(kind(&["oxherd", "help", "run"]), Err(ErrorKind::DisplayHelp));
     assert_eq!(kind(&["oxherd", "--version"]), Err(ErrorKind::DisplayVersion));
     assert_eq!(kind(&["oxherd", "run", "a.js", "-i", "-1", "--", "--port", "3000"]), Ok(()));
+    assert_eq!(kind(&["oxherd", "start", "a.js", "--cron", "0 4 * * *"]), Ok(()));
+    assert_eq!(kind(&["oxherd", "start", "a.js", "--cron", "0 4 * *"]), Err(ErrorKind::ValueValidation));
 }
 
 fn words(args: &[&str]) -> Vec<String> {

@@ -273,8 +273,8 @@ fn unknown_keys_are_doubts_for_those_who_call_pm2() {
     assert_eq!(
         job.doubts,
         [
-            "eco.json:1: unknown key `instnces` is passed over (did you mean `instances`?)",
-            "eco.json:2: unknown key `sise` in `log_rotate` is passed over (did you mean `size`?)"
+            "eco.json:1: unknown key `instnces`; it is passed over (did you mean `instances`?)",
+            "eco.json:2: unknown key `sise` in `log_rotate`; it is passed over (did you mean `size`?)"
         ]
     );
     assert_eq!(crate::environment::get(&job.spec.env, "N"), Some("null"));

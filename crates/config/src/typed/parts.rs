@@ -132,10 +132,7 @@ impl Typed {
             Value::Flag(false) => Some(None),
             value if value.is_number("0") => Some(None),
             Value::Text(text) if text == "0" => Some(None),
-            _ => {
-                let text = self.text(key, node)?;
-                self.checked(key, node, values::parse_cron(&text)).map(|_| Some(text))
-            }
+            _ => self.word_by(key, node, values::parse_cron).map(Some),
         }
     }
 
@@ -164,12 +161,12 @@ impl Typed {
                 "awaitWriteFinish" if is(false) => {}
                 "awaitWriteFinish" => delay = self.write_finish(node),
                 // What is done anyway.
-                "ignoreInitial" | "persistent" if is(true) => {}
+                "ignoreInitial" | "persistent" | "followSymlinks" if is(true) => {}
                 "usePolling" | "alwaysStat" if is(false) => {}
                 "ignorePermissionErrors" | "atomic" | "disableGlobbing" if is(true) || is(false) => {}
                 _ => {
-                    let hint = "remove it: what can be set is `ignored` and `awaitWriteFinish`";
-                    self.wrong_but(&entry.key_place, format!("`{key}.{name}` is not offered"), hint);
+                    let hint = "remove it: what can be set is `ignored` and `awaitWriteFinish`".into();
+                    self.odd(&entry.key_place, format!("`{key}.{name}` is not offered"), Some(hint));
                 }
             }
         }
