@@ -137,7 +137,7 @@ impl std::str::FromStr for Target {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = LOGS_HELP)]
 pub(crate) struct LogsOptions {
-    /// The name or id of an app; all apps without it
+    /// A name, id, namespace or /expression/; all apps without it
     #[arg(value_name = "APP")]
     pub(crate) app: Option<String>,
 
@@ -146,7 +146,7 @@ pub(crate) struct LogsOptions {
     pub(crate) lines: u64,
 
     /// End after the last lines
-    #[arg(long)]
+    #[arg(long, visible_alias = "nostream")]
     pub(crate) no_follow: bool,
 
     /// Only what was written to standard output
@@ -160,6 +160,22 @@ pub(crate) struct LogsOptions {
     /// The lines alone, without whose they are
     #[arg(long)]
     pub(crate) raw: bool,
+
+    /// Each line as a JSON record
+    #[arg(long, conflicts_with_all = ["raw", "format"])]
+    pub(crate) json: bool,
+
+    /// Each line as `key=value` pairs
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) format: bool,
+
+    /// When each line came, by a format such as `HH:mm:ss`; lines from the files have the dates that they have there
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "YYYY-MM-DDTHH:mm:ss")]
+    pub(crate) timestamp: Option<String>,
+
+    /// Mark this text where it occurs, on a terminal with colours
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) highlight: Option<String>,
 }
 
 /// Replaces keeper and daemon by another program, in place.

@@ -408,8 +408,17 @@ pub struct LogLine {
     pub slot: Option<Slot>,
     /// On which stream.
     pub stream: OutputStream,
-    /// The text; bytes that are not UTF-8 are replaced.
+    /// The number of the slot among those of all apps, where the slot is known.
+    #[serde(default)]
+    pub number: Option<u32>,
+    /// When it was written, in milliseconds since the Unix epoch; unknown for lines that were read from the file.
+    #[serde(default)]
+    pub at_ms: Option<u64>,
+    /// The text; bytes that are not UTF-8 are replaced. One that was read from the file is as it is there, with its date.
     pub text: String,
+    /// The line goes on in the next event of its stream: those longer than 64 KiB come in pieces.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// Something is missing at this point of a stream, because the client read too slowly: an event named `dropped`.

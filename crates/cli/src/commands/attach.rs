@@ -10,7 +10,7 @@ use crate::commands::reach::place;
 use crate::exit::ExitStatus;
 use crate::options::AttachOptions;
 use crate::view::form::Form;
-use crate::view::loglines::Gutters;
+use crate::view::loglines::{Gutters, Look};
 use crate::voice::{complain, print};
 
 /// Lines that wait to be sent.
@@ -26,7 +26,7 @@ async fn attach(client: &Client, options: &AttachOptions) -> Ending<ExitStatus> 
     let (app, slot) = place(client, &options.app).await?;
     let of = LogsOf { app: Some(app.clone()), lines: Some(0), follow: true, stream: None };
     let mut lines = client.logs(&of).await.map_err(failed_call)?;
-    let mut gutters = Gutters::new(false, Form::of(&io::stdout()).colour());
+    let mut gutters = Gutters::new(Look::plain(), Form::of(&io::stdout()).colour());
     let mut typed = typed(options.separator.clone().unwrap_or_else(|| "\n".into()));
     loop {
         tokio::select! {

@@ -9,8 +9,9 @@ use oxherd::client::{Client, ClientError, Events, LogsOf, Told};
 use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
 use crate::exit::ExitStatus;
 use crate::options::LogsOptions;
+use crate::persona::is_pm2;
 use crate::view::form::Form;
-use crate::view::loglines::Gutters;
+use crate::view::loglines::{Gutters, Kind, Look};
 use crate::voice::complain;
 
 /// Between two tries to find the daemon again.
@@ -38,7 +39,7 @@ async fn read(client: &Client, options: &LogsOptions) -> Ending<ExitStatus> {
     };
     let mut of =
         LogsOf { app: options.app.clone(), lines: Some(options.lines), follow: !options.no_follow, stream };
-    let mut gutters = Gutters::new(options.raw, Form::of(&io::stdout()).colour());
+    let mut gutters = Gutters::new(look_of(options), Form::of(&io::stdout()).colour());
     let mut lines = client.logs(&of).await.map_err(failed_call)?;
     loop {
         match print(&mut lines, &mut gutters).await {
@@ -51,6 +52,16 @@ async fn read(client: &Client, options: &LogsOptions) -> Ending<ExitStatus> {
         of.lines = Some(0);
         lines = again(client, &of).await?;
     }
+}
+
+fn look_of(options: &LogsOptions) -> Look {
+    let kind = match (options.raw, options.json, options.format) {
+        (true, _, _) => Kind::Raw,
+        (_, true, _) => Kind::Json,
+        (_, _, true) => Kind::Pairs,
+        _ => Kind::Framed { as_pm2: is_pm2() },
+    };
+    Look { kind, timestamp: options.timestamp.clone(), highlight: options.highlight.clone() }
 }
 
 async fn again(client: &Client, of: &LogsOf) -> Ending<Events<LogLine>> {

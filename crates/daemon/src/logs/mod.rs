@@ -125,6 +125,11 @@ impl Drop for Ours {
     }
 }
 
+/// A moment in the language of moment.js, in local time; by no format, as `2026-11-23T22:04:05.123Z`.
+pub fn show_moment(format: Option<&str>, at_ms: u64) -> String {
+    style::show(format.map(moment::Format::new).as_ref(), at_ms)
+}
+
 /// A stream as a place in an array.
 fn index(stream: Stream) -> usize {
     match stream {

@@ -96,7 +96,7 @@ impl Style {
 }
 
 /// In local time by a format, or else as `2026-11-23T22:04:05.123Z`.
-fn show(format: Option<&Format>, at_ms: u64) -> String {
+pub(super) fn show(format: Option<&Format>, at_ms: u64) -> String {
     let at = Timestamp::from_millisecond(i64::try_from(at_ms).unwrap_or(0)).unwrap_or_default();
     match format {
         Some(format) => format.show(&at.to_zoned(TimeZone::system())),

@@ -59,7 +59,14 @@ impl Feed {
         self.lines.push(
             line.bytes.len(),
             |filter| filter.wants(app, stream),
-            || Line { app, slot: line.place.slot, stream, bytes: line.bytes.into() },
+            || Line {
+                app,
+                slot: line.place.slot,
+                stream,
+                bytes: line.bytes.into(),
+                more: line.more,
+                at_ms: unix_millis(),
+            },
         );
     }
 }
@@ -82,6 +89,8 @@ pub(super) struct Line {
     pub(super) slot: Slot,
     pub(super) stream: Stream,
     pub(super) bytes: Box<[u8]>,
+    pub(super) more: bool,
+    pub(super) at_ms: u64,
 }
 
 /// Which lines a follower wants.

@@ -8,6 +8,7 @@ mod changes;
 mod driver;
 mod events;
 mod feed;
+mod history;
 mod input;
 mod listen;
 mod logs;

@@ -112,7 +112,9 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     check("Dropped", &Dropped { count: 3 });
     for stream in [OutputStream::Stdout, OutputStream::Stderr] {
         let (name, text) = ("web".into(), "hello".into());
-        check("LogLine", &LogLine { app: AppId(0), name, slot: Some(Slot(1)), stream, text });
+        let (slot, number, at_ms) = (Some(Slot(1)), Some(3), Some(1));
+        let line = LogLine { app: AppId(0), name, slot, stream, number, at_ms, text, more: true };
+        check("LogLine", &line);
     }
     for status in [
         Status::Starting,

@@ -16,6 +16,7 @@ pub(super) struct Tail {
     file: File,
     at: u64,
     end: u64,
+    found: u64,
     /// The beginning of a line whose end is not read yet.
     rest: Vec<u8>,
 }
@@ -24,8 +25,13 @@ impl Tail {
     /// Prepares to read the last `lines` lines before `end`, or before the file's end if that is nearer.
     pub(super) fn new(file: File, end: u64, lines: u64) -> io::Result<Self> {
         let end = end.min(file.metadata()?.len());
-        let at = start_of(&file, end, lines)?;
-        Ok(Self { file, at, end, rest: Vec::new() })
+        let (at, found) = start_of(&file, end, lines)?;
+        Ok(Self { file, at, end, found, rest: Vec::new() })
+    }
+
+    /// How many lines these are.
+    pub(super) fn found(&self) -> u64 {
+        self.found
     }
 
     /// Some more lines; none at the end.
@@ -64,12 +70,13 @@ impl Tail {
     }
 }
 
-/// Where the last `lines` lines before `end` begin.
-fn start_of(file: &File, end: u64, lines: u64) -> io::Result<u64> {
+/// Where the last `lines` lines before `end` begin, and how many there are.
+fn start_of(file: &File, end: u64, lines: u64) -> io::Result<(u64, u64)> {
     if lines == 0 {
-        return Ok(end);
+        return Ok((end, 0));
     }
     // The newline that ends the last line begins no other.
+    let lines = lines.min(u64::MAX - 1);
     let mut wanted = lines + 1;
     let mut upper = end;
     let mut is_last = true;
@@ -83,12 +90,12 @@ fn start_of(file: &File, end: u64, lines: u64) -> io::Result<u64> {
         for (index, _) in block.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
             wanted -= 1;
             if wanted == 0 {
-                return Ok(lower + index as u64 + 1);
+                return Ok((lower + index as u64 + 1, lines));
             }
         }
         upper = lower;
     }
-    Ok(0)
+    Ok((0, lines + 1 - wanted))
 }
 
 /// One block from `at`, not beyond `end`; shorter only at the file's end.
