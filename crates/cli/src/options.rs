@@ -8,6 +8,8 @@ mod keep;
 mod values;
 mod verbs;
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use oxherd_config::values::{self as written, EnvChoice, Variable};
 use oxherd_engine::core::Span;
@@ -17,6 +19,13 @@ pub(crate) use apply::{ApplyOptions, CheckOptions};
 pub(crate) use help::*;
 pub(crate) use keep::{KeepOptions, Places, file_stem};
 pub(crate) use verbs::*;
+
+/// An address with a port, or a port at all addresses.
+fn parse_probes(text: &str) -> Result<SocketAddr, String> {
+    let at_all = || text.parse().ok().map(|port: u16| SocketAddr::from(([0, 0, 0, 0], port)));
+    let address = text.parse().ok().or_else(at_all);
+    address.ok_or_else(|| "give a port, or an address with one, such as 0.0.0.0:9614".into())
+}
 
 /// Starts an app, or all apps of a file, under the daemon.
 #[derive(Args, Clone, Debug)]
@@ -86,6 +95,10 @@ pub(crate) struct RuntimeOptions {
     /// Print workers' lines as they are, without whose they are
     #[arg(long)]
     pub(crate) raw: bool,
+
+    /// Answer /livez and /readyz over HTTP at this address or port
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = parse_probes)]
+    pub(crate) probes: Option<SocketAddr>,
 
     /// The options that stand on the command line, as they are written.
     #[arg(skip)]

@@ -14,11 +14,14 @@ use crate::options::{RuntimeOptions, StartOptions, What, WhatOptions};
 use crate::persona;
 use crate::voice::{complain, doubt};
 
-const FOR_FILES: [&str; 4] = ["--only", "--env", "--raw", "--no-daemon"];
+const FOR_FILES: [&str; 5] = ["--only", "--env", "--raw", "--probes", "--no-daemon"];
 
 /// Runs the apps until they end. Returns only when that cannot begin.
 pub(super) fn run(options: &RuntimeOptions) -> ExitStatus {
-    status_of(become_keeper(&options.what, &options.given, options.raw))
+    let mut daemon_args: Vec<String> = options.raw.then(|| "--raw".to_owned()).into_iter().collect();
+    daemon_args
+        .extend(options.probes.into_iter().flat_map(|address| ["--probes".to_owned(), address.to_string()]));
+    status_of(become_keeper(&options.what, &options.given, &daemon_args))
 }
 
 /// `start --no-daemon`.
@@ -29,10 +32,10 @@ pub(super) fn in_place_of_start(options: &StartOptions) -> ExitStatus {
         ));
         return ExitStatus::Failure;
     }
-    status_of(become_keeper(&options.what, &options.given, false))
+    status_of(become_keeper(&options.what, &options.given, &[]))
 }
 
-fn become_keeper(what: &WhatOptions, given: &[String], raw: bool) -> Ending<ExitStatus> {
+fn become_keeper(what: &WhatOptions, given: &[String], daemon_args: &[String]) -> Ending<ExitStatus> {
     let mut jobs: Vec<Job> = Vec::new();
     for word in words(what)? {
         match word {
@@ -47,8 +50,8 @@ fn become_keeper(what: &WhatOptions, given: &[String], raw: bool) -> Ending<Exit
         return Err(ExitStatus::Usage);
     }
     let home = free_home()?;
-    let daemon_args: &[&str] = if raw { &["--raw"] } else { &[] };
-    let error = keeper::become_foreground(home.folder(), &specs, daemon_args);
+    let daemon_args: Vec<&str> = daemon_args.iter().map(String::as_str).collect();
+    let error = keeper::become_foreground(home.folder(), &specs, &daemon_args);
     Err(fail(&format!("cannot become the keeper: {error}"), ExitStatus::Failure))
 }
 

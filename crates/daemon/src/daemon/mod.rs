@@ -11,6 +11,7 @@ mod opening;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -89,6 +90,8 @@ struct Args {
     stash: RawFd,
     /// In the foreground, workers' lines are printed as they are.
     raw: bool,
+    /// Where probes are answered.
+    probes: Option<SocketAddr>,
 }
 
 /// `oxherd daemon --link FD --stash FD …`: runs until all apps have been ended on purpose. Returns the exit code.
@@ -168,6 +171,7 @@ struct Begun {
     ledger: Ledger,
     upkeep: Upkeep,
     lock: Option<OwnedFd>,
+    probes: Option<TcpListener>,
 }
 
 impl Begun {
@@ -195,6 +199,7 @@ impl Begun {
         let books = (Arc::clone(&saved), ledger.clone(), upkeep.clone());
         let observer = DaemonObserver::new(logs.clone(), news, books, faces.render, console);
         let settings = Settings { status_interval: None, stays: !greeting.foreground, ..Settings::default() };
+        let probes = args.probes.map(|address| listen_for_probes(address, greeting)).transpose()?.flatten();
         Ok(Self {
             version: faces.version,
             settings,
@@ -214,6 +219,7 @@ impl Begun {
                 .map(|lock| lock.try_clone_to_owned())
                 .transpose()
                 .map_err(os("hold the lock"))?,
+            probes,
         })
     }
 
@@ -241,7 +247,8 @@ impl Begun {
         self.upkeep.reach(primary.handle());
         let keep = keeper_of_changes(&notes);
         let files = Box::new(self.logs.clone());
-        let server = Server::new(about, Box::new(driver), files, self.intake, self.changes, keep);
+        let server = Server::new(about, Box::new(driver), files, self.intake, self.changes, keep)
+            .with_probes(self.probes);
         let api = server.spawn(self.listener).map_err(os("serve the control socket"))?;
         // Who hears that it serves can read what it has said.
         voice::flush(voice::MOMENT);
@@ -368,6 +375,18 @@ fn first_specs(estate: &mut Estate) -> Result<Vec<AppSpec>, DaemonError> {
     serde_json::from_slice(&bytes).map_err(|error| unreadable(io::Error::other(error)))
 }
 
+/// A daemon that takes over serves all the same.
+fn listen_for_probes(address: SocketAddr, greeting: &Greeting) -> Result<Option<TcpListener>, DaemonError> {
+    match TcpListener::bind(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(cause) if greeting.starts == 0 => Err(DaemonError::Os { what: "listen for probes", cause }),
+        Err(error) => {
+            alert_line(format!("Cannot listen for probes at {address}: {error}"));
+            Ok(None)
+        }
+    }
+}
+
 fn code_of(outcome: &Result<Outcome, EngineError>) -> u8 {
     match outcome {
         Ok(Outcome::Stopped | Outcome::AllEnded) => 0,
@@ -380,8 +399,12 @@ fn code_of(outcome: &Result<Outcome, EngineError>) -> u8 {
 impl Args {
     fn of(args: impl IntoIterator<Item = OsString>) -> Result<Self, DaemonError> {
         let mut args = args.into_iter();
-        let (mut link, mut stash, mut raw) = (None, None, false);
+        let (mut link, mut stash, mut raw, mut probes) = (None, None, false, None);
         while let Some(arg) = args.next() {
+            if arg == "--probes" {
+                probes = args.next().and_then(|address| address.to_str()?.parse().ok());
+                continue;
+            }
             let mut number = || args.next().and_then(|number| number.to_str()?.parse().ok());
             match arg.to_str() {
                 Some("--link") => link = number(),
@@ -391,7 +414,7 @@ impl Args {
             }
         }
         match (link, stash) {
-            (Some(link), Some(stash)) => Ok(Self { link, stash, raw }),
+            (Some(link), Some(stash)) => Ok(Self { link, stash, raw, probes }),
             _ => Err(DaemonError::Usage("--link or --stash is missing".into())),
         }
     }

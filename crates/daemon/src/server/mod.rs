@@ -15,6 +15,7 @@ mod logs;
 mod plan;
 #[cfg(debug_assertions)]
 mod plant;
+mod probes;
 mod problem;
 mod reach;
 mod read;
@@ -27,6 +28,7 @@ mod views;
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,6 +79,7 @@ pub struct Server {
     intake: Intake,
     changes: Changes,
     keep: Keep,
+    probes: Option<TcpListener>,
 }
 
 impl Server {
@@ -90,7 +93,14 @@ impl Server {
         changes: Changes,
         keep: Keep,
     ) -> Self {
-        Self { about, driver, logs, intake, changes, keep }
+        Self { about, driver, logs, intake, changes, keep, probes: None }
+    }
+
+    /// Answers probes at this listener too.
+    #[must_use]
+    pub fn with_probes(mut self, listener: Option<TcpListener>) -> Self {
+        self.probes = listener;
+        self
     }
 
     /// Serves on `listener`, in a thread named `api`.
@@ -140,6 +150,10 @@ impl Server {
             () = end.wanted() => return Ok(()),
         }
         tokio::spawn(note_ends(state.clone(), outcomes));
+        if let Some(listener) = self.probes {
+            listener.set_nonblocking(true)?;
+            tokio::spawn(probes::serve(tokio::net::TcpListener::from_std(listener)?, state.clone()));
+        }
         listen::serve(listener, routes::router(state), closing).await
     }
 }
