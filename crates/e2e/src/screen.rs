@@ -3,11 +3,12 @@
 //! It understands what `oxherd` writes (colours, moves upwards, erasure) and nothing else; anything else panics.
 
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
 use crate::terminal::Terminal;
 use crate::{Home, eventually};
@@ -46,13 +47,28 @@ impl Session {
         let (terminal, end) = Terminal::open();
         let size = Winsize { ws_row: ROWS, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&end, size).expect("a terminal has a size");
-        let inner = home.command(args);
+        Self::of(&home.command(args), terminal, &end, env)
+    }
+
+    /// Starts any command on a terminal of that width.
+    pub fn start_command(inner: &Command, width: u16) -> Self {
+        let (terminal, end) = Terminal::open();
+        let size = Winsize { ws_row: ROWS, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&end, size).expect("a terminal has a size");
+        Self::of(inner, terminal, &end, &[])
+    }
+
+    fn of(inner: &Command, terminal: Terminal, end: &OwnedFd, env: &[(&str, &str)]) -> Self {
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(inner.get_program()).args(inner.get_args());
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(folder) = inner.get_current_dir() {
+            command.current_dir(folder);
+        }
         command.env("TERM", "xterm-256color").env("NO_COLOR", "").envs(env.iter().copied());
         let another = || end.try_clone().expect("a descriptor is free");
         let child = command.stdin(another()).stdout(another()).stderr(another()).spawn().expect("it runs");
+        let width = tcgetwinsize(end).expect("a terminal has a size").ws_col;
         let seen = Seen { raw: String::new(), picture: Picture::new(width.into()) };
         let seen = Arc::new(Mutex::new(seen));
         let reader = std::thread::spawn({

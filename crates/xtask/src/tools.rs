@@ -19,7 +19,7 @@ const NODES: [(&str, &str); 5] =
     [("18", "18.20.8"), ("20", "20.20.2"), ("22", "22.23.3"), ("24", "24.21.0"), ("26", "26.10.0")];
 /// The npm packages the test programs load.
 const MANIFEST: &str = include_str!("../npm/package.json");
-/// What the bench measures beside oxherd. No test needs it.
+/// PM2, which the bench measures beside oxherd, and whose formats a test holds ours against.
 const BENCH_MANIFEST: &str = include_str!("../npm/bench/package.json");
 const STAMP: &str = ".stamp";
 const TRIES: u32 = 3;
@@ -39,11 +39,12 @@ pub(crate) fn install_all(workspace: &Workspace) -> Outcome<PathBuf> {
     let place = dir.join("npm");
     install(&place, MANIFEST, |partial| install_packages(partial, MANIFEST))?;
     println!("npm packages: {}", place.join("node_modules").display());
+    install_for_bench(workspace)?;
     programs::install_programs(workspace, &dir)?;
     Ok(dir)
 }
 
-/// Installs what only the bench needs and prints where it is.
+/// Installs PM2 and prints where it is: all that the bench needs.
 pub(crate) fn install_for_bench(workspace: &Workspace) -> Outcome {
     let dir = workspace.tools_dir();
     fs::create_dir_all(&dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;

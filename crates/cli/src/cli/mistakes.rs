@@ -29,9 +29,7 @@ fn not_offered(error: &clap::Error) -> Option<String> {
     if let Some(why) = offer::refused_flag(flag) {
         return Some(format!("{flag}: {why}; {}", offer::GUIDE));
     }
-    // Suggested is what is like it here; an option of another verb's is none of this one's.
-    let is_known = error.get(ContextKind::SuggestedArg).is_none() && offer::is_flag_of_pm2(flag);
-    is_known.then(|| format!("{flag} has no effect with this verb; {}", offer::GUIDE))
+    offer::is_flag_of_pm2(flag).then(|| format!("{flag} has no effect with this verb; {}", offer::GUIDE))
 }
 
 fn word(error: &clap::Error, kind: ContextKind) -> Option<&str> {

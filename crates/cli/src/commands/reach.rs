@@ -119,10 +119,7 @@ pub(super) fn clear() -> ExitStatus {
     let run = |client: Client| {
         talk(async move {
             let saved = client.delete_save().await.map_err(failed_call)?;
-            tell(&match saved.apps {
-                0 => format!("nothing was saved in {}", saved.file),
-                apps => format!("{} removed from {}", count(apps, "app", "apps"), saved.file),
-            });
+            tell(&format!("nothing is saved in {} any more", saved.file));
             Ok(ExitStatus::Success)
         })
     };

@@ -53,6 +53,7 @@ pub(super) fn overlaid(env: Vec<(String, String)>) -> Ending<Vec<(String, String
 /// Has the apps of these names run by these configurations; those that are not known are started.
 pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -> Ending<ExitStatus> {
     let known = client.apps().await.map_err(failed_call)?.apps;
+    let running = running_alone(client, &known, &specs).await?;
     let ask = async {
         let (mut all, mut fresh) = (Asked::new(), Vec::new());
         for spec in specs {
@@ -61,6 +62,9 @@ pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -
                 None => {
                     fresh.push(spec);
                     continue;
+                }
+                Some(app) if verb != Verb::Start && running.contains(&spec) => {
+                    all_of(Verb::Restart, client.restart(&app.name).await?)
                 }
                 Some(app) if must_end_first(app, &spec, verb) => {
                     for change in client.delete(&app.name).await?.changes {
@@ -78,6 +82,18 @@ pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -
         Ok(all)
     };
     follow_each(client, ask).await
+}
+
+/// The configurations of apps that cannot run twice, where they run: one that is as wanted keeps its place.
+async fn running_alone(client: &Client, known: &[AppView], specs: &[AppSpec]) -> Ending<Vec<AppSpec>> {
+    let mut running = Vec::new();
+    for spec in specs.iter().filter(|spec| spec.sockets == Sockets::None) {
+        if known.iter().any(|app| app.name == spec.name && app.up) {
+            let views = client.specs(&spec.name).await.map_err(failed_call)?;
+            running.extend(views.apps.into_iter().map(|view| view.spec));
+        }
+    }
+    Ok(running)
 }
 
 /// A stopped app has nobody to be replaced, one that binds its own sockets cannot run twice, and nobody takes over what

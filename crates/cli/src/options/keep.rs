@@ -53,7 +53,7 @@ pub(crate) struct KeepOptions {
     pub(crate) pid: Option<String>,
 
     /// When to reload by the clock, such as "0 3 * * *"
-    #[arg(short, long, visible_alias = "cron-restart", value_name = "CRON", value_parser = parse_cron)]
+    #[arg(short, long, visible_alias = "cron-restart", value_name = "CRON", value_parser = checked_cron)]
     pub(crate) cron: Option<String>,
 
     /// Reload when a file changes: in the app's folder, or at this path; repeatable
@@ -138,6 +138,11 @@ impl KeepOptions {
             logs.per_slot = false;
         }
     }
+}
+
+/// A cron expression, kept as it is written.
+fn checked_cron(text: &str) -> Result<String, String> {
+    parse_cron(text).map(|_| text.to_owned())
 }
 
 /// What paths are relative to.
