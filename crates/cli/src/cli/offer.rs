@@ -69,7 +69,7 @@ pub(crate) const FLAGS: &[(&str, &str)] = &[
     ("--execute-command", "a worker's own clean-up belongs in its handler of the stop signal"),
     ("-x", "a worker's own clean-up belongs in its handler of the stop signal"),
     ("--ext", "name what is watched by --watch PATH, and what is not by --ignore-watch"),
-    ("--format", "use --json, and a program that reads it"),
+    ("--format", "it goes with `oxherd logs` only"),
     ("--fresh", IMAGES),
     ("--image-name", IMAGES),
     ("--monitor", ACCOUNT),

@@ -109,7 +109,7 @@ fn what_is_not_offered_is_nowhere() {
 }
 
 /// Options of PM2's that are refused with one verb, and mean something else with another.
-const FOR_OTHERS: [&str; 0] = [];
+const FOR_OTHERS: [&str; 1] = ["--format"];
 
 #[test]
 fn what_is_not_offered_is_in_the_guide() {
