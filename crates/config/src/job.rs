@@ -81,6 +81,8 @@ pub struct Surroundings {
     pub cpus: usize,
     /// Which `env_<name>` of a file is laid over its `env`.
     pub env_name: Option<String>,
+    /// The folder of log files whose place nobody chose.
+    pub logs: Option<PathBuf>,
     /// Whether the program was called as `pm2`: its defaults and its lenience with unknown keys then apply.
     pub as_pm2: bool,
 }
@@ -158,6 +160,7 @@ impl Surroundings {
             // It honours both the affinity mask and the quota of the cgroup.
             cpus: thread::available_parallelism().map_or(1, usize::from),
             env_name: None,
+            logs: None,
             as_pm2: false,
         })
     }
@@ -282,7 +285,7 @@ impl Wish {
             distribution: self.distribution.unwrap_or_else(|| AppSpec::usual_distribution(sockets)),
             sockets,
             scaling,
-            upkeep: self.upkeep(&program, &cwd, is_fork),
+            upkeep: self.upkeep(&program, &cwd, surroundings, is_fork),
             program: program.program,
             args: program.args,
             cwd,
@@ -292,9 +295,13 @@ impl Wish {
     }
 
     /// What others do for the app, with absolute paths and what there is to know of the command.
-    fn upkeep(&self, program: &Program, cwd: &str, is_fork: bool) -> Upkeep {
+    fn upkeep(&self, program: &Program, cwd: &str, surroundings: &Surroundings, is_fork: bool) -> Upkeep {
         let mut upkeep = self.rest.upkeep.clone();
         let here = Path::new(cwd);
+        if let Some(path) = upkeep.logs.both.as_mut().filter(|path| path.is_empty()) {
+            let folder = surroundings.logs.as_deref().unwrap_or(here);
+            *path = folder.join(usual_log(&self.name())).to_string_lossy().into_owned();
+        }
         // The parts were text, and so is the whole.
         let whole = |path: &mut String| *path = absolute(here, path).to_string_lossy().into_owned();
         let LogSpec { out, err, both, .. } = &mut upkeep.logs;
@@ -331,6 +338,12 @@ impl Wish {
         let text = folder.to_str().map(str::to_owned);
         text.ok_or_else(|| JobError::NotText { folder: folder.display().to_string(), origin })
     }
+}
+
+/// The name of a file for all output of an app, where nobody chose one.
+fn usual_log(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    format!("{}.log", name.chars().map(fit).collect::<String>())
 }
 
 /// The current folder by the name that the shell gave it, where that is true. A symbolic link in it stays, so

@@ -143,7 +143,7 @@ fn form(form: Form) -> Value {
         Form::Texts => json!({"anyOf": [text(), texts()]}),
         Form::FlagOrTexts => json!({"anyOf": [flag(), text(), texts()]}),
         Form::Numbers => json!({"anyOf": [number(), {"type": "array", "items": number()}]}),
-        Form::FlagOrText => json!({"anyOf": [{"const": false}, text()]}),
+        Form::FlagOrText => json!({"anyOf": [flag(), text()]}),
         Form::Instances => {
             let count =
                 json!({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^(max|io|-?[0-9]+)$"}]});

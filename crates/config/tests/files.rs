@@ -41,6 +41,7 @@ impl Folder {
             environment: environment.map(|(key, value): (&str, OsString)| (key.into(), value)).into(),
             cpus: 4,
             env_name: None,
+            logs: None,
             as_pm2: false,
         }
     }
@@ -76,7 +77,14 @@ fn apps(text: &str) -> Result<Vec<RawApp>, Diagnostics> {
 
 /// Nothing around.
 fn bare() -> Surroundings {
-    Surroundings { folder: "/".into(), environment: Vec::new(), cpus: 1, env_name: None, as_pm2: false }
+    Surroundings {
+        folder: "/".into(),
+        environment: Vec::new(),
+        cpus: 1,
+        env_name: None,
+        logs: None,
+        as_pm2: false,
+    }
 }
 
 /// How a text is refused.
@@ -238,7 +246,7 @@ fn every_mistake_is_shown_at_its_line() {
         r#"  "treekill": false, "force": true, "post_update": ["npm install"], "interpreter": "node@20""#,
         r#"  "log_rotate": {"sise": 1, "keep": "x"}, "health_check": {"every": 1}, "ready_probe": "http://x""#,
         r#"  "instances": {"min": 2}, "uid": [], "watch_options": {"usePolling": true}, "filter_env": 5"#,
-        r#"  "stop_exit_codes": [256, "x"], "log_file": true, "instance_var": "A=B", "log_type": "xml""#,
+        r#"  "stop_exit_codes": [256, "x"], "log_file": 5, "instance_var": "A=B", "log_type": "xml""#,
         "  \"name\": \"a\",\n  \"name\": \"b\"",
         "  \"exec\": \"b.js\"",
         "  \"max_restarts\": 1,\n  \"maxRestarts\": 2",

@@ -16,8 +16,6 @@ use crate::voice::{complain, doubt};
 
 /// Stands for a file on standard input.
 const STDIN: &str = "-";
-/// What the file on standard input is called in messages, and by its kind.
-const STDIN_NAME: &str = "stdin.json";
 /// The files that are looked for where none is named.
 const USUAL: [&str; 8] = [
     "ecosystem.config.js",
@@ -45,7 +43,9 @@ pub(super) fn usual() -> Option<&'static str> {
 /// Where the command is called.
 pub(super) fn surroundings() -> Ending<Surroundings> {
     let surroundings = Surroundings::of_caller().map_err(|error| refuse(&error.to_string()))?;
-    Ok(Surroundings { as_pm2: persona::is_pm2(), ..surroundings })
+    // Whoever needs a home is told when there is none.
+    let logs = persona::home().ok().map(|home| home.logs());
+    Ok(Surroundings { logs, as_pm2: persona::is_pm2(), ..surroundings })
 }
 
 /// The apps of a file, as they stand there.
@@ -56,7 +56,7 @@ fn apps(file: &str, surroundings: &Surroundings) -> Ending<Vec<RawApp>> {
     let mut text = String::new();
     let read_in = io::stdin().lock().take(oxherd_config::FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text);
     read_in.map_err(|error| fail(&format!("cannot read standard input: {error}"), ExitStatus::Usage))?;
-    read(Path::new(STDIN_NAME), &text, surroundings).map_err(|error| print_whole(&error))
+    read(Path::new(oxherd_config::STDIN), &text, surroundings).map_err(|error| print_whole(&error))
 }
 
 /// The names of the apps of a file.

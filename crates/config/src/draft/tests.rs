@@ -32,6 +32,7 @@ impl Setup {
             environment: environment.map(|(key, value)| (key.into(), value.into())).into(),
             cpus: 4,
             env_name: Some("production".into()),
+            logs: Some("/logs".into()),
             as_pm2: self.as_pm2,
         }
     }
@@ -141,6 +142,7 @@ const EFFECTS: &[(&str, &str, &str)] = &[
     ("error_file", r#""/var/log/err.log""#, "error_file: (default) → /var/log/err.log"),
     ("log_file", r#""all.log""#, "log_file: (default) → ~/all.log"),
     ("log_file", "false", ""),
+    ("log_file", "true", "log_file: (default) → /logs/server.log"),
     ("merge_logs", "false", "merge_logs: (default) → false"),
     ("disable_logs", "true", "disable_logs: (default) → true"),
     ("log_type", r#""json""#, "log_type: (default) → json"),

@@ -293,7 +293,12 @@ pub(crate) const KEYS: &[Row] = &[
         Form::Text,
         "File of standard error; /dev/null keeps nothing",
     ),
-    row(Key::LogFile, &["log_file", "log"], Form::FlagOrText, "One more file, with both"),
+    row(
+        Key::LogFile,
+        &["log_file", "log"],
+        Form::FlagOrText,
+        "One more file, with both; true: by the app's name, beside the others",
+    ),
     row(Key::MergeLogs, &["merge_logs", "combine_logs"], Form::Flag, "false: a file for each slot"),
     row(Key::DisableLogs, &["disable_logs"], Form::Flag, "Nothing is kept"),
     row(Key::LogType, &["log_type"], Form::Choice(&["raw", "json"]), "`json`: a line is a JSON object"),

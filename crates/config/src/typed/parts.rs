@@ -201,11 +201,11 @@ impl Typed {
         }
     }
 
-    /// A path; false is none.
+    /// A path; true is the usual one, which has no name here, and false is none.
     pub(crate) fn log_file(&mut self, key: &str, node: &Node) -> Option<Option<String>> {
         match &node.value {
             Value::Flag(false) => Some(None),
-            Value::Flag(true) => self.checked(key, node, Err("give the path of a file")),
+            Value::Flag(true) => Some(Some(String::new())),
             _ => self.text(key, node).map(Some),
         }
     }
