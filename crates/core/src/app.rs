@@ -36,7 +36,7 @@ pub(crate) struct App {
     #[serde(default, skip_serializing_if = "Standbys::is_empty")]
     pub(crate) standbys: Standbys,
     /// What was seen of its load.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Pressure::is_none")]
     pub(crate) pressure: Pressure,
     /// Slots that are replaced one by one.
     #[serde(default, skip_serializing_if = "Recycles::is_empty")]

@@ -1,5 +1,7 @@
 //! How many slots an app has whose number follows the load. Figures come in; it decides, and starts nothing.
 
+use serde::{Deserialize, Serialize};
+
 use crate::fleet::Fleet;
 use crate::{AppId, AppSpec, Moment, Notice, Span, SpecError};
 
@@ -14,7 +16,7 @@ const IDLE: u32 = 500;
 const IDLE_FOR: Span = Span::from_secs(60);
 
 /// What was seen of an app's load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pressure {
     /// Looks in a row that found its workers busy.
     busy: u32,
@@ -23,6 +25,10 @@ pub(crate) struct Pressure {
 }
 
 impl Pressure {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// How many slots there should be after this look at workers that all serve.
     fn weigh(&mut self, slots: u32, busy: u32, now: Moment) -> u32 {
         self.busy = if busy >= BUSY { self.busy + 1 } else { 0 };

@@ -21,6 +21,9 @@ use super::messages::Message;
 use super::server::Waiting;
 use super::{Attachment, Cause};
 
+/// The answer to whoever asks whether this worker is well.
+const WELL: &[u8] = b"{\"type\":\"healthy\"}\n";
+
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The reading side of the channel.
@@ -179,6 +182,11 @@ impl Channel {
         let Ok(raw) = std::str::from_utf8(message.raw) else { return };
         let attachment = fd.and_then(|fd| Attachment::try_from(fd).ok());
         let message = Message::new(raw, attachment);
+        if message.asks_whether_well() {
+            // Whoever reads this is well: the task runs where the program does.
+            drop(self.send(WELL.to_vec(), None));
+            return;
+        }
         if message.asks_to_leave() {
             self.leave(Cause::Message);
         }

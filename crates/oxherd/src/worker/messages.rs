@@ -135,6 +135,13 @@ impl Message {
         &*self.raw == "\"shutdown\"" || is_object_form()
     }
 
+    /// `{type:"health-check"}` of the primary's own.
+    pub(super) fn asks_whether_well(&self) -> bool {
+        const LONGEST: usize = 64;
+        let may_be = self.raw.len() <= LONGEST && self.raw.contains("health-check");
+        may_be && self.kind().as_deref() == Some("health-check") && self.from_worker().is_none()
+    }
+
     fn head(&self) -> &Known {
         self.head.get_or_init(|| {
             let is_object = self.raw.starts_with('{');

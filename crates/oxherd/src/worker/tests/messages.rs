@@ -28,6 +28,17 @@ fn outside_a_runtime_nothing_is_put_off() {
 use crate::{Attachment, SendError};
 
 #[tokio::test]
+async fn who_is_asked_whether_it_is_well_says_so_and_others_hear_nothing() {
+    let (worker, mut primary) = start().await;
+    let mut messages = worker.messages();
+    primary.say(r#"{"type":"health-check"}"#).await;
+    assert_eq!(primary.line().await, r#"{"type":"healthy"}"#);
+    primary.say(r#"{"type":"health-check","fromWorker":3}"#).await;
+    let heard = messages.recv().await.unwrap();
+    assert_eq!(heard.from_worker(), Some(3), "what another worker says is the program's");
+}
+
+#[tokio::test]
 async fn messages_come_in_order_and_are_parsed() {
     #[derive(Debug, Deserialize)]
     struct Update {
