@@ -49,6 +49,8 @@ pub(crate) struct Ledger {
 struct Book {
     next: u32,
     apps: BTreeMap<AppId, BTreeMap<Slot, SlotRecord>>,
+    /// Slots that have a worker before it is told that they are wanted.
+    early: BTreeSet<(AppId, Slot)>,
 }
 
 impl Ledger {
@@ -85,6 +87,7 @@ impl Ledger {
                 self.keep(&book, app.app);
             }
         }
+        book.early.clear();
     }
 
     /// Takes note of what happens to slots.
@@ -98,6 +101,12 @@ impl Ledger {
         };
         let (app, slot) = changed;
         let mut book = self.lock();
+        if let (Notice::Forked { .. }, Some(slot)) = (notice, slot)
+            && !book.apps.get(&app).is_some_and(|records| records.contains_key(&slot))
+        {
+            book.early.insert((app, slot));
+            return;
+        }
         let Some(records) = book.apps.get_mut(&app) else { return };
         match slot {
             Some(slot) => records.get_mut(&slot).into_iter().for_each(|record| record.hear(notice)),
@@ -192,7 +201,8 @@ impl Book {
                 let number = self.next;
                 self.next += 1;
                 has_changed = true;
-                SlotRecord { number, created_at_ms: now, ..SlotRecord::default() }
+                let has_begun = self.early.contains(&(app, slot));
+                SlotRecord { number, created_at_ms: now, has_begun, ..SlotRecord::default() }
             });
         }
         has_changed
