@@ -140,7 +140,7 @@ fn a_client_that_dies_amid_a_reload_leaves_nothing_half_done() {
         .expect("it runs");
     eventually("the reload", || (!app(&home, "web")["reload"].is_null()).then_some(()));
     procs::kill(client.id(), Signal::KILL);
-    client.wait().expect("its end");
+    eventually("its end", || client.try_wait().expect("it is our child"));
     eventually("all four replaced", || {
         let now: BTreeSet<u64> = home.pids("web").into_iter().collect();
         (now.len() == 4 && now.is_disjoint(&before) && generation(&home, "web") == 2).then_some(())
