@@ -258,8 +258,8 @@ fn lines_reach_a_worker_also_after_the_daemon_has_died() {
         let log = home.path().join("logs");
         eventually(&format!("{line} is read"), || {
             let files = std::fs::read_dir(&log).ok()?;
-            let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
-            texts.filter(|text| text.contains(&format!("read {line} "))).next()
+            let mut texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+            texts.find(|text| text.contains(&format!("read {line} ")))
         });
     };
     send("one");
