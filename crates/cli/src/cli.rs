@@ -198,10 +198,22 @@ fn parse_whole(args: Vec<OsString>) -> Result<Cli, clap::Error> {
         match &mut cli.command {
             Command::Start(options) => options.given = given(matches),
             Command::Runtime(options) => options.given = given(matches),
+            Command::Stop(of) | Command::Delete(of) | Command::Reset(of) => refuse_args(of, &mut command)?,
+            Command::SendSignal(options) => refuse_args(&options.of, &mut command)?,
             _ => {}
         }
     }
     Ok(cli)
+}
+
+/// What stands after `--` is an app's: taken as selectors, it might hit apps that nobody meant.
+fn refuse_args(of: &Selectors, command: &mut clap::Command) -> Result<(), clap::Error> {
+    let Some(first) = of.args.first() else { return Ok(()) };
+    let why = format!(
+        "unexpected `{first}` after `--`: words after it are arguments of apps, which go with start, restart and reload; \
+         name apps before it"
+    );
+    Err(command.error(ErrorKind::UnknownArgument, why))
 }
 
 /// The options that stand on the command line. Groups of options have names with capitals.

@@ -22,7 +22,7 @@ pub(crate) fn is_silent() -> bool {
 /// Prints a line on stdout, unless there is to be silence.
 pub(crate) fn tell(line: &str) {
     if !is_silent() {
-        let text = format!("{}{line}", persona::news_prefix());
+        let text = format!("{}{}", persona::news_prefix(), as_typed(line));
         // A reader that has gone is no reason to fail.
         drop(writeln!(io::stdout(), "{}", Form::of(&io::stdout()).fit(&text)));
     }
@@ -39,15 +39,26 @@ pub(crate) fn complain(what: &str) {
     err(persona::complaint_prefix(), what);
 }
 
+/// Tells of findings in a file, which take several lines. They begin with the place in the file; as PM2 a prefix goes
+/// before it.
+pub(crate) fn complain_of_file(what: &dyn std::fmt::Display) {
+    let prefix = if persona::is_pm2() { persona::complaint_prefix() } else { "" };
+    // Nobody is left to tell when stderr itself is closed.
+    drop(writeln!(io::stderr(), "{prefix}{}", as_typed(&what.to_string())));
+}
+
 /// Tells of a doubt in one line on stderr.
 pub(crate) fn doubt(what: &str) {
     err(persona::doubt_prefix(), what);
 }
 
 fn err(prefix: &str, what: &str) {
-    // What is to be typed is what was typed.
-    let what = if persona::is_pm2() { what.replace("`oxherd ", "`pm2 ") } else { what.to_owned() };
-    let text = format!("{prefix}{what}");
+    let text = format!("{prefix}{}", as_typed(what));
     // Nobody is left to tell when stderr itself is closed.
     drop(writeln!(io::stderr(), "{}", Form::of(&io::stderr()).fit(&text)));
+}
+
+/// What is to be typed is what was typed.
+fn as_typed(text: &str) -> String {
+    if persona::is_pm2() { text.replace("`oxherd ", "`pm2 ") } else { text.to_owned() }
 }

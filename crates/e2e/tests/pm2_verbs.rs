@@ -27,6 +27,7 @@ fn furnished() -> Pm2 {
     pm2.home().write("web.js", SERVER);
     pm2.home().write("queue.js", QUEUE);
     pm2.home().write("apps.json", FILE);
+    pm2.home().write("broken.json", "{ \"apps\": [{ \"name\": 1 }] }");
     pm2
 }
 
@@ -44,13 +45,15 @@ fn sorted(told: &str) -> String {
 #[test]
 fn verbs_as_pm2() {
     let pm2 = furnished();
-    let lines: [&[&str]; 44] = [
+    let lines: [&[&str]; 48] = [
         &["ls"],
         &["ping"],
         &["start"],
         &["start", "apps.json", "--only", "web", "--env", "production"],
         &["start", "apps.json", "--only", "queue"],
         &["start", "apps.json", "-i", "4"],
+        &["start", "broken.json"],
+        &["staart", "web.js"],
         &["start", "web.js", "--name", "web"],
         &["-s", "stop", "work"],
         &["start", "queue"],
@@ -86,12 +89,18 @@ fn verbs_as_pm2() {
         &["save"],
         &["cleardump"],
         &["startOrRestart", "apps.json", "--only", "web"],
+        &["reload", "web", "--", "--newarg"],
+        &["delete", "web", "--", "all"],
         &["delete", "all"],
         &["save"],
         &["-v"],
     ];
     let told: String = lines.iter().map(|line| sorted(&pm2.told(line))).collect();
     assert_fixture("verbs.txt", &told);
+    pm2.ok(&["start", "web.js", "--", "old"]);
+    pm2.ok(&["reload", "web", "--", "--newarg"]);
+    let list = pm2.ok(&["jlist"]);
+    assert!(list.contains(r#""args":["--newarg"]"#) && !list.contains(r#""old""#), "{list}");
 }
 
 #[test]

@@ -5,7 +5,11 @@ use clap::error::{ContextKind, ContextValue};
 
 use super::{Cli, offer};
 use crate::exit::ExitStatus;
+use crate::persona;
 use crate::voice;
+
+/// More verbs than these are no help.
+const TIPS_MAX: usize = 2;
 
 /// Tells what is wrong; returns the exit code.
 pub(super) fn tell(error: &clap::Error) -> ExitStatus {
@@ -13,9 +17,10 @@ pub(super) fn tell(error: &clap::Error) -> ExitStatus {
         voice::complain(&format!("not offered: {refusal}"));
         return ExitStatus::Failure;
     }
-    let is_suggested = error.get(ContextKind::SuggestedSubcommand).is_some();
-    let tip = word(error, ContextKind::InvalidSubcommand).filter(|_| !is_suggested).and_then(verb_tip);
-    voice::complain(&(in_one_line(error) + &tip.unwrap_or_default()));
+    voice::complain(&match word(error, ContextKind::InvalidSubcommand) {
+        Some(verb) => unknown_verb(verb),
+        None => in_one_line(error),
+    });
     ExitStatus::Usage
 }
 
@@ -39,12 +44,25 @@ fn word(error: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// The verb that was meant, perhaps, where the parser suggests none.
-fn verb_tip(verb: &str) -> Option<String> {
+/// With the verbs that were meant, perhaps: the nearest first, and none twice by its other names.
+pub(super) fn unknown_verb(verb: &str) -> String {
     let command = Cli::command();
-    let shown = command.get_subcommands().filter(|it| !it.is_hide_set());
-    let names = shown.flat_map(|it| std::iter::once(it.get_name()).chain(it.get_all_aliases()));
-    oxherd_config::nearest_of(verb, names).map(|meant| format!("; did you mean `{meant}`?"))
+    let mut shown: Vec<_> = command.get_subcommands().filter(|it| !it.is_hide_set()).collect();
+    let mut meant = Vec::new();
+    while meant.len() < TIPS_MAX {
+        let names_of = |it: &clap::Command| {
+            let aliases = it.get_visible_aliases().map(str::to_owned);
+            std::iter::once(it.get_name().to_owned()).chain(aliases).collect::<Vec<_>>()
+        };
+        let names: Vec<String> = shown.iter().flat_map(|it| names_of(it)).collect();
+        let Some(name) = oxherd_config::nearest_of(verb, names.iter().map(String::as_str)) else { break };
+        shown.retain(|it| !names_of(it).iter().any(|other| other == name));
+        meant.push(format!("`{name}`"));
+    }
+    match meant.is_empty() {
+        true => format!("unrecognized subcommand '{verb}'; `{} --help` lists the verbs", persona::program()),
+        false => format!("unrecognized subcommand '{verb}'; did you mean {}?", meant.join(" or ")),
+    }
 }
 
 /// The explanation and the tips of a usage error, without the usage text.

@@ -42,10 +42,17 @@ fn mistakes_are_one_line_that_names_the_thing() {
         refused(&["run", "--instance", "2", "a.js"]),
         refused(&["run", "a.js", "--port", "3000"]),
         refused(&["run"]),
-        refused(&["rnu", "a.js"]),
+        refused(&["delete", "web", "--", "all"]),
+        refused(&["sendSignal", "SIGHUP", "web", "--", "-x"]),
     ];
     assert!(lines.iter().all(|line| line.lines().count() == 1), "{lines:#?}");
     insta::assert_snapshot!("mistakes", lines.join("\n"));
+}
+
+#[test]
+fn a_mistyped_verb_leads_to_the_nearest() {
+    let tips = ["staart", "rnu", "reloa", "startorreload2", "sav", "quux"].map(mistakes::unknown_verb);
+    insta::assert_snapshot!("verbs", tips.join("\n"));
 }
 
 #[test]

@@ -57,6 +57,10 @@ fn renew_all(verb: Verb, options: &RenewOptions) -> Ending<ExitStatus> {
         complain("--env NAME and --only go with a file; --update-env takes the variables of the caller");
         return Err(ExitStatus::Usage);
     }
+    if !files.is_empty() && !options.of.args.is_empty() {
+        complain("arguments after `--` go with an app that is known; a file has `args` for them");
+        return Err(ExitStatus::Usage);
+    }
     let mut status = ExitStatus::Success;
     for file in &files {
         let jobs = files::prepare(file, &options.file)?;
@@ -69,7 +73,7 @@ fn renew_all(verb: Verb, options: &RenewOptions) -> Ending<ExitStatus> {
     }
     let client = known()?;
     let ended = talk(async {
-        match options.update_env || options.parallel.is_some() {
+        match options.has_changes() {
             true => update::renew(&client, verb, &apps, options).await,
             false => each_of(&client, verb, &apps).await,
         }

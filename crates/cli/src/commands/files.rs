@@ -1,6 +1,6 @@
 //! Files of apps on the command line, and `-` for one on standard input.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use oxherd::client::Client;
@@ -12,7 +12,7 @@ use crate::exit::ExitStatus;
 use crate::options::FileChoice;
 use crate::persona;
 use crate::view::progress::Verb;
-use crate::voice::{complain, doubt};
+use crate::voice::{complain, complain_of_file, doubt};
 
 /// Stands for a file on standard input.
 const STDIN: &str = "-";
@@ -100,7 +100,6 @@ pub(super) fn refuse(what: &str) -> ExitStatus {
 
 /// Findings in a file take several lines.
 fn print_whole(error: &dyn std::fmt::Display) -> ExitStatus {
-    // Nobody is left to tell when stderr itself is closed.
-    drop(writeln!(io::stderr(), "{error}"));
+    complain_of_file(error);
     ExitStatus::Usage
 }

@@ -1,4 +1,5 @@
-//! `ls`, `jlist`, `describe`, `env`, `pid`, `id`, `ping`: what is there. They change nothing and start no daemon.
+//! `ls`, `jlist`, `describe`, `env`, `pid`, `id`, `ping`: what is there. They change nothing and start no daemon, but
+//! for `pm2 ping`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,7 +7,7 @@ use std::io;
 use oxherd::api::Herd;
 use oxherd::client::{Client, ClientError};
 
-use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
+use crate::commands::daemon::{Ending, failed_call, known, started, status_of, talk};
 use crate::commands::monit;
 use crate::commands::select::resolve;
 use crate::exit::ExitStatus;
@@ -196,7 +197,8 @@ pub(super) fn ping() -> ExitStatus {
             Ok(ExitStatus::Success)
         })
     };
-    status_of(known().and_then(run))
+    // As PM2 it is what brings a daemon up.
+    status_of(if persona::is_pm2() { started() } else { known() }.and_then(run))
 }
 
 /// Names for a shell's completions: those of apps, a line each. Without a daemon there are none.

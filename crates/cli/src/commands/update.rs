@@ -13,6 +13,7 @@ use crate::commands::select::{resolve, whole_apps};
 use crate::exit::ExitStatus;
 use crate::options::RenewOptions;
 use crate::view::progress::Verb;
+use crate::voice::complain;
 
 /// Restarts or reloads the apps with what the options change.
 pub(super) async fn renew(
@@ -34,9 +35,30 @@ pub(super) async fn renew(
         if let Some(parallel) = options.parallel {
             view.spec.parallel = parallel;
         }
+        if !options.of.args.is_empty() {
+            put_args(&mut view.spec, &options.of.args)?;
+        }
         changed.push(view.spec);
     }
     renew_by(client, verb, changed).await
+}
+
+/// Other arguments for the script; what comes before them stays.
+fn put_args(spec: &mut AppSpec, args: &[String]) -> Ending<()> {
+    let about = &mut spec.upkeep.about;
+    let runs_by_itself = matches!(about.interpreter.as_str(), "" | "none");
+    let is_line = runs_by_itself && about.args.first().is_some_and(|word| word == "-c");
+    if is_line || about.script.is_empty() || !spec.args.ends_with(&about.args) {
+        complain(&format!(
+            "the arguments of {} are a part of its command: delete it, and start it anew with others",
+            spec.name
+        ));
+        return Err(ExitStatus::Usage);
+    }
+    spec.args.truncate(spec.args.len() - about.args.len());
+    spec.args.extend_from_slice(args);
+    about.args = args.to_vec();
+    Ok(())
 }
 
 /// The caller's variables over those of an app.
@@ -101,4 +123,31 @@ async fn running_alone(client: &Client, known: &[AppView], specs: &[AppSpec]) ->
 fn must_end_first(app: &AppView, spec: &AppSpec, verb: Verb) -> bool {
     let reached_otherwise = (app.sockets, app.distribution) != (spec.sockets, spec.distribution);
     !app.up || reached_otherwise || (verb != Verb::Start && spec.sockets == Sockets::None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(interpreter: &str, args: &[&str], own: &[&str]) -> AppSpec {
+        let mut spec = AppSpec::new("web", "/usr/bin/node");
+        spec.args = args.iter().map(|word| (*word).to_owned()).collect();
+        let about = &mut spec.upkeep.about;
+        (about.script, about.interpreter) = ("/a.js".into(), interpreter.into());
+        about.args = own.iter().map(|word| (*word).to_owned()).collect();
+        spec
+    }
+
+    #[test]
+    fn new_arguments_take_the_place_of_the_old() {
+        let new = ["--newarg".to_owned()];
+        let mut web = spec("node", &["--inspect", "/a.js", "1", "2"], &["1", "2"]);
+        assert_eq!(put_args(&mut web, &new), Ok(()));
+        assert_eq!(
+            (web.args.join(" ").as_str(), &web.upkeep.about.args[..]),
+            ("--inspect /a.js --newarg", &new[..])
+        );
+        let mut line = spec("none", &["-c", "echo hi"], &["-c", "echo hi"]);
+        assert_eq!(put_args(&mut line, &new), Err(ExitStatus::Usage));
+    }
 }

@@ -58,12 +58,14 @@ pub(crate) const RESTART_HELP: &str = "\
 With clients waiting meanwhile; `oxherd reload` makes nobody wait.
 
 Examples:
-  oxherd restart web";
+  oxherd restart web
+  oxherd restart web -- --port 3001    with other arguments";
 pub(crate) const RELOAD_HELP: &str = "\
 Exit code 1 when it is aborted: a successor was not ready, and the old workers go on.
 
 Examples:
   oxherd reload web
+  oxherd reload web -- --port 3001     with other arguments
   oxherd reload all";
 pub(crate) const DELETE_HELP: &str = "Examples:\n  oxherd delete web\n  oxherd delete all";
 pub(crate) const DESCRIBE_HELP: &str = "Examples:\n  oxherd describe web";

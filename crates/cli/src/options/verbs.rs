@@ -8,6 +8,10 @@ pub(crate) struct Selectors {
     /// Names, namespaces or ids of apps, /regular expressions/ for names, all, files of apps, or - for one on stdin
     #[arg(required = true, value_name = "APP")]
     pub(crate) apps: Vec<String>,
+
+    /// Words after `--`: never selectors
+    #[arg(last = true, value_name = "ARGS", hide = true)]
+    pub(crate) args: Vec<String>,
 }
 
 /// Which app or apps.
@@ -42,6 +46,13 @@ pub(crate) struct RenewOptions {
     /// Number of slots that are replaced at a time
     #[arg(long, value_name = "N", value_parser = oxherd_config::values::parse_positive)]
     pub(crate) parallel: Option<u32>,
+}
+
+impl RenewOptions {
+    /// Whether the apps get another configuration.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.update_env || self.parallel.is_some() || !self.of.args.is_empty()
+    }
 }
 
 /// Which apps of a file, in which of its environments.
