@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use oxherd_e2e::client::Address;
 use oxherd_e2e::http::{Client, Response};
@@ -73,6 +74,21 @@ fn files_are_served_as_browsers_want_them() {
         "{list}"
     );
     assert_eq!(site.ask("POST", "/", "content-length: 0\r\n").status, 405);
+    odd_indexes(&site);
+}
+
+/// What is no file is no page, and nobody waits for it.
+fn odd_indexes(site: &Site) {
+    let root = site.pm2.home().surroundings().join("site");
+    fs::create_dir_all(root.join("folder/index.html")).expect("the folder is ours");
+    fs::write(root.join("folder/.env"), "secret").expect("the folder is ours");
+    let (status, list) = site.get("/folder/");
+    assert!(status == 200 && list.contains("index.html/") && !list.contains(".env"), "{list}");
+    assert_eq!(site.get("/folder/.env").0, 404);
+    fs::create_dir(root.join("pipe")).expect("the folder is ours");
+    let pipe = root.join("pipe/index.html");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    assert_eq!((site.get("/pipe/").0, site.get("/pipe/index.html").0), (200, 404));
 }
 
 #[test]
@@ -92,6 +108,15 @@ fn nothing_outside_the_folder_is_served() {
     for path in ["/leak.txt", "/nowhere", "/sub/deep/"] {
         assert_eq!(site.get(path), (200, "<h1>home</h1>".into()), "{path}");
     }
+    let root = site.pm2.home().surroundings().join("site");
+    fs::create_dir_all(root.join(".well-known")).expect("the folder is ours");
+    fs::write(root.join(".env"), "secret").expect("the folder is ours");
+    fs::write(root.join(".well-known/me"), "here").expect("the folder is ours");
+    symlink(".env", root.join("env.txt")).expect("the folder is ours");
+    for path in ["/.env", "/env.txt", "/%2eenv"] {
+        assert_eq!(site.get(path), (200, "<h1>home</h1>".into()), "{path}");
+    }
+    assert_eq!(site.get("/.well-known/me"), (200, "here".into()));
     let list = site.pm2.ok(&["ls"]);
     assert!(list.contains("static-page-server-") && list.contains("online"), "{list}");
 }
@@ -111,6 +136,7 @@ fn a_password_is_asked_for_and_is_in_no_list_of_processes() {
     let refused = site.ask("GET", "/", "");
     assert_eq!((refused.status, refused.header("www-authenticate").is_some()), (401, true));
     assert_eq!(site.ask("GET", "/", "authorization: Basic b3g6d3Jvbmc=\r\n").status, 401);
+    assert_eq!(site.ask("GET", "/", "authorization: bASIC b3g6cXVpZXQ=\r\n").status, 200);
     let asked = "authorization: Basic b3g6cXVpZXQ=\r\n";
     assert_eq!(site.ask("GET", "/", asked).status, 200);
     for pid in site.pm2.home().pids("site") {

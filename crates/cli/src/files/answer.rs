@@ -1,13 +1,15 @@
 //! The answer to one request.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use rustix::fs::OFlags;
 
 use super::body::Content;
 use super::range::{self, Part};
@@ -16,6 +18,7 @@ use super::{Site, path, types};
 const INDEX: &str = "index.html";
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
+const BASIC: &[u8] = b"Basic ";
 /// So many entries of a folder are listed.
 const LISTED_MAX: usize = 10_000;
 
@@ -43,14 +46,23 @@ pub(super) async fn answer(site: &Site, request: &Request<Incoming>) -> Answer {
     answer
 }
 
-/// Compared in the same time whatever is different.
+/// Compared in the same time whatever is different. The scheme may be written in any case.
 fn is_allowed(site: &Site, headers: &HeaderMap) -> bool {
     let Some(wanted) = &site.authorization else { return true };
     let given = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-    let difference = wanted.bytes().enumerate().fold(wanted.len() ^ given.len(), |difference, (at, byte)| {
+    let (Some(wanted), Some(given)) = (credentials(wanted.as_bytes()), credentials(given)) else {
+        return false;
+    };
+    let difference = wanted.iter().enumerate().fold(wanted.len() ^ given.len(), |difference, (at, byte)| {
         difference | usize::from(byte ^ given.get(at).copied().unwrap_or(0))
     });
     difference == 0
+}
+
+/// What follows the scheme `Basic`.
+fn credentials(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(BASIC.len())?;
+    scheme.eq_ignore_ascii_case(BASIC).then(|| rest.trim_ascii())
 }
 
 fn look(site: &Site, path: &str, headers: &HeaderMap) -> Answer {
@@ -58,13 +70,11 @@ fn look(site: &Site, path: &str, headers: &HeaderMap) -> Answer {
     let found = path::find(&site.root, &inside).and_then(|file| Ok((fs::metadata(&file)?, file)));
     match found {
         Ok((metadata, folder)) if metadata.is_dir() => look_into(site, path, &folder, headers),
-        Ok((metadata, file)) if metadata.is_file() => send(&file, &metadata, headers),
-        // A pipe or a device may never be read to its end.
-        Ok(_) => missing(site, headers),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            plain(StatusCode::FORBIDDEN, "this file cannot be read\n")
-        }
-        Err(_) => missing(site, headers),
+        Ok((_, file)) => match open(&file) {
+            Ok(opened) => send(&file, opened, headers),
+            Err(error) => refuse(site, &error, headers),
+        },
+        Err(error) => refuse(site, &error, headers),
     }
 }
 
@@ -75,29 +85,43 @@ fn look_into(site: &Site, path: &str, folder: &Path, headers: &HeaderMap) -> Ans
         put(&mut answer, header::LOCATION, &format!("/{}/", path.trim_matches('/')));
         return answer;
     }
-    let index = path::find(&site.root, &folder.join(INDEX));
-    if let Some((metadata, index)) = index.ok().and_then(|index| Some((fs::metadata(&index).ok()?, index))) {
-        return send(&index, &metadata, headers);
+    let inside = folder.strip_prefix(&site.root).unwrap_or(folder).join(INDEX);
+    match path::find(&site.root, &inside).and_then(|index| Ok((open(&index)?, index))) {
+        Ok((opened, index)) => send(&index, opened, headers),
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied && site.lists => list(path, folder),
+        Err(error) => refuse(site, &error, headers),
     }
-    match site.lists {
-        true => list(path, folder),
-        false => missing(site, headers),
+}
+
+fn refuse(site: &Site, error: &io::Error, headers: &HeaderMap) -> Answer {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => plain(StatusCode::FORBIDDEN, "this file cannot be read\n"),
+        _ => missing(site, headers),
     }
 }
 
 fn missing(site: &Site, headers: &HeaderMap) -> Answer {
     let index = site.spa.then(|| path::find(&site.root, Path::new(INDEX)).ok()).flatten();
-    match index.and_then(|index| Some((fs::metadata(&index).ok()?, index))) {
-        Some((metadata, index)) => send(&index, &metadata, headers),
+    match index.and_then(|index| Some((open(&index).ok()?, index))) {
+        Some((opened, index)) => send(&index, opened, headers),
         None => plain(StatusCode::NOT_FOUND, "there is no such file\n"),
     }
 }
 
-fn send(file: &Path, metadata: &Metadata, headers: &HeaderMap) -> Answer {
-    let mark = Mark::of(metadata);
+/// A regular file, and no other: a pipe or a device may never be read to its end, and a pipe that nobody writes to would
+/// not even be opened. What was looked at before may be another thing by now: what is open counts.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+fn send(path: &Path, (file, metadata): (File, Metadata), headers: &HeaderMap) -> Answer {
+    let mark = Mark::of(&metadata);
     let mut answer = match mark.is_known_to(headers) {
         true => Response::new(Content::nothing()),
-        false => match open(file, metadata.len(), &mark, headers) {
+        false => match content(file, metadata.len(), &mark, headers) {
             Ok(answer) => answer,
             Err(_) => return plain(StatusCode::FORBIDDEN, "this file cannot be read\n"),
         },
@@ -105,7 +129,7 @@ fn send(file: &Path, metadata: &Metadata, headers: &HeaderMap) -> Answer {
     if mark.is_known_to(headers) {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
     }
-    put(&mut answer, header::CONTENT_TYPE, types::of(&file.to_string_lossy()));
+    put(&mut answer, header::CONTENT_TYPE, types::of(&path.to_string_lossy()));
     put(&mut answer, header::ETAG, &mark.tag);
     put(&mut answer, header::LAST_MODIFIED, &mark.date);
     put(&mut answer, header::CACHE_CONTROL, "no-cache");
@@ -114,8 +138,7 @@ fn send(file: &Path, metadata: &Metadata, headers: &HeaderMap) -> Answer {
 }
 
 /// The file, or the part of it that is wanted.
-fn open(path: &Path, size: u64, mark: &Mark, headers: &HeaderMap) -> io::Result<Answer> {
-    let file = File::open(path)?;
+fn content(file: File, size: u64, mark: &Mark, headers: &HeaderMap) -> io::Result<Answer> {
     let range = text_of(headers, header::RANGE).filter(|_| mark.allows_range(headers));
     Ok(match range.map_or(Part::Whole, |range| range::read(range, size)) {
         Part::Whole => Response::new(Content::file(file, 0, size)?),
@@ -175,7 +198,8 @@ fn list(path: &str, folder: &Path) -> Answer {
     let Ok(entries) = fs::read_dir(folder) else {
         return plain(StatusCode::FORBIDDEN, "this folder cannot be read\n");
     };
-    let named = entries.filter_map(Result::ok).take(LISTED_MAX).map(|entry| {
+    let shown = entries.filter_map(Result::ok).filter(|entry| !path::is_hidden(&entry.file_name()));
+    let named = shown.take(LISTED_MAX).map(|entry| {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         (!is_folder, entry.file_name().to_string_lossy().into_owned())
     });

@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod path;
+mod patience;
 mod range;
 mod types;
 
@@ -18,12 +19,17 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use patience::Patient;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How long a client may take for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of an answer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// So many connections are served at a time; others wait.
+const CONNECTIONS_MAX: usize = 1024;
 /// The longest pause before another try to accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,16 +54,20 @@ pub(crate) async fn serve(address: SocketAddr, site: Site) -> io::Result<()> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Each connection holds a receiver: when all are gone, all have ended.
     let (stop, stopping) = watch::channel(false);
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &room) => accepted,
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(TokioIo::new(stream), Arc::clone(&site), stopping.clone());
-                tokio::spawn(connection);
+            Ok((stream, place)) => {
+                let connection = connection(stream, Arc::clone(&site), stopping.clone());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             // Descriptors may be short for a moment.
             Err(_) => tokio::time::sleep(PAUSE).await,
@@ -69,17 +79,24 @@ pub(crate) async fn serve(address: SocketAddr, site: Site) -> io::Result<()> {
     Ok(())
 }
 
-async fn connection(
-    stream: TokioIo<tokio::net::TcpStream>,
-    site: Arc<Site>,
-    mut stopping: watch::Receiver<bool>,
-) {
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn connection(stream: TcpStream, site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let site = Arc::clone(&site);
         async move { Ok::<_, Infallible>(answer::answer(&site, &request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    let stream = TokioIo::new(Patient::new(stream, WRITE_PATIENCE));
     let connection = server.serve_connection(stream, service);
     tokio::pin!(connection);
     tokio::select! {

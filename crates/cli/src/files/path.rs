@@ -1,6 +1,10 @@
 //! From the path of a request to a file: decoded, without a step upwards, and inside the folder after all links.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+/// What others are to find at every site.
+const WELL_KNOWN: &str = ".well-known";
 
 /// The path below the root that a request names; nothing when it is malformed or would lead out.
 pub(super) fn decode(path: &str) -> Option<PathBuf> {
@@ -17,10 +21,22 @@ pub(super) fn decode(path: &str) -> Option<PathBuf> {
     Some(inside)
 }
 
-/// The file itself, where all links lead to a place inside.
+/// The file itself, where all links lead to a place inside, and neither its path nor the link's is hidden.
 pub(super) fn find(root: &Path, inside: &Path) -> std::io::Result<PathBuf> {
+    let missing = || Err(std::io::ErrorKind::NotFound.into());
+    if inside.iter().any(is_hidden) {
+        return missing();
+    }
     let found = root.join(inside).canonicalize()?;
-    if found.starts_with(root) { Ok(found) } else { Err(std::io::ErrorKind::NotFound.into()) }
+    match found.strip_prefix(root) {
+        Ok(place) if !place.iter().any(is_hidden) => Ok(found),
+        Ok(_) | Err(_) => missing(),
+    }
+}
+
+/// Dotfiles are settings, secrets and histories of a folder's owner, not pages.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") && name != WELL_KNOWN
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
