@@ -268,8 +268,7 @@ impl Draft<'_> {
         }
     }
 
-    /// PM2 runs one worker, and whatever is to be run so, on its own sockets, but with a channel; here a worker that uses its channel
-    /// shares its sockets, too.
+    /// PM2 runs one worker, and whatever is to be run so, as `fork`, whose workers share one log.
     fn settle_mode_as_pm2(&mut self) {
         let is_alone = !self.has(Key::Instances);
         let is_fork = self.mode == Some(Mode::Fork) || (self.mode.is_none() && is_alone);
@@ -278,14 +277,8 @@ impl Draft<'_> {
         if is_shared_log {
             wish.rest.upkeep.logs.per_slot = false;
         }
-        if !is_fork || wish.sockets.is_some() || wish.distribution.is_some() {
-            return;
-        }
-        wish.rest.upkeep.about.fork = true;
-        let needs_channel =
-            wish.rest.wait_ready || wish.rest.shutdown_with_message || wish.rest.health_interval.is_some();
-        if !needs_channel {
-            wish.sockets = Some(Sockets::None);
+        if is_fork {
+            wish.fork_as_pm2();
         }
     }
 

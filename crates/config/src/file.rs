@@ -139,6 +139,8 @@ fn read_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec
         typed.wrong_but(&again.place, what, "keep one of them");
     }
     let mut apps = read_apps(&source, &root, &mut typed);
+    let folder = surroundings.clone().beside(path).folder;
+    apps.iter_mut().for_each(|app| app.wish.settle_line(&folder));
     check_names(&source, &apps, &mut typed);
     if let Some(first) = apps.first_mut() {
         let line =

@@ -8,13 +8,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use oxherd_core::{AppSpec, Distribution, LogSpec, Scaling, Signal, Sockets, Span, SpecError, Upkeep};
+use oxherd_core::{
+    AppSpec, Distribution, LogSpec, Scaling, Serialization, Signal, Sockets, Span, SpecError, Upkeep,
+};
 use thiserror::Error;
 
 use crate::about;
 use crate::environment::{self, EnvFilter};
 use crate::owner::{self, Account, OwnerError};
-use crate::program::{Program, ProgramError, Wanted, absolute, words};
+use crate::program::{Program, ProgramError, Wanted, absolute, is_line, words};
 use crate::values::{Instances, Variable};
 
 /// What PM2 allows between its stop signal and the kill.
@@ -25,7 +27,8 @@ const NOWHERE: &str = "/dev/null";
 /// Where a wish was written: what is wrong with it names things as they are spelled there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// Options of a command. The script is relative to the current folder.
+    /// Options of a command. The script is relative to the current folder, or a program on `PATH`, or a line for the
+    /// shell.
     #[default]
     CommandLine,
     /// Words of a command line, as one would type them: the script is relative to the current folder, or a program on
@@ -41,7 +44,9 @@ pub struct Wish {
     pub origin: Origin,
     /// The script as written.
     pub script: String,
-    /// The script's name without its extension if there is none.
+    /// Whether the script is a line for the shell, as far as anybody has looked.
+    pub is_line: bool,
+    /// The script's name without its extension if there is none; that of the program with which a line begins.
     pub name: Option<String>,
     /// By the script's extension or its first line if there is none.
     pub interpreter: Option<String>,
@@ -189,6 +194,7 @@ impl Wish {
         Self {
             origin,
             script: script.into(),
+            is_line: false,
             name: None,
             interpreter: None,
             interpreter_args: Vec::new(),
@@ -215,14 +221,51 @@ impl Wish {
         self
     }
 
+    /// PM2's `fork`. Where nobody chose otherwise, a worker that has no need of a channel has none, for that would keep Node
+    /// alive after its work is done; it is lent its sockets, so that two of them can be there while one is replaced.
+    pub fn fork_as_pm2(&mut self) {
+        if self.sockets.is_some() || self.distribution.is_some() {
+            return;
+        }
+        self.rest.upkeep.about.fork = true;
+        let rest = &self.rest;
+        let needs_channel = rest.wait_ready
+            || rest.shutdown_with_message
+            || rest.health_interval.is_some()
+            || rest.max_requests.is_some()
+            || rest.serialization == Serialization::Advanced
+            || !rest.listen.is_empty();
+        if !needs_channel {
+            self.sockets = Some(Sockets::Universal);
+        }
+    }
+
     /// What the app is called.
     pub fn name(&self) -> String {
-        let stem = || Path::new(&self.script).file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
-        self.name.clone().or_else(stem).unwrap_or_else(|| "app".into())
+        let usual = || {
+            let first = self.script.split_whitespace().next().filter(|_| self.is_line);
+            let name =
+                first.map_or_else(|| Path::new(&self.script).file_stem(), |it| Path::new(it).file_name());
+            name.and_then(|name| name.to_str()).map(str::to_owned)
+        };
+        self.name.clone().or_else(usual).unwrap_or_else(|| "app".into())
+    }
+
+    /// Looks whether the script is a line for the shell: it is no file's name.
+    pub(crate) fn settle_line(&mut self, folder: &Path) {
+        let cwd = self.cwd.as_deref().filter(|_| self.origin == Origin::File).unwrap_or(".");
+        let is_file = || absolute(&absolute(folder, cwd), &self.script).exists();
+        self.is_line = self.origin != Origin::Words && is_line(&self.script) && !is_file();
     }
 
     /// Looks whether it can be had, and what exactly it comes to.
     pub fn prepare(&self, surroundings: &Surroundings) -> Result<Job, JobError> {
+        let mut wish = self.clone();
+        wish.settle_line(&surroundings.folder);
+        wish.looked_at(surroundings)
+    }
+
+    fn looked_at(&self, surroundings: &Surroundings) -> Result<Job, JobError> {
         let inherited = surroundings.environment.iter().filter(|(key, _)| self.filter_env.lets(key)).cloned();
         let (mut env, doubts) = environment::compose(inherited, &self.env);
         let cwd = self.workers_folder(&surroundings.folder)?;

@@ -33,7 +33,7 @@ pub struct Wanted<'a> {
     pub folder: &'a Path,
     /// The workers' `PATH`.
     pub path: Option<&'a str>,
-    /// How to name things when it fails. In a file, the script may also be a program on `PATH` or a line for the shell.
+    /// How to name things when it fails, and whether a line for the shell may stand in place of the script.
     pub origin: Origin,
 }
 
@@ -131,13 +131,13 @@ impl Wanted<'_> {
         }
     }
 
-    /// What may stand in place of a script: a program on `PATH`, or, in a file, a line for the shell.
+    /// What may stand in place of a script: a program on `PATH`, or a line for the shell.
     fn find_command(&self) -> Option<Result<Program, ProgramError>> {
         let is_plain = self.interpreter.is_none_or(|name| name == "none");
-        if self.origin == Origin::CommandLine || !is_plain {
+        if !is_plain {
             return None;
         }
-        let is_line = self.origin == Origin::File && self.script.contains(char::is_whitespace);
+        let is_line = self.origin != Origin::Words && is_line(self.script);
         let found = match is_line {
             true => Some(self.on_path("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"))),
             false if self.script.contains('/') => None,
@@ -284,6 +284,11 @@ impl Wanted<'_> {
         let text = path.to_str().map(str::to_owned);
         text.ok_or_else(|| ProgramError::NotText { script: path.display().to_string() })
     }
+}
+
+/// Whether what is not the name of a file is a line for the shell.
+pub(crate) fn is_line(script: &str) -> bool {
+    script.trim().contains(char::is_whitespace)
 }
 
 /// A program that runs by itself.
@@ -485,6 +490,24 @@ mod tests {
     }
 
     #[test]
+    fn a_command_line_may_name_a_program_or_a_line_for_the_shell() {
+        let folder = folder();
+        folder.file("two words.js", "", 0o644);
+        let show = |script: &str| shown(&folder, find(&folder, script, |_| {}));
+        assert_eq!(show("ruby"), "~/bin/ruby Universal");
+        assert_eq!(show("two words.js"), "~/bin/node ~/two words.js Channel");
+        assert_eq!(show("ruby x.rb && y"), "~/bin/bash -c ruby x.rb && y Universal");
+        assert!(show("./ruby").contains("no such file"));
+        let args = ["-v".to_owned()];
+        let with_args = |script| shown(&folder, find(&folder, script, |wanted| wanted.args = &args));
+        assert_eq!(with_args("ruby"), "~/bin/ruby -v Universal");
+        assert_eq!(
+            with_args("ruby x"),
+            "cannot use arguments after -- with a line for the shell: ruby x; write them in the line"
+        );
+    }
+
+    #[test]
     fn a_file_may_name_a_program_or_a_line_for_the_shell() {
         let folder = folder();
         let in_file = |script| shown(&folder, find(&folder, script, |wanted| wanted.origin = Origin::File));
@@ -521,10 +544,12 @@ mod tests {
         folder.file("web/server.js", "", 0o644);
         let show = |script: &str| shown(&folder, find(&folder, script, |_| {}));
         assert_eq!(show("no.js"), "cannot run no.js: no such file in ~; check the path of the script");
+        let by_node = find(&folder, "ruby", |wanted| wanted.interpreter = Some("node"));
         assert_eq!(
-            show("ruby"),
+            shown(&folder, by_node),
             "cannot run ruby: no such file in ~; for the program of that name, write ~/bin/ruby"
         );
+        assert_eq!(show("perl"), "cannot run perl: no such file in ~; check the path of the script");
         assert_eq!(show("web"), "cannot run web: it is a folder; name the file in it, such as web/server.js");
         assert!(show("bin").ends_with("such as bin/index.js"));
         assert!(show("server.js/x").contains("no such file"));

@@ -48,7 +48,7 @@ impl Folder {
 
     fn jobs(&self, text: &str, env_name: Option<&str>) -> Result<Vec<Job>, Diagnostics> {
         let surroundings = Surroundings { env_name: env_name.map(str::to_owned), ..self.surroundings() };
-        jobs(&apps(text)?, &surroundings)
+        jobs(&read(Path::new("eco.json"), text, &surroundings)?, &surroundings)
     }
 
     fn job(&self, text: &str) -> Job {
@@ -201,6 +201,10 @@ fn programs_and_shell_lines_run_without_an_interpreter() {
     assert_eq!(
         shown(r#"{"name": "x", "cmd": "npm run a && b"}"#),
         r#"x ~/bin/bash ["-c", "npm run a && b"] Universal"#
+    );
+    assert_eq!(
+        shown(r#"{"script": "bin/npm run a"}"#),
+        r#"npm ~/bin/bash ["-c", "bin/npm run a"] Universal"#
     );
     assert_eq!(shown(r#"{"script": "a b.js"}"#), r#"a b ~/bin/node ["~/a b.js"] Channel"#);
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use oxherd_e2e::load::Load;
 use oxherd_e2e::screen::Session;
-use oxherd_e2e::{Pm2, eventually, http, procs};
+use oxherd_e2e::{Pm2, eventually, http, ports, procs};
 
 const FILE: &str = "
 module.exports = {
@@ -126,4 +127,41 @@ fn what_is_kept_is_nobody_else_s() {
     }
     let report = pm2.ok(&["report"]);
     assert!(report.contains("shop") && !report.contains("hush"), "{report}");
+}
+
+/// How many workers run, and what the list says of the app.
+fn row(pm2: &Pm2, app: &str) -> String {
+    pm2.ok(&["ls"]).lines().find(|line| line.contains(app)).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_fork_loses_nothing_and_may_end() {
+    let pm2 = Pm2::new();
+    let port = ports::free();
+    let server = format!(
+        "require('node:http').createServer((_, res) => res.end(JSON.stringify({{ pid: process.pid }}))).listen({port}, '127.0.0.1');"
+    );
+    pm2.home().write("server.js", &server);
+    pm2.home().write("job.js", "setTimeout(() => {}, 1200);");
+    let file = r#"{"apps": [{"name": "filed", "script": "job.js", "autorestart": false}]}"#;
+    pm2.home().write("apps.json", file);
+    pm2.ok(&["start", "server.js"]);
+    pm2.ok(&["start", "job.js", "--no-autorestart"]);
+    pm2.ok(&["start", "apps.json"]);
+    // A line for the shell, and a program on PATH.
+    pm2.ok(&["start", "node -e 'setInterval(() => {}, 1000)'"]);
+    pm2.ok(&["start", "sleep", "--name", "sleeper", "--", "1000"]);
+    for (app, state) in [("job", "stopped"), ("filed", "stopped"), ("node", "online"), ("sleeper", "online")]
+    {
+        eventually(app, || row(&pm2, app).contains(state).then_some(()));
+    }
+
+    assert!(row(&pm2, "server").contains("fork"), "{}", row(&pm2, "server"));
+    let load = Load::short(&pm2.home().address("server"), "/", 3);
+    load.wait_more(20);
+    pm2.ok(&["reload", "server"]);
+    pm2.ok(&["restart", "node"]);
+    load.wait_more(20);
+    let tally = load.stop();
+    assert_eq!((tally.failed(), tally.by_pid.len()), (0, 2), "{tally}");
 }

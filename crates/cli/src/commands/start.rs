@@ -176,7 +176,11 @@ pub(super) fn prepare_script(options: &WhatOptions, what: What<'_>, hint: &str) 
     }
     let surroundings = files::surroundings()?;
     let variables: Vec<Variable> = options.env.iter().map(variable).collect::<Ending<_>>()?;
-    let job = options.app.wish(what, &variables).prepare(&surroundings);
+    let mut wish = options.app.wish(what, &variables);
+    if surroundings.as_pm2 && options.app.instances.is_none() {
+        wish.fork_as_pm2();
+    }
+    let job = wish.prepare(&surroundings);
     job.map_err(|error| refuse(&format!("{error}{hint}")))
 }
 

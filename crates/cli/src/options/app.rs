@@ -164,7 +164,7 @@ pub(crate) struct AppOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
 
-    /// Name of the app [default: the script's name without its extension]
+    /// Name of the app [default: the script's name without its extension, or the program's]
     #[arg(short, long, value_name = "NAME", value_parser = written::parse_name)]
     pub(crate) name: Option<String>,
 
@@ -204,7 +204,8 @@ pub(crate) struct Without {
 /// What is to be run: one script, or a program.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ScriptArgs {
-    /// Program to run; relative to the current folder, not to --cwd
+    /// Program to run; relative to the current folder, not to --cwd; where there is no such file, a program on PATH or, with a
+    /// space in it, a line for the shell
     #[arg(value_name = "SCRIPT", required_unless_present = "args")]
     pub(crate) script: Option<String>,
 

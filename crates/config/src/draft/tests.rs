@@ -258,13 +258,15 @@ fn pm2_s_defaults_hold_for_those_who_call_it() {
         let fork = if spec.upkeep.about.fork { "fork" } else { "cluster" };
         format!("{} {} {fork} {:?} {logs}", spec.stop_signal, spec.kill_timeout.as_millis(), spec.sockets)
     };
-    assert_eq!(of(""), "SIGINT 1600 fork None one log");
+    assert_eq!(of(""), "SIGINT 1600 fork Universal one log");
     assert_eq!(of(", \"instances\": 1"), "SIGINT 1600 cluster Channel own logs");
     assert_eq!(of(", \"instances\": 2, \"merge_logs\": true"), "SIGINT 1600 cluster Channel one log");
     assert_eq!(of(", \"exec_mode\": \"cluster\""), "SIGINT 1600 cluster Channel own logs");
     assert_eq!(of(", \"wait_ready\": true"), "SIGINT 1600 fork Channel one log");
-    assert_eq!(of(", \"kill_timeout\": 9, \"stop_signal\": \"SIGHUP\""), "SIGHUP 9 fork None one log");
-    assert_eq!(of(", \"exec_mode\": \"fork\", \"instances\": 2"), "SIGINT 1600 fork None own logs");
+    assert_eq!(of(", \"max_requests\": 9"), "SIGINT 1600 fork Channel one log");
+    assert_eq!(of(", \"sockets\": \"none\""), "SIGINT 1600 fork None one log");
+    assert_eq!(of(", \"kill_timeout\": 9, \"stop_signal\": \"SIGHUP\""), "SIGHUP 9 fork Universal one log");
+    assert_eq!(of(", \"exec_mode\": \"fork\", \"instances\": 2"), "SIGINT 1600 fork Universal own logs");
 }
 
 #[test]
