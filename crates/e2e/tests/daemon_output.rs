@@ -245,6 +245,14 @@ fn workers_that_fail_are_told_and_the_command_fails() {
         told(&["ls"]),
         "id name mode pid uptime restarts status cpu memory\n0 web handoff - - 1 errored - -\n[0]\n"
     );
+    let line = ["start", &script, "-n", "loop", "-i", "1", "--restart-delay", "300ms", "--min-uptime", "20s"];
+    assert_eq!(
+        told(&line),
+        "! loop:0 ended with code 1 after #, pid #\n".repeat(3)
+            + "! loop: the start has not come through: the worker in slot 0 ended with code 1 (unstable exit 3 of #), and \
+               is tried again: `oxherd logs loop` shows what it wrote\n[1]\n"
+    );
+    home.ok(&["delete", "loop"]);
     std::fs::remove_file(home.surroundings().join("broken")).expect("it is ours");
     home.ok(&["start", "web"]);
     let before = home.pids("web");

@@ -105,12 +105,18 @@ impl Follower<'_> {
             let wait = client.wait(change.change);
             tokio::pin!(wait);
             let outcome = loop {
+                self.apps[at].left_trying = self.apps[at].crash_loop();
+                if self.apps[at].left_trying.is_some() {
+                    break None;
+                }
                 tokio::select! {
-                    outcome = &mut wait => break outcome,
+                    outcome = &mut wait => break Some(outcome),
                     item = next(&mut self.news) => self.note(item),
                     () = tokio::time::sleep(PICTURE) => self.draw(&mut block, start),
                 }
             };
+            // The daemon goes on.
+            let Some(outcome) = outcome else { continue };
             self.catch_up(change.change).await;
             match outcome {
                 Ok(outcome) => self.apps[at].outcome = Some(outcome),

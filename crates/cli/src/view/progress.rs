@@ -13,6 +13,9 @@ use oxherd_engine::core::{
 use super::words::count;
 use crate::output::{ended, give_up};
 
+/// After so many unstable exits of a slot nobody waits any more.
+const UNSTABLE_EXITS: u32 = 3;
+
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -42,6 +45,8 @@ pub(crate) struct AppProgress {
     pub(crate) reloaded: Option<(Generation, Span)>,
     /// How many slots an aborted reload had replaced.
     pub(crate) replaced: Option<u32>,
+    /// Nobody waits for it any more: a slot has had so many unstable exits of so many, and goes on being filled.
+    pub(crate) left_trying: Option<(u32, u32)>,
     pub(crate) slots: BTreeMap<Slot, SlotProgress>,
 }
 
@@ -154,6 +159,7 @@ impl AppProgress {
             scaled: None,
             reloaded: None,
             replaced: None,
+            left_trying: None,
             slots: BTreeMap::new(),
         }
     }
@@ -305,6 +311,17 @@ impl AppProgress {
     fn on_scaled(&mut self, from: u32, to: u32) {
         self.scaled = Some((from, to));
         self.expect(to);
+    }
+
+    /// The unstable exits, of how many, of a slot that ends again and again: whoever waits learns no more by waiting.
+    pub(crate) fn crash_loop(&self) -> Option<(u32, u32)> {
+        if self.outcome.is_some() || self.verb.aim() != "online" {
+            return None;
+        }
+        self.slots.values().find_map(|slot| match slot.vacancy {
+            Vacancy::Waiting { unstable, max, .. } if unstable >= UNSTABLE_EXITS => Some((unstable, max)),
+            Vacancy::Waiting { .. } | Vacancy::Untouched | Vacancy::Ended(_) | Vacancy::GaveUp(_) => None,
+        })
     }
 
     /// How many slots are as they are to be, of how many.

@@ -51,6 +51,9 @@ fn a_start_that_fails_says_why() {
     told(&mut app, [Notice::Respawn { app: app_id, slot, unstable: 2, max: 16, delay }]);
     let waits = "waiting restart ended with code 0; again in 200 ms (unstable exit 2 of 16)";
     assert_eq!(words(&app), [format!("UnderWay {waits}")]);
+    assert_eq!(app.crash_loop(), None);
+    told(&mut app, [Notice::Respawn { app: app_id, slot, unstable: 3, max: 16, delay }]);
+    assert_eq!(app.crash_loop(), Some((3, 16)), "nobody waits for the other thirteen");
     let why = GiveUp::UnstableExits { count: 16, window: Span::from_secs(60) };
     told(&mut app, [Notice::GaveUp { app: app_id, slot, why }]);
     assert_eq!(app.trouble.as_deref(), Some("slot 0 gives up: 16 unstable exits within 1 min 0 s"));

@@ -138,6 +138,7 @@ pub(crate) fn conclusion(app: &AppProgress) -> Word {
         Some(ChangeOutcome::Superseded) => {
             Word::Bad(format!("{name}: the {} was given up: a later wish took its place", verb.noun()))
         }
+        None if let Some((unstable, max)) = app.left_trying => Word::Bad(still_trying(app, unstable, max)),
         None => {
             Word::Bad(format!("{name}: nobody knows how the {} ended: `oxherd describe {name}`", verb.noun()))
         }
@@ -148,6 +149,15 @@ fn failed(app: &AppProgress) -> String {
     let (name, verb) = (&app.name, app.verb.noun());
     let why = app.trouble.as_deref().unwrap_or("a slot is empty and not filled any more");
     format!("{name}: the {verb} failed: {why}; `oxherd logs {name}` shows what it wrote")
+}
+
+fn still_trying(app: &AppProgress, unstable: u32, max: u32) -> String {
+    let (name, verb) = (&app.name, app.verb.noun());
+    let why = app.trouble.as_deref().unwrap_or("a slot is empty");
+    format!(
+        "{name}: the {verb} has not come through: {why} (unstable exit {unstable} of {max}), and is tried again: \
+         `oxherd logs {name}` shows what it wrote"
+    )
 }
 
 fn done(app: &AppProgress) -> String {
