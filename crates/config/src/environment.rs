@@ -10,6 +10,19 @@ use crate::values::Variable;
 const OURS: [&str; 4] =
     ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID", "NODE_APP_INSTANCE"];
 const OUR_PREFIX: &str = "OXHERD_";
+/// What a service manager says to the process that it started, and to no other (`systemd.exec(5)`, `sd_notify(3)`): where
+/// the caller is a service, its workers are none.
+const OF_A_SERVICE: [&str; 9] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "SYSTEMD_EXEC_PID",
+];
 
 /// What is left out of the caller's environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +81,7 @@ pub fn compose(
     let (mut env, mut left_out) = (Vec::new(), Vec::new());
     for (key, value) in inherited {
         match (key.into_string(), value.into_string()) {
+            (Ok(key), _) if OF_A_SERVICE.contains(&key.as_str()) => {}
             (Ok(key), Ok(value)) => put(&mut env, key, value),
             (Ok(key), Err(_)) if is_ours(&key) => {}
             (Ok(key), Err(_)) => left_out.push(format!("{key} is left out: its value is not UTF-8")),
@@ -106,7 +120,8 @@ mod tests {
 
     #[test]
     fn another_primary_s_variables_stay_out_and_given_ones_win() {
-        let inherited = ["PATH", "NODE_CHANNEL_FD", "OXHERD_SLOT", "NODE_UNIQUE_ID", "NODE_ENV"];
+        let inherited =
+            ["PATH", "NODE_CHANNEL_FD", "OXHERD_SLOT", "NODE_UNIQUE_ID", "NOTIFY_SOCKET", "NODE_ENV"];
         let inherited = inherited.map(|key| (os(key), os("old")));
         let given = ["NODE_ENV=production", "NEW=1", "NEW=2"].map(|text| text.parse().unwrap());
         let (env, left_out) = compose(inherited, &given);
