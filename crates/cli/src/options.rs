@@ -3,6 +3,7 @@
 
 mod app;
 mod apply;
+mod change;
 mod help;
 mod keep;
 mod values;
@@ -16,6 +17,7 @@ use oxherd_engine::core::Span;
 
 pub(crate) use app::{AppOptions, ScriptArgs, What};
 pub(crate) use apply::{ApplyOptions, CheckOptions};
+pub(crate) use change::ChangeOptions;
 pub(crate) use help::*;
 pub(crate) use keep::{KeepOptions, Places, file_stem};
 pub(crate) use verbs::*;

@@ -97,10 +97,31 @@ fn verbs_as_pm2() {
     ];
     let told: String = lines.iter().map(|line| sorted(&pm2.told(line))).collect();
     assert_fixture("verbs.txt", &told);
+}
+
+/// What is changed in passing is kept, and what is not named stays.
+#[test]
+fn a_known_app_is_changed_in_passing() {
+    let pm2 = furnished();
     pm2.ok(&["start", "web.js", "--", "old"]);
     pm2.ok(&["reload", "web", "--", "--newarg"]);
     let list = pm2.ok(&["jlist"]);
     assert!(list.contains(r#""args":["--newarg"]"#) && !list.contains(r#""old""#), "{list}");
+    let line = ["restart", "web", "-i", "2", "--max-memory-restart", "200M", "--node-args=--no-warnings"];
+    pm2.ok(&line);
+    pm2.ok(&["reload", "web", "--cron-restart", "0 4 * * *", "--kill-timeout", "3000"]);
+    let list = pm2.ok(&["jlist"]);
+    for wanted in [
+        r#""args":["--newarg"]"#,
+        r#""node_args":["--no-warnings"]"#,
+        r#""max_memory_restart":209715200"#,
+        r#""cron_restart":"0 4 * * *""#,
+    ] {
+        assert_eq!(list.matches(wanted).count(), 2, "{wanted}: {list}");
+    }
+    pm2.ok(&["reload", "web", "--cron-restart", "0"]);
+    assert!(!pm2.ok(&["jlist"]).contains("0 4 * * *"));
+    assert!(!pm2.run(&["reload", "apps.json", "-i", "2"]).status.success());
 }
 
 #[test]

@@ -61,6 +61,12 @@ fn renew_all(verb: Verb, options: &RenewOptions) -> Ending<ExitStatus> {
         complain("arguments after `--` go with an app that is known; a file has `args` for them");
         return Err(ExitStatus::Usage);
     }
+    if let (false, Some(option)) = (files.is_empty(), options.changing_option()) {
+        complain(&format!(
+            "not offered: {option} with a file of apps: write it into the file; see docs/from-pm2.md"
+        ));
+        return Err(ExitStatus::Failure);
+    }
     let mut status = ExitStatus::Success;
     for file in &files {
         let jobs = files::prepare(file, &options.file)?;

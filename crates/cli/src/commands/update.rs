@@ -8,10 +8,11 @@ use oxherd_engine::core::{AppSpec, Sockets};
 
 use crate::commands::change::{Asked, all_of, follow_each};
 use crate::commands::changes::word;
-use crate::commands::daemon::{Ending, fail, failed_call};
+use crate::commands::daemon::{Ending, fail, failed_call, home};
+use crate::commands::files::surroundings;
 use crate::commands::select::{resolve, whole_apps};
 use crate::exit::ExitStatus;
-use crate::options::RenewOptions;
+use crate::options::{Places, RenewOptions};
 use crate::view::progress::Verb;
 use crate::voice::complain;
 
@@ -38,9 +39,23 @@ pub(super) async fn renew(
         if !options.of.args.is_empty() {
             put_args(&mut view.spec, &options.of.args)?;
         }
+        if options.changing_option().is_some() {
+            put_changes(&mut view.spec, options)?;
+        }
         changed.push(view.spec);
     }
     renew_by(client, verb, changed).await
+}
+
+/// What the options change of what an app is, and of what the daemon does for it.
+fn put_changes(spec: &mut AppSpec, options: &RenewOptions) -> Ending<()> {
+    let caller = surroundings()?;
+    options.change.put(spec, caller.cpus).map_err(|why| fail(&why, ExitStatus::Usage))?;
+    let folder = std::env::current_dir()
+        .map_err(|error| fail(&format!("cannot find the current folder: {error}"), ExitStatus::Usage))?;
+    let (logs, name, cwd) = (home()?.logs(), spec.name.clone(), spec.cwd.clone());
+    options.keep.put(&mut spec.upkeep, &name, Places { folder: &folder, cwd: &cwd, logs: &logs });
+    Ok(())
 }
 
 /// Other arguments for the script; what comes before them stays.

@@ -59,7 +59,8 @@ With clients waiting meanwhile; `oxherd reload` makes nobody wait.
 
 Examples:
   oxherd restart web
-  oxherd restart web -- --port 3001    with other arguments";
+  oxherd restart web -- --port 3001    with other arguments
+  oxherd restart web -i 4 --max-memory-restart 300M";
 pub(crate) const RELOAD_HELP: &str = "\
 Exit code 1 when it is aborted: a successor was not ready, and the old workers go on.
 

@@ -9,6 +9,9 @@ use oxherd_engine::core::{LogSpec, Span, Upkeep, WatchSpec};
 
 use super::values::parse_delay;
 
+/// In place of a cron expression, as PM2 has it.
+const NEVER: &str = "0";
+
 /// What `start` can be told beyond what an app is.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct KeepOptions {
@@ -52,7 +55,7 @@ pub(crate) struct KeepOptions {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) pid: Option<String>,
 
-    /// When to reload by the clock, such as "0 3 * * *"
+    /// When to reload by the clock, such as "0 3 * * *"; 0: never
     #[arg(short, long, visible_alias = "cron-restart", value_name = "CRON", value_parser = checked_cron)]
     pub(crate) cron: Option<String>,
 
@@ -98,7 +101,7 @@ impl KeepOptions {
         put(&mut upkeep.namespace, self.namespace.clone());
         self.put_logs(&mut upkeep.logs, name, places);
         put(&mut upkeep.pid_file, self.pid.as_deref().map(|path| Some(at(path))));
-        put(&mut upkeep.cron, self.cron.clone().map(Some));
+        put(&mut upkeep.cron, self.cron.clone().map(|cron| Some(cron).filter(|cron| cron != NEVER)));
         if self.watch.is_empty() && (!self.ignore_watch.is_empty() || self.watch_delay.is_some()) {
             upkeep.watch.get_or_insert_with(WatchSpec::default);
         }
@@ -140,9 +143,9 @@ impl KeepOptions {
     }
 }
 
-/// A cron expression, kept as it is written.
+/// A cron expression, kept as it is written, or the word for none.
 fn checked_cron(text: &str) -> Result<String, String> {
-    parse_cron(text).map(|_| text.to_owned())
+    if text == NEVER { Ok(text.to_owned()) } else { parse_cron(text).map(|_| text.to_owned()) }
 }
 
 /// What paths are relative to.

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::{ChangeOptions, KeepOptions};
+
 /// Which apps.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Selectors {
@@ -46,12 +48,24 @@ pub(crate) struct RenewOptions {
     /// Number of slots that are replaced at a time
     #[arg(long, value_name = "N", value_parser = oxherd_config::values::parse_positive)]
     pub(crate) parallel: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) change: ChangeOptions,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepOptions,
 }
 
 impl RenewOptions {
     /// Whether the apps get another configuration.
     pub(crate) fn has_changes(&self) -> bool {
-        self.update_env || self.parallel.is_some() || !self.of.args.is_empty()
+        let is_other = self.update_env || self.parallel.is_some() || !self.of.args.is_empty();
+        is_other || self.changing_option().is_some()
+    }
+
+    /// The first option that changes what an app is.
+    pub(crate) fn changing_option(&self) -> Option<&'static str> {
+        self.change.given().or_else(|| self.keep.given())
     }
 }
 
