@@ -202,6 +202,13 @@ impl App {
         self.spec_of(self.generation)
     }
 
+    /// The configuration that was asked for last: that of a reload under way, or the last good one.
+    pub(crate) fn latest_spec(&self) -> &Arc<AppSpec> {
+        let queued = self.queued.as_ref().and_then(|queued| queued.spec.as_ref());
+        let coming = self.reload.as_ref().map_or(self.generation, |reload| reload.generation);
+        queued.unwrap_or_else(|| self.spec_of(coming))
+    }
+
     /// The configuration of `generation`, or of the last good one if that is forgotten.
     pub(crate) fn spec_of(&self, generation: Generation) -> &Arc<AppSpec> {
         self.specs

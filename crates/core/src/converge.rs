@@ -196,7 +196,7 @@ impl Muster {
 
 impl SlotState {
     /// Occupant and successor join those on the way out; they are returned.
-    fn dismiss_all(&mut self) -> Vec<InstanceId> {
+    pub(crate) fn dismiss_all(&mut self) -> Vec<InstanceId> {
         let going: Vec<_> = self.occupant.take().into_iter().chain(self.successor.take()).collect();
         self.leaving.extend(&going);
         self.vacancy = Vacancy::FillAfterLeaving;

@@ -1,4 +1,5 @@
-//! Replacing the worker of one slot, successor first, in the same generation. One at a time per app: whoever asks
+//! Replacing the worker of one slot, successor first, in the same generation; one that binds its own sockets ends
+//! before the next starts. One at a time per app: whoever asks
 //! while another is under way waits. A reload goes first, and what it replaced is not replaced again.
 //!
 //! When a slot is recycled by itself is decided elsewhere.
@@ -12,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::settle::Goal;
 use crate::{
     AppId, ChangeId, ChangeOutcome, InstanceId, Moment, Notice, RecycleReason, Refusal, ReloadFailure,
-    RetireReason, Slot, Span,
+    RetireReason, Slot, Sockets, Span,
 };
 
 /// After a successor failed, the slot's worker is not replaced of the primary's own accord for so long.
@@ -59,6 +60,15 @@ pub(crate) enum Stage {
     Starting,
     /// It has taken over; the one before it is on its way out.
     Leaving(InstanceId),
+    /// The old one had to end first; the slot is empty until then, and its next worker is not ready.
+    Refilling,
+}
+
+/// What has become of a slot whose worker ended for the next one.
+enum Refill {
+    Open,
+    Serves,
+    Ended,
 }
 
 impl Recycles {
@@ -145,6 +155,11 @@ impl Fleet {
             match recycle.stage {
                 Stage::Leaving(old) if state.is_some_and(|state| state.leaving.contains(&old)) => return,
                 Stage::Leaving(_) => self.end_recycle(id, now),
+                Stage::Refilling => match self.judge_refill(id, slot) {
+                    Refill::Open => return,
+                    Refill::Serves => self.end_recycle(id, now),
+                    Refill::Ended => self.end_refill(id),
+                },
                 Stage::Starting => {
                     if state.is_some_and(|state| state.successor.is_none() && state.has_room()) {
                         let generation = app.generation;
@@ -156,15 +171,53 @@ impl Fleet {
         }
     }
 
+    fn judge_refill(&self, id: AppId, slot: Slot) -> Refill {
+        let state = self.state.apps.get(&id).and_then(|app| app.slots.get(&slot));
+        let Some(state) = state else { return Refill::Ended };
+        let occupant = state.occupant.and_then(|id| self.state.instances.get(&id));
+        match (occupant, &state.vacancy) {
+            (Some(occupant), _) if occupant.is_serving() => Refill::Serves,
+            (Some(_), _) | (None, Vacancy::Fill | Vacancy::FillAfterLeaving | Vacancy::FillAt(_)) => {
+                Refill::Open
+            }
+            (None, Vacancy::Finished(_) | Vacancy::GaveUp(_) | Vacancy::Parting) => Refill::Ended,
+        }
+    }
+
+    /// The slot stays empty: the news of its last worker have told why.
+    fn end_refill(&mut self, id: AppId) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let Some(recycle) = app.recycles.current.take() else { return };
+        self.conclude_all(&recycle.wanted.changes, &ChangeOutcome::Failed);
+    }
+
+    /// The slot's worker ends, and then the slot is filled again. That is no unstable exit.
+    fn vacate_for_next(&mut self, id: AppId, slot: Slot, why: RecycleReason, now: Moment) {
+        let Some(state) = self.state.apps.get_mut(&id).and_then(|app| app.slots.get_mut(&slot)) else {
+            return;
+        };
+        let going = state.dismiss_all();
+        state.on_replaced(Some(why), now);
+        for instance in going {
+            self.with(instance, now, |it, around, out| it.retire(RetireReason::Replaced, around, out));
+        }
+    }
+
     /// Whether there was one to begin.
     fn begin_recycle(&mut self, id: AppId, now: Moment) -> bool {
         let Some(app) = self.state.apps.get_mut(&id) else { return false };
         let Some(wanted) = app.recycles.waiting.pop_front() else { return false };
+        let alone = app.spec().sockets == Sockets::None;
+        let (slot, why) = (wanted.slot, wanted.why);
         let occupant = app.slots.get(&wanted.slot).and_then(|state| state.occupant);
         match occupant.and_then(|occupant| self.state.instances.get(&occupant)) {
             Some(occupant) => {
                 self.out.tell(Notice::RecycleStarted { place: occupant.place, why: wanted.why });
-                app.recycles.current = Some(Recycle { wanted, started: now, stage: Stage::Starting });
+                let stage = if alone { Stage::Refilling } else { Stage::Starting };
+                app.recycles.current = Some(Recycle { wanted, started: now, stage });
+                if alone {
+                    self.vacate_for_next(id, slot, why, now);
+                }
             }
             // Its worker has ended meanwhile, and is replaced by another anyway.
             None => self.conclude_all(&wanted.changes, &ChangeOutcome::Done),
@@ -201,7 +254,7 @@ impl Fleet {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let Some(Recycle { wanted, stage, started }) = app.recycles.current.take() else { return };
         match stage {
-            Stage::Leaving(_) => {
+            Stage::Leaving(_) | Stage::Refilling => {
                 app.recycles.current = Some(Recycle { wanted, stage, started });
                 self.end_recycle(id, now);
             }

@@ -35,7 +35,7 @@ impl Fleet {
         }
     }
 
-    fn resize(&mut self, id: AppId, to: u32) {
+    pub(crate) fn resize(&mut self, id: AppId, to: u32) {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let from = std::mem::replace(&mut app.instances, to);
         if from != to {

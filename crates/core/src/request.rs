@@ -23,16 +23,22 @@ pub enum Request {
     /// Replace every worker without loss: successor first. With a `spec`, by that configuration, its number of
     /// slots included: slots are added before the others are replaced, and taken away after it. An abort takes that
     /// back.
+    ///
+    /// Workers that bind their own sockets cannot run side by side: of such an app every worker ends before the next
+    /// starts, as with [`Self::Restart`].
     Reload {
         /// Which app.
         app: AppId,
         /// The new configuration, if it changes.
         spec: Option<Box<AppSpec>>,
     },
-    /// Stop every worker of an app, then start them again.
+    /// Stop every worker of an app, then start them again. With a `spec`, by that configuration, whatever it changes
+    /// but the name.
     Restart {
         /// Which app.
         app: AppId,
+        /// The new configuration, if it changes.
+        spec: Option<Box<AppSpec>>,
     },
     /// Keep this many slots filled.
     Scale {
@@ -56,7 +62,7 @@ pub enum Request {
         instance: InstanceId,
     },
     /// Replace the worker of one slot without loss: successor first, in the same generation. If the successor fails
-    /// the worker goes on. A slot without a worker is filled.
+    /// the worker goes on. A slot without a worker is filled. A worker that binds its own sockets ends first.
     Recycle {
         /// Which app.
         app: AppId,
@@ -114,7 +120,7 @@ pub enum Refusal {
     #[error("the primary is stopping: start it anew once it has ended")]
     Ending,
     /// A reload may not change this.
-    #[error("a reload cannot change the {0} of an app: delete it and start it anew")]
+    #[error("this cannot change the {0} of an app: delete it and start it anew")]
     Fixed(&'static str),
 }
 

@@ -7,7 +7,8 @@ use crate::fleet::{Ending, Fleet};
 use crate::instance::Instance;
 use crate::settle::Goal;
 use crate::{
-    Action, AppId, AppSpec, ChangeId, Moment, Notice, Refusal, ReloadFailure, Request, RetireReason, Span,
+    Action, AppId, AppSpec, ChangeId, Moment, Notice, Refusal, ReloadFailure, Request, RetireReason, Sockets,
+    Span,
 };
 
 /// How long an app that stops may take to hand over the connections that wait at its listeners.
@@ -25,7 +26,7 @@ impl Fleet {
             Request::Start { spec } => self.start(*spec, Desired::Up, change, now)?,
             Request::Register { spec } => self.start(*spec, Desired::Stopped, change, now)?,
             Request::Reload { app, spec } => self.request_reload(app, spec, change, now)?,
-            Request::Restart { app } => self.restart(app, change, now)?,
+            Request::Restart { app, spec } => self.restart(app, spec, change, now)?,
             Request::Scale { app, instances } => self.scale(app, instances, change, now)?,
             Request::Fork { app, slot, env } => self.fork(app, slot, env, change, now)?,
             Request::Retire { instance } => self.retire_one(instance, change, now)?,
@@ -89,6 +90,14 @@ impl Fleet {
         let app = self.running_app(id)?;
         if let Some(spec) = &spec {
             spec.check(limits)?;
+        }
+        // Two workers that bind the same ports cannot run side by side: there the old one ends first.
+        let alone = |spec: &AppSpec| spec.sockets == Sockets::None;
+        if alone(app.spec()) || spec.as_deref().is_some_and(alone) {
+            let spec = spec.unwrap_or_else(|| Box::new(AppSpec::clone(app.latest_spec())));
+            return self.restart(id, Some(spec), change, now);
+        }
+        if let Some(spec) = &spec {
             check_reloadable(app.spec(), spec)?;
         }
         // Where the number follows the load, a new configuration is no reason for another one.
@@ -112,7 +121,33 @@ impl Fleet {
         Ok(())
     }
 
-    fn restart(&mut self, id: AppId, change: ChangeId, now: Moment) -> Result<(), Refusal> {
+    fn restart(
+        &mut self,
+        id: AppId,
+        spec: Option<Box<AppSpec>>,
+        change: ChangeId,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let limits = self.state.limits;
+        let app = self.app_mut(id)?;
+        if let Some(spec) = &spec {
+            spec.check(limits)?;
+            if spec.name != app.spec().name {
+                return Err(Refusal::Fixed("name"));
+            }
+        }
+        if let Some(spec) = spec {
+            let reached = |spec: &AppSpec| (spec.sockets, spec.distribution);
+            let otherwise = reached(app.spec()) != reached(&spec);
+            let up = app.is_up();
+            self.give_up_replacing(id, now);
+            self.supersede(id);
+            self.adopt_spec(id, *spec);
+            if otherwise && up {
+                // What its listeners are built on changes: they are closed in between.
+                self.close(id, After::StartAgain, now);
+            }
+        }
         let app = self.app_mut(id)?;
         let (next, serves) = match app.desired {
             Desired::Up => (Desired::Up, true),
@@ -130,6 +165,19 @@ impl Fleet {
         self.supersede(id);
         self.await_goal(change, id, Goal::Serving);
         Ok(())
+    }
+
+    /// What the app runs by from now on. Whoever runs by another goes on by that one until it has ended.
+    fn adopt_spec(&mut self, id: AppId, spec: AppSpec) {
+        let Some(app) = self.state.apps.get_mut(&id) else { return };
+        let to = match spec.scaling {
+            Some(_) => spec.kept_within(app.instances),
+            None => spec.instances,
+        };
+        let generation = app.newest.next();
+        (app.newest, app.generation) = (generation, generation);
+        app.specs.insert(generation, Arc::new(spec));
+        self.resize(id, to);
     }
 
     pub(crate) fn scale(

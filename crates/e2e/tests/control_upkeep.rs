@@ -105,6 +105,43 @@ fn the_clock_and_changed_files_reload_what_runs_and_start_nothing() {
     );
 }
 
+/// A port that was free a moment ago, for programs that bind one of their own.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn a_program_that_binds_its_own_port_is_renewed() {
+    let home = Home::new();
+    daemon(&home);
+    let script = format!(
+        "require('http').createServer((_, it) => it.end(process.env.MARK ?? '')).listen({}, '127.0.0.1')",
+        free_port()
+    );
+    let mut alone = spec(&home, "alone", &script, json!({"sockets": "none", "min_uptime": 300}));
+    start(&home, std::slice::from_ref(&alone));
+    let (mut pids, mut generation_before) = (home.pids("alone"), generation(&home, "alone"));
+    let mut renew = |path: &str, body: Value, is_new_generation: bool| {
+        let changes = post(&home, path, &body, 202)["changes"].clone();
+        let change = changes[0]["change"].as_u64().expect("a change");
+        let view = format!("/v1/changes/{change}?wait=20");
+        let view = http::try_once(&home.api(), "GET", &view, "", b"").expect("an answer").json();
+        assert_eq!(view["outcome"], "done", "{path}: {view}");
+        let (now, generation_now) = (home.pids("alone"), generation(&home, "alone"));
+        assert!(now.len() == 1 && now != pids, "{path}: {now:?} after {pids:?}");
+        assert_eq!(generation_now > generation_before, is_new_generation, "{path}");
+        (pids, generation_before) = (now, generation_now);
+    };
+    renew("/v1/apps/alone/reload", json!({}), true);
+    renew("/v1/apps/alone/recycle", json!({"slot": 0}), false);
+    renew("/v1/apps/alone/restart", json!({}), false);
+    alone["env"] = json!([["PATH", "/usr/bin:/bin"], ["MARK", "other"]]);
+    renew("/v1/apps/alone/restart", json!({ "spec": alone }), true);
+    let app = app(&home, "alone");
+    assert_eq!(app["slots"][0]["restarts"], 0, "nobody died of a port in use: {app}");
+}
+
 /// What does not count changes nothing, what counts reloads once, and what is broken replaces nobody.
 fn changes(home: &Home, watched: &std::path::Path) {
     for ignored in ["a.tmp", ".swp", "node_modules"] {

@@ -230,6 +230,15 @@ pub struct ReloadApp {
     pub spec: Option<AppSpec>,
 }
 
+/// Restart: the optional body of `POST /v1/apps/{selector}/restart`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartApp {
+    /// The new configuration; the old one when left out.
+    #[serde(default)]
+    pub spec: Option<AppSpec>,
+}
+
 /// Scale: `POST /v1/apps/{selector}/scale`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

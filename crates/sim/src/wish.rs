@@ -67,7 +67,12 @@ pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> 
             Request::Retire { instance: InstanceId { starts: 0, number: 1 + rng.below(60) as u32 } }
         }
         45..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
-        60..80 => Request::Restart { app },
+        60..80 => {
+            // Drawn apart, so that what comes after it is the same with and without one.
+            let mut apart = Rng::new(count);
+            let spec = apart.chance(30).then(|| Box::new(spec(&mut apart, mode, name)));
+            Request::Restart { app, spec }
+        }
         80..93 => Request::Stop { app },
         _ => Request::Delete { app },
     }

@@ -165,7 +165,7 @@ impl World {
     fn note_stops(&mut self, request: &Request) {
         match request {
             Request::Stop { app } | Request::Delete { app } => drop(self.os.stopped.insert(*app)),
-            Request::Restart { app } => drop(self.os.stopped.remove(app)),
+            Request::Restart { app, .. } => drop(self.os.stopped.remove(app)),
             Request::Shutdown | Request::Kill => {
                 self.os.killing |= *request == Request::Kill;
                 let apps = self.fleet.status(self.now).apps;

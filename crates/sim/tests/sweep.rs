@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oxherd_core::{AppId, Request};
+use oxherd_core::{AppId, Request, Sockets};
 use oxherd_sim::{Mode, Rng, World, wish};
 
 const SEEDS: u64 = 1500;
@@ -75,6 +75,10 @@ fn a_reload_keeps_the_capacity() {
         let mut world = World::new(seed, Mode::Healthy, trace);
         let kind = rng.pick(&["speaks", "lent"]);
         let mut spec = wish::spec(&mut rng, Mode::Healthy, format!("{kind}-{seed}"));
+        if spec.sockets == Sockets::None {
+            // Of those, every worker ends before the next starts.
+            spec.sockets = Sockets::Channel;
+        }
         world.ask(Request::Start { spec: Box::new(spec.clone()) });
         world.converge();
         let mut wanted = vec![spec.instances as usize];

@@ -103,11 +103,8 @@ pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -
                 Some(app) if verb != Verb::Start && running.contains(&spec) => {
                     all_of(Verb::Restart, client.restart(&app.name).await?)
                 }
-                Some(app) if must_end_first(app, &spec, verb) => {
-                    for change in client.delete(&app.name).await?.changes {
-                        client.wait(change.change).await?;
-                    }
-                    all_of(Verb::Start, client.start_all(vec![spec]).await?)
+                Some(app) if verb == Verb::Restart || must_end_first(app, &spec) => {
+                    all_of(Verb::Restart, client.restart_by(&app.name, spec).await?)
                 }
                 Some(app) => all_of(Verb::Reload, client.reload(&app.name, Some(spec)).await?),
             };
@@ -133,11 +130,9 @@ async fn running_alone(client: &Client, known: &[AppView], specs: &[AppSpec]) ->
     Ok(running)
 }
 
-/// A stopped app has nobody to be replaced, one that binds its own sockets cannot run twice, and nobody takes over what
-/// reaches its workers in another way.
-fn must_end_first(app: &AppView, spec: &AppSpec, verb: Verb) -> bool {
-    let reached_otherwise = (app.sockets, app.distribution) != (spec.sockets, spec.distribution);
-    !app.up || reached_otherwise || (verb != Verb::Start && spec.sockets == Sockets::None)
+/// A stopped app has nobody to be replaced, and nobody takes over what reaches its workers in another way.
+fn must_end_first(app: &AppView, spec: &AppSpec) -> bool {
+    !app.up || (app.sockets, app.distribution) != (spec.sockets, spec.distribution)
 }
 
 #[cfg(test)]

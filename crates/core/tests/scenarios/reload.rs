@@ -50,14 +50,18 @@ fn a_batch_of_two_replaces_two_at_a_time() {
 
 #[test]
 fn without_anything_to_hold_a_batch_rolls_on() {
-    app_with(3, |spec| (spec.parallel, spec.sockets) = (2, Sockets::None))
-        .up()
-        .reload()
-        .did(["spawn 4 s0 g2", "spawn 5 s1 g2"])
-        .serves(5)
-        .did(["admit 5", "withdraw 2", "SIGTERM 2"])
-        .exits(2, 0)
-        .did(["sweep 2", "spawn 6 s2 g2"]);
+    app_with(3, |spec| {
+        spec.parallel = 2;
+        (spec.sockets, spec.distribution) = (Sockets::ListenFds, Distribution::Kernel);
+        spec.listen = vec!["web=0.0.0.0:80".parse().unwrap()];
+    })
+    .up()
+    .reload()
+    .did(["spawn 4 s0 g2", "spawn 5 s1 g2"])
+    .serves(5)
+    .did(["admit 5", "withdraw 2"])
+    .goes(2)
+    .did(["SIGTERM 2", "sweep 2", "spawn 6 s2 g2"]);
 }
 
 #[test]
@@ -385,15 +389,6 @@ fn a_slot_taken_away_meanwhile_takes_its_successor_along() {
 }
 
 #[test]
-fn a_reload_to_a_program_without_a_channel_does_not_wait_for_it_to_listen() {
-    app(1).up().reload_with(|spec| spec.sockets = Sockets::None).spawned(2).at(1000).did([
-        "spawn 2 s0 g2",
-        "admit 2",
-        "withdraw 1",
-    ]);
-}
-
-#[test]
 fn a_successor_of_a_listening_worker_must_listen_however_old_it_is() {
     app(1)
         .up()
@@ -437,7 +432,7 @@ fn a_reload_may_not_change_what_listeners_are_built_on() {
     app(1)
         .up()
         .reload_with(|spec| spec.name = "other".into())
-        .refused("a reload cannot change the name of an app: delete it and start it anew");
+        .refused("this cannot change the name of an app: delete it and start it anew");
 }
 
 #[test]

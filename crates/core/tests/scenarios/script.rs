@@ -96,7 +96,7 @@ impl Script {
     }
 
     pub(crate) fn restart(self) -> Self {
-        self.ask(Request::Restart { app: APP })
+        self.ask(Request::Restart { app: APP, spec: None })
     }
 
     pub(crate) fn scale(self, instances: u32) -> Self {

@@ -78,7 +78,7 @@ impl StartBody {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ReloadBody {
+struct RenewBody {
     #[serde(default)]
     spec: Option<Value>,
 }
@@ -116,7 +116,9 @@ pub(super) fn read_stop(body: &[u8]) -> Result<Verb, Failure> {
 }
 
 pub(super) fn read_restart(body: &[u8]) -> Result<Verb, Failure> {
-    input::parse_optional::<NoBody>(body).map(|_| Verb::Restart)
+    let RenewBody { spec } = input::parse_optional(body)?;
+    let spec = spec.map(input::spec).transpose()?;
+    Ok(Verb::Restart(spec.map(Box::new)))
 }
 
 pub(super) fn read_delete(body: &[u8]) -> Result<Verb, Failure> {
@@ -124,7 +126,7 @@ pub(super) fn read_delete(body: &[u8]) -> Result<Verb, Failure> {
 }
 
 pub(super) fn read_reload(body: &[u8]) -> Result<Verb, Failure> {
-    let ReloadBody { spec } = input::parse_optional(body)?;
+    let RenewBody { spec } = input::parse_optional(body)?;
     let spec = spec.map(input::spec).transpose()?;
     Ok(Verb::Reload(spec.map(Box::new)))
 }

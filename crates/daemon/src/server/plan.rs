@@ -29,7 +29,7 @@ pub(super) enum Verb {
     /// Fill what is not filled.
     Start,
     Stop,
-    Restart,
+    Restart(Option<Box<AppSpec>>),
     Reload(Option<Box<AppSpec>>),
     Scale(u32),
     Recycle(Slot),
@@ -113,7 +113,7 @@ fn verb_step(status: &AppStatus, verb: &Verb) -> Step {
     match verb {
         Verb::Start => start_again(status),
         Verb::Stop => step(status, Aim::Stopped, Request::Stop { app }),
-        Verb::Restart => step(status, Aim::Serving, Request::Restart { app }),
+        Verb::Restart(spec) => step(status, Aim::Serving, Request::Restart { app, spec: spec.clone() }),
         Verb::Reload(spec) => reload(status, spec.clone()),
         Verb::Scale(instances) => step(status, Aim::Serving, Request::Scale { app, instances: *instances }),
         Verb::Recycle(slot) => {
@@ -129,9 +129,11 @@ fn start_again(status: &AppStatus) -> Step {
     let is_empty = |word| matches!(word, Status::Stopped | Status::Errored);
     let empty = status.slots.iter().filter(|slot| is_empty(slot.status)).count();
     match empty {
-        _ if !status.up => step(status, Aim::Serving, Request::Restart { app: status.app }),
+        _ if !status.up => step(status, Aim::Serving, Request::Restart { app: status.app, spec: None }),
         0 => step(status, Aim::Serving, await_serving(status)),
-        _ if empty == status.slots.len() => step(status, Aim::Serving, Request::Restart { app: status.app }),
+        _ if empty == status.slots.len() => {
+            step(status, Aim::Serving, Request::Restart { app: status.app, spec: None })
+        }
         _ => reload(status, None),
     }
 }

@@ -102,7 +102,7 @@ fn refusals_have_their_status_and_a_way_out() {
         ("/v1/apps/web/scale", r#"{"instances":9999}"#.into(), 422, "more than the limit of 1024"),
         ("/v1/apps/web/scale", r#"{"instances":-1}"#.into(), 422, "invalid value"),
         ("/v1/apps/web/scale", "".into(), 400, "no body"),
-        ("/v1/apps/web/reload", renamed, 409, "a reload cannot change the name"),
+        ("/v1/apps/web/reload", renamed, 409, "this cannot change the name"),
         ("/v1/apps/web/stop", r#"{"force":true}"#.into(), 422, "unknown field `force`"),
         ("/v1/apps/web/stop", "\u{0}".into(), 400, "no JSON"),
     ];

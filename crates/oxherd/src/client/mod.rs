@@ -40,7 +40,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{
     Accepted, AppView, ChangeView, Herd, LogLine, NewsItem, OutputStream, Pong, RecycleApp, ReloadApp,
-    ScaleApp, StartApp, StartApps, Upgrade,
+    RestartApp, ScaleApp, StartApp, StartApps, Upgrade,
 };
 
 pub use error::ClientError;
@@ -163,6 +163,14 @@ impl Client {
     /// As for [`Self::start`].
     pub async fn restart(&self, selector: &str) -> Result<Accepted, ClientError> {
         self.verb(selector, "restart", &Nothing {}).await
+    }
+
+    /// Stops every worker of an app, then starts them again by another configuration.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], and the spec is not valid or has another name (422).
+    pub async fn restart_by(&self, selector: &str, spec: AppSpec) -> Result<Accepted, ClientError> {
+        self.verb(selector, "restart", &RestartApp { spec: Some(spec) }).await
     }
 
     /// Replaces every worker without loss; with a `spec`, by that configuration.

@@ -146,7 +146,7 @@ impl Cluster {
     /// # Errors
     /// Not all become ready.
     pub async fn restart(&self) -> Result<(), ClusterError> {
-        self.change(Request::Restart { app: APP }).await
+        self.change(Request::Restart { app: APP, spec: None }).await
     }
 
     /// What the cluster looks like now.
