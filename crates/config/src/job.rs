@@ -111,6 +111,11 @@ pub enum JobError {
     /// The workers' folder cannot be told to others.
     #[error("cannot run in {folder}: the path is not UTF-8; choose another folder with {}", origin.cwd())]
     NotText { folder: String, origin: Origin },
+    /// PM2's own server of files, which is a verb here.
+    #[error(
+        "`serve` as a script is not offered: `oxherd serve PATH PORT` serves files (--spa, --basic-auth-username)"
+    )]
+    FileServer,
     /// The script cannot be run.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -279,12 +284,23 @@ impl Wish {
                 self.put_usual(&mut env, key, value);
             }
         }
+        if self.is_file_server(surroundings, &cwd) {
+            return Err(JobError::FileServer);
+        }
         let path = environment::get(&env, "PATH").map(str::to_owned).or_else(|| surroundings.path());
         let program = self.find_program(&surroundings.folder, &cwd, path.as_deref())?;
         let mut spec = self.spec(program, cwd, env, surroundings);
         spec.owner = account.map(|account| account.owner);
         spec.check_choices()?;
         Ok(Job { spec, doubts })
+    }
+
+    /// Whether PM2 would serve files in place of running a program of that name.
+    fn is_file_server(&self, surroundings: &Surroundings, cwd: &str) -> bool {
+        let is_meant =
+            surroundings.as_pm2 || self.env.iter().any(|variable| variable.key.starts_with("PM2_SERVE_"));
+        let is_there = || absolute(Path::new(cwd), &self.script).exists();
+        self.origin == Origin::File && self.script == "serve" && is_meant && !is_there()
     }
 
     /// Sets a variable unless it was asked for.

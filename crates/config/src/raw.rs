@@ -99,7 +99,7 @@ impl RawApp {
             }
             JobError::Program(ProgramError::NoUseForArgs { .. }) => Key::NodeArgs,
             JobError::Program(ProgramError::NoArgsForLine { .. }) => Key::Args,
-            JobError::Program(_) => Key::Script,
+            JobError::FileServer | JobError::Program(_) => Key::Script,
             JobError::Owner(OwnerError::NoGroup(_)) => Key::Gid,
             JobError::Owner(_) if is_given(Key::Owner) => Key::Owner,
             JobError::Owner(_) => Key::Gid,

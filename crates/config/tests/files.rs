@@ -187,6 +187,22 @@ fn paths_start_at_the_file() {
     assert_eq!(spec.env.iter().find(|(key, _)| key == "PWD").unwrap().1, spec.cwd);
 }
 
+/// PM2 has a server of files that is a script; where that is meant, no other program of the name is run in its place.
+#[test]
+fn a_server_of_files_is_no_script() {
+    let folder = Folder::new();
+    folder.write("bin/serve", "", 0o755);
+    assert!(folder.job(r#"{"script": "serve"}"#).spec.program.ends_with("bin/serve"));
+    let meant = r#"{"script": "serve", "env": {"PM2_SERVE_PATH": "."}}"#;
+    let why = folder.jobs(meant, None).expect_err("it is a verb").to_string();
+    assert!(why.contains("not offered: `oxherd serve PATH PORT`"), "{why}");
+    let surroundings = Surroundings { as_pm2: true, ..folder.surroundings() };
+    let apps = read(Path::new("eco.json"), r#"{"script": "serve"}"#, &surroundings).expect("it is a file");
+    assert!(jobs(&apps, &surroundings).is_err());
+    folder.write("serve", "", 0o755);
+    assert!(folder.job(meant).spec.program.ends_with("serve"), "a script of that name is one");
+}
+
 #[test]
 fn programs_and_shell_lines_run_without_an_interpreter() {
     let folder = Folder::new();
