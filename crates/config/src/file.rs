@@ -163,7 +163,7 @@ fn unreadable(kind: Kind, source: &Source, fault: Fault) -> Diagnostics {
 fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp> {
     let items = match &root.value {
         Value::List(items) => items.as_slice(),
-        Value::Object(entries) if is_app(entries) => std::slice::from_ref(root),
+        Value::Object(entries) if is_app(entries, typed.as_pm2) => std::slice::from_ref(root),
         Value::Object(entries) => apps_among(root, entries, typed),
         _ => {
             typed.wrong(
@@ -190,9 +190,14 @@ fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp
 }
 
 /// Whether an object is itself an app: it has a key of one, and no list of them.
-fn is_app(entries: &[Entry]) -> bool {
+fn is_app(entries: &[Entry], as_pm2: bool) -> bool {
     let is_app_key = |entry: &Entry| matches!(keys::meaning_of(&entry.key), Meaning::Key(_));
-    entries.iter().all(|entry| entry.key != "apps") && entries.iter().any(is_app_key)
+    !entries.iter().any(|entry| is_list(entry, as_pm2)) && entries.iter().any(is_app_key)
+}
+
+/// Whether this is where the list of apps stands: old files of PM2's have `pm2` for `apps`.
+fn is_list(entry: &Entry, as_pm2: bool) -> bool {
+    entry.key == "apps" || (as_pm2 && entry.key == "pm2")
 }
 
 /// The list in `{"apps": [...]}`.
@@ -200,10 +205,10 @@ fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [
     let mut apps = None;
     let mut misspelt = false;
     for entry in entries {
-        if entry.key == "apps" {
-            apps = Some(&entry.node);
-        } else {
+        if !is_list(entry, typed.as_pm2) {
             misspelt |= refuse_top_level(entry, typed);
+        } else if apps.replace(&entry.node).is_some() {
+            typed.wrong_but(&entry.key_place, "`apps` and `pm2` are the same", "keep one of them");
         }
     }
     match apps.map(|node| (&node.value, node)) {

@@ -291,6 +291,7 @@ impl Wish {
         let program = self.find_program(&surroundings.folder, &cwd, path.as_deref())?;
         let mut spec = self.spec(program, cwd, env, surroundings);
         spec.owner = account.map(|account| account.owner);
+        spec.check_texts()?;
         spec.check_choices()?;
         Ok(Job { spec, doubts })
     }

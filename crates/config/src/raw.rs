@@ -103,6 +103,8 @@ impl RawApp {
             JobError::Owner(OwnerError::NoGroup(_)) => Key::Gid,
             JobError::Owner(_) if is_given(Key::Owner) => Key::Owner,
             JobError::Owner(_) => Key::Gid,
+            JobError::Spec(SpecError::BadName { .. } | SpecError::NoName) if is_given(Key::Name) => Key::Name,
+            JobError::Spec(SpecError::BadName { .. } | SpecError::NoName) => Key::Script,
             JobError::Spec(SpecError::NoWeight | SpecError::WeightTooLarge(_)) => Key::Weights,
             JobError::Spec(
                 SpecError::ListenUnused(_) | SpecError::BadListener(_) | SpecError::ListenerTwice { .. },

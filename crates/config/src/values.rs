@@ -5,7 +5,7 @@ use std::str::FromStr;
 use croner::Cron;
 use croner::errors::CronError;
 use jiff::Zoned;
-use oxherd_core::{AppSpec, Sockets, Span};
+use oxherd_core::{AppSpec, Sockets, Span, SpecError};
 
 use crate::environment;
 
@@ -103,7 +103,11 @@ impl FromStr for EnvChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains('=') { text.parse().map(Self::Variable) } else { parse_name(text).map(Self::Name) }
+        if text.contains('=') {
+            text.parse().map(Self::Variable)
+        } else {
+            parse_env_name(text).map(Self::Name)
+        }
     }
 }
 
@@ -210,9 +214,17 @@ pub fn parse_cron(text: &str) -> Result<String, String> {
     }
 }
 
-/// A name that can stand in a line.
+/// A name that can stand in a line, and means one app.
 pub fn parse_name(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() || text.chars().any(char::is_control) {
+    AppSpec::check_name(text).map(|()| text.into()).map_err(|error| match error {
+        SpecError::NoName => "a name has at least one letter".into(),
+        other => other.to_string(),
+    })
+}
+
+/// The name of an environment of a file.
+fn parse_env_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.contains(char::is_control) {
         return Err("a name has at least one letter and no control characters".into());
     }
     Ok(text.into())

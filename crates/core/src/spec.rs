@@ -3,6 +3,7 @@
 mod error;
 mod parts;
 mod rules;
+mod texts;
 
 use std::fmt;
 use std::str::FromStr;
@@ -269,9 +270,7 @@ impl AppSpec {
     /// What is not valid.
     pub fn check(&self, limits: Limits) -> Result<(), SpecError> {
         let zero = |value: bool, key| if value { Err(SpecError::Zero { key }) } else { Ok(()) };
-        if self.name.is_empty() {
-            return Err(SpecError::NoName);
-        }
+        self.check_texts()?;
         self.check_instances(self.instances, limits)?;
         self.check_standby(limits)?;
         zero(self.parallel == 0, "parallel")?;

@@ -283,3 +283,18 @@ fn unknown_keys_are_doubts_for_those_who_call_pm2() {
     );
     assert_eq!(crate::environment::get(&job.spec.env, "N"), Some("null"));
 }
+
+#[test]
+fn old_files_have_their_apps_by_another_name() {
+    let mut setup = Setup::new();
+    let read = |setup: &Setup, text: &str| {
+        let apps = read_file("eco.json".as_ref(), text, &setup.surroundings());
+        apps.map(|apps| apps.len()).map_err(|why| why.to_string())
+    };
+    let old = r#"{"pm2": [{"script": "server.js"}, {"script": "other.js"}]}"#;
+    assert!(read(&setup, old).unwrap_err().contains("did you mean `apps`?"));
+    setup.as_pm2 = true;
+    assert_eq!(read(&setup, old), Ok(2));
+    let both = r#"{"pm2": [{"script": "server.js"}], "apps": [{"script": "other.js"}]}"#;
+    assert!(read(&setup, both).unwrap_err().contains("`apps` and `pm2` are the same"));
+}

@@ -27,6 +27,20 @@ pub enum SpecError {
     /// A name with nothing in it.
     #[error("the app has no name")]
     NoName,
+    /// A name that cannot be seen, or would be read as something else.
+    #[error("the name `{name}` {why}: choose another")]
+    BadName {
+        /// The name, without what cannot be seen.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A text that the kernel would cut short.
+    #[error("{key} has a NUL character, where no program would read on: leave it out")]
+    Nul {
+        /// The configuration key.
+        key: &'static str,
+    },
     /// Weights that nothing would look at.
     #[error("weights have no effect with strategy `{0}`: choose `weighted`, or leave them out")]
     WeightsUnused(Strategy),

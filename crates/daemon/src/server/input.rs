@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::Failure;
-use super::select::ALL;
 
 /// The largest body of a request, in bytes.
 pub(super) const BODY_BYTES: usize = 16 << 20;
@@ -120,9 +119,7 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     let (Some(name), Some(program)) = (text("name"), text("program")) else {
         return Err(refuse("`name` and `program` must be there, and be texts".into()));
     };
-    if name == ALL {
-        return Err(refuse("no app can be named `all`, because that selects every app".into()));
-    }
+    AppSpec::check_name(name).map_err(|error| refuse(error.to_string()))?;
     let mut base = AppSpec::new(name, program);
     if let Some(sockets) = text("sockets").and_then(|name| name.parse().ok()) {
         base.distribution = AppSpec::usual_distribution(sockets);
@@ -196,8 +193,10 @@ mod tests {
         assert_eq!(Upkeep::default().namespace(), "default");
         let unknown = serde_json::json!({"name": "web", "program": "node", "instance": 4});
         assert!(spec(unknown).unwrap_err().error.contains("unknown key `instance` (known: args,"));
-        let all = serde_json::json!({"name": "all", "program": "node"});
-        assert_eq!(spec(all).unwrap_err().status.as_u16(), 422);
+        for name in ["all", "-", "/web/", "a\nb", "a\u{202e}b"] {
+            let refused = spec(serde_json::json!({"name": name, "program": "node"})).unwrap_err();
+            assert_eq!(refused.status.as_u16(), 422, "{}", refused.error);
+        }
     }
 
     #[test]

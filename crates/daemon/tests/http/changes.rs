@@ -84,7 +84,7 @@ fn refusals_have_their_status_and_a_way_out() {
     let cases = [
         ("/v1/apps", start_body("web"), 409, "an app named `web` exists already: "),
         ("/v1/apps", start_body(""), 422, "cannot run the app: the app has no name"),
-        ("/v1/apps", start_body("all"), 422, "no app can be named `all`"),
+        ("/v1/apps", start_body("all"), 422, "the name `all` means every app"),
         ("/v1/apps", r#"{"spec":{"name":"x"}}"#.into(), 422, "`name` and `program` must be there"),
         ("/v1/apps", r#"{"spec":7}"#.into(), 422, "no JSON object"),
         ("/v1/apps", r#"{"spec":{"name":"x","program":"y","instances":"2"}}"#.into(), 422, "invalid type"),
