@@ -132,7 +132,8 @@ fn read_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec
         Kind::Script => script::read(&surroundings.folder.join(path), &source, surroundings),
     };
     let Document { root, repeated } = document.map_err(|fault| unreadable(kind, &source, fault))?;
-    let mut typed = Typed { as_pm2: surroundings.as_pm2, ..Typed::default() };
+    let written = matches!(kind, Kind::Yaml | Kind::Toml).then(|| Arc::clone(&source));
+    let mut typed = Typed { as_pm2: surroundings.as_pm2, written, ..Typed::default() };
     for again in repeated {
         let line = source.line(again.first.start);
         let what = format!("the key `{}` is already on line {line}", shown(&again.key));

@@ -5,10 +5,11 @@ pub(crate) mod parts;
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use oxherd_core::{ListenAt, Ports, Span};
 
-use crate::diagnostics::{Findings, Place, shown};
+use crate::diagnostics::{Findings, Place, Source, shown};
 use crate::environment;
 use crate::tree::{Node, Value};
 use crate::values::{self, Variable, Weights, Words};
@@ -20,6 +21,9 @@ pub(crate) struct Typed {
     /// What is odd, but not wrong under PM2: where, and what there is to say.
     pub(crate) doubts: Vec<(Place, String)>,
     pub(crate) as_pm2: bool,
+    /// The text in which numbers are looked up where a text is wanted: `012` is none to the program that is told so. Not of
+    /// JavaScript and what comes of it, where a number has one text only.
+    pub(crate) written: Option<Arc<Source>>,
 }
 
 impl Typed {
@@ -215,7 +219,7 @@ impl Typed {
     fn item(&mut self, key: &str, node: &Node) -> Option<String> {
         match &node.value {
             Value::Text(text) => self.plain(key, node, text.clone()),
-            Value::Number(number) => Some(number_as_text(number)),
+            Value::Number(number) => Some(self.number_text(number, &node.place)),
             _ => self.mistyped(key, "a list of strings", node),
         }
     }
@@ -246,7 +250,7 @@ impl Typed {
             }
             let value = match &entry.node.value {
                 Value::Text(text) => Some(text.clone()),
-                Value::Number(number) => Some(number_as_text(number)),
+                Value::Number(number) => Some(self.number_text(number, &entry.node.place)),
                 Value::Flag(flag) => Some(flag.to_string()),
                 Value::Null if self.as_pm2 => Some("null".into()),
                 Value::Null => self.mistyped(&name, "a string, a number or a boolean", &entry.node),
@@ -256,6 +260,17 @@ impl Typed {
             variables.extend(value.map(|value| Variable { key: entry.key.clone(), value }));
         }
         Some(variables)
+    }
+
+    /// A number as it is written, where it stands there as it is.
+    fn number_text(&self, number: &str, place: &Place) -> String {
+        let is_plain = |text: &&str| {
+            text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        };
+        let written =
+            self.written.as_ref().and_then(|source| source.text.get(place.clone())).filter(is_plain);
+        written.map_or_else(|| number_as_text(number), str::to_owned)
     }
 
     fn variables(&mut self, key: &str, node: &Node, text: &str) -> Option<Vec<Variable>> {

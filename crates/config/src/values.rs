@@ -41,7 +41,8 @@ pub enum EnvChoice {
     Name(String),
 }
 
-/// Words split at spaces; single and double quotes keep spaces together, and nothing is escaped.
+/// Words split at spaces; single and double quotes keep spaces together. Within double quotes, `\"` is a quote and `\\` is a
+/// backslash; nothing else is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
 
@@ -116,9 +117,14 @@ impl FromStr for Words {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-        for c in text.chars() {
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
             match quote {
                 Some(open) if c == open => quote = None,
+                Some('"') if c == '\\' => {
+                    let escaped = chars.next_if(|next| matches!(next, '"' | '\\'));
+                    word.get_or_insert_default().push(escaped.unwrap_or(c));
+                }
                 Some(_) => word.get_or_insert_default().push(c),
                 None if c == '"' || c == '\'' => {
                     quote = Some(c);
@@ -349,6 +355,8 @@ mod tests {
         assert_eq!(words("  --inspect  -r ./a.js "), Ok("--inspect|-r|./a.js".into()));
         assert_eq!(words("--title='a b' \"c  d\" e\"f g\"h"), Ok("--title=a b|c  d|ef gh".into()));
         assert_eq!(words("'it\"s' \"don't\" ''"), Ok("it\"s|don't|".into()));
+        assert_eq!(words(r#""say \"hi\" \\ \d" 'a\b' a\b"#), Ok(r#"say "hi" \ \d|a\b|a\b"#.into()));
+        assert_eq!(words(r#""a\""#), Err("a quote (\") is not closed".into()));
         assert_eq!("".parse(), Ok(Words::default()));
         assert_eq!(words("a 'b"), Err("a quote (') is not closed".into()));
     }

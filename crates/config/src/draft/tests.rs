@@ -298,3 +298,21 @@ fn old_files_have_their_apps_by_another_name() {
     let both = r#"{"pm2": [{"script": "server.js"}], "apps": [{"script": "other.js"}]}"#;
     assert!(read(&setup, both).unwrap_err().contains("`apps` and `pm2` are the same"));
 }
+
+#[test]
+fn numbers_in_an_environment_keep_their_text() {
+    let setup = Setup::new();
+    let env = |name: &str, text: &str| {
+        let surroundings = setup.surroundings();
+        let apps = read_file(name.as_ref(), text, &surroundings).unwrap_or_else(|why| panic!("{why}"));
+        let spec = jobs(&apps, &surroundings).unwrap_or_else(|why| panic!("{why}")).remove(0).spec;
+        let values = ["A", "B", "C", "D"].map(|key| crate::environment::get(&spec.env, key).unwrap_or("-"));
+        values.join(" ")
+    };
+    let yaml = "apps:\n  - script: server.js\n    env: {A: 012, B: 1e3, C: &x 1.0, D: *x}\n";
+    assert_eq!(env("eco.yaml", yaml), "012 1e3 1.0 1");
+    let toml = "[[apps]]\nscript = 'server.js'\n[apps.env]\nA = 1.0\nB = 1e3\nC = 0x1F\nD = 1_000\n";
+    assert_eq!(env("eco.toml", toml), "1.0 1e3 0x1F 1000");
+    let json = r#"{"script": "server.js", "env": {"A": 1.0, "B": 1e3, "C": 7, "D": "012"}}"#;
+    assert_eq!(env("eco.json", json), "1 1000 7 012");
+}
