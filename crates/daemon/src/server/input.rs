@@ -119,7 +119,8 @@ pub(super) fn spec(written: Value) -> Result<AppSpec, Failure> {
     let (Some(name), Some(program)) = (text("name"), text("program")) else {
         return Err(refuse("`name` and `program` must be there, and be texts".into()));
     };
-    AppSpec::check_name(name).map_err(|error| refuse(error.to_string()))?;
+    AppSpec::check_name(name)
+        .map_err(|error| Failure::unprocessable(format!("cannot run the app: {error}")))?;
     let mut base = AppSpec::new(name, program);
     if let Some(sockets) = text("sockets").and_then(|name| name.parse().ok()) {
         base.distribution = AppSpec::usual_distribution(sockets);
