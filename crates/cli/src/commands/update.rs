@@ -104,7 +104,8 @@ pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -
                     all_of(Verb::Restart, client.restart(&app.name).await?)
                 }
                 Some(app) if verb == Verb::Restart || must_end_first(app, &spec) => {
-                    all_of(Verb::Restart, client.restart_by(&app.name, spec).await?)
+                    let told = if app.up { Verb::Restart } else { Verb::Start };
+                    all_of(told, client.restart_by(&app.name, spec).await?)
                 }
                 Some(app) => all_of(Verb::Reload, client.reload(&app.name, Some(spec)).await?),
             };
