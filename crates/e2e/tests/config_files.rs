@@ -252,7 +252,7 @@ fn unknown_keys_are_warnings_for_those_who_call_pm2() {
     let herd = home.herd();
     assert_eq!(
         (&herd["apps"][0]["name"], &herd["apps"][0]["sockets"]),
-        (&"web".into(), &"none".into()),
+        (&"web".into(), &"universal".into()),
         "{herd}"
     );
     let output =
