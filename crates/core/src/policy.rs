@@ -111,7 +111,7 @@ pub(crate) fn is_restarted(when: RestartWhen, exit: Exit) -> bool {
 }
 
 /// Whether an exit with this code is the end of the slot, whatever the rule. A signal is no exit code.
-fn is_final(spec: &AppSpec, exit: Exit) -> bool {
+pub(crate) fn is_final(spec: &AppSpec, exit: Exit) -> bool {
     match exit {
         Exit::Code(code) => spec.stop_exit_codes.contains(&code),
         Exit::Signal(_) | Exit::Unknown => false,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{App, Desired, Muster, Vacancy};
 use crate::fleet::Fleet;
 use crate::instance::Instance;
+use crate::policy::is_final;
 use crate::{AppId, ChangeId, ChangeOutcome, Generation, Moment, Notice, Sockets, Span};
 
 /// How long the word that all are ready waits for the news of where: a program that is told to say `ready` does
@@ -101,7 +102,9 @@ impl Fleet {
                 None => Some(ChangeOutcome::Superseded),
                 Some(app) if !app.is_up() => None,
                 Some(app) if app.has_empty_end() => Some(ChangeOutcome::Failed),
-                Some(app) => (self.all_serve(app) && app.is_exact()).then_some(ChangeOutcome::Done),
+                Some(app) => {
+                    (self.all_serve_or_are_through(app) && app.is_exact()).then_some(ChangeOutcome::Done)
+                }
             },
             Goal::Gone => {
                 app.is_none_or(|app| app.desired == Desired::Stopped).then_some(ChangeOutcome::Done)
@@ -171,6 +174,13 @@ impl Fleet {
         serving == app.instances as usize
     }
 
+    /// Whether each slot is served, or its worker has done what it was there for.
+    fn all_serve_or_are_through(&self, app: &App) -> bool {
+        let through = app.slots.values().filter(|slot| app.is_through(&slot.vacancy)).count();
+        let serving = self.occupants(app).filter(|it| app.is_target(it.place.slot) && it.is_serving());
+        serving.count() + through == app.instances as usize
+    }
+
     /// Drops the configurations that nothing refers to any more.
     fn forget_generations(&mut self) {
         for app in self.state.apps.values_mut() {
@@ -199,9 +209,15 @@ impl App {
         self.slots.keys().all(|slot| self.is_target(*slot))
     }
 
+    /// Whether a slot stays empty because its program is through: it ended well, or with a code that is said to be the end.
+    fn is_through(&self, vacancy: &Vacancy) -> bool {
+        matches!(vacancy, Vacancy::Finished(exit) if exit.is_success() || is_final(self.spec(), *exit))
+    }
+
     fn has_empty_end(&self) -> bool {
         self.slots.values().any(|state| match state.vacancy {
-            Vacancy::Finished(_) | Vacancy::GaveUp(_) | Vacancy::Parting => true,
+            Vacancy::Finished(_) => !self.is_through(&state.vacancy),
+            Vacancy::GaveUp(_) | Vacancy::Parting => true,
             Vacancy::Fill | Vacancy::FillAfterLeaving | Vacancy::FillAt(_) => false,
         })
     }

@@ -193,6 +193,14 @@ impl AppProgress {
         }
     }
 
+    /// Whether every worker has ended, and nobody is waited for: the program was through.
+    pub(crate) fn is_through(&self) -> bool {
+        let ended = |slot: &SlotProgress| {
+            slot.workers.is_empty() && matches!(slot.vacancy, Vacancy::Ended(_) | Vacancy::GaveUp(_))
+        };
+        !self.slots.is_empty() && self.slots.values().all(ended)
+    }
+
     /// Whether anything was started since the change was asked for.
     pub(crate) fn has_started_any(&self) -> bool {
         self.slots.values().flat_map(|slot| slot.workers.values()).any(|worker| worker.fresh)

@@ -167,6 +167,7 @@ fn done(app: &AppProgress) -> String {
         Verb::Delete => "deleted".into(),
         // It was not there before, and has no slots now: it has `autostart: false`.
         Verb::Start if app.slots.is_empty() => format!("known, and runs after `oxherd start {}`", app.name),
+        Verb::Start if app.is_through() => "started, and has ended by itself".into(),
         Verb::Start if !app.has_started_any() => "runs already".into(),
         Verb::Resurrect if !app.has_started_any() => "stopped, as it was".into(),
         Verb::Start | Verb::Resurrect => serving(app).unwrap_or_else(|| "started".into()),

@@ -83,6 +83,24 @@ fn never_means_never() {
 }
 
 #[test]
+fn a_program_that_is_through_has_not_failed_to_start() {
+    app_with(1, |spec| spec.restart = RestartWhen::Never)
+        .start()
+        .spawned(1)
+        .exits(1, 0)
+        .told(["finished s0 code 0", "change 1 done"])
+        .ends(Some(Outcome::AllEnded));
+    app_with(2, |spec| spec.stop_exit_codes = vec![7])
+        .start()
+        .spawned(1)
+        .spawned(2)
+        .exits(1, 7)
+        .told(["finished s0 code 7"])
+        .exits(2, 7)
+        .told(["finished s1 code 7", "change 1 done"]);
+}
+
+#[test]
 fn reported_errors_and_failures_fill_one_window() {
     let report = |number| Event::ErrorReported { instance: id(number), error: "oh".into() };
     app_with(1, |spec| (spec.max_errors, spec.error_window) = (Some(3), ms(10_000)))

@@ -21,6 +21,9 @@ use super::plan::{Ask, Step, Verb, id_of, plan};
 use super::problem::{Answer, Failure, json};
 use super::state::State;
 
+/// More specs in one request are refused, as more apps in one file are.
+const SPECS_MAX: usize = 1024;
+
 type Wish = oneshot::Receiver<Result<ChangeId, Refusal>>;
 
 /// What makes a repeated request known.
@@ -67,6 +70,11 @@ impl StartBody {
                 return Err(Failure::unprocessable("the body is `{\"spec\": …}` or `{\"specs\": [ … ]}`"));
             }
         };
+        if written.len() > SPECS_MAX {
+            let text =
+                format!("{} specs are more than the {SPECS_MAX} that one request may have", written.len());
+            return Err(Failure::unprocessable(text));
+        }
         let specs: Vec<AppSpec> = written.into_iter().map(input::spec).collect::<Result<_, _>>()?;
         let mut names = BTreeSet::new();
         match specs.iter().find(|spec| !names.insert(spec.name.as_str())) {
