@@ -19,8 +19,15 @@ pub(crate) use app::{AppOptions, ScriptArgs, What};
 pub(crate) use apply::{ApplyOptions, CheckOptions};
 pub(crate) use change::ChangeOptions;
 pub(crate) use help::*;
-pub(crate) use keep::{KeepOptions, Places, file_stem};
+pub(crate) use keep::{KeepOptions, Places};
 pub(crate) use verbs::*;
+
+/// Writes what was given over what is there.
+fn put<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
 
 /// An address with a port, or a port at all addresses.
 fn parse_probes(text: &str) -> Result<SocketAddr, String> {

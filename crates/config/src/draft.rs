@@ -14,9 +14,6 @@ use crate::typed::Typed;
 use crate::typed::parts::InstancesWanted;
 use crate::values;
 
-/// What `time: true` puts before each line.
-const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
-
 /// What `exec_mode` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -233,7 +230,7 @@ impl Draft<'_> {
         self.settle_watch();
         let logs = &mut self.app.wish.rest.upkeep.logs;
         if self.time == Some(true) && logs.date_format.is_none() {
-            logs.date_format = Some(TIME_FORMAT.into());
+            logs.date_format = Some(values::TIME_FORMAT.into());
         }
         if !self.idle.is_empty() {
             let have = if self.idle.len() == 1 { "has" } else { "have" };

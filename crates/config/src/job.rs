@@ -17,12 +17,10 @@ use crate::about;
 use crate::environment::{self, EnvFilter};
 use crate::owner::{self, Account, OwnerError};
 use crate::program::{Program, ProgramError, Wanted, absolute, is_line, words};
-use crate::values::{Instances, Variable};
+use crate::values::{self, Instances, Variable};
 
 /// What PM2 allows between its stop signal and the kill.
 const PM2_KILL_TIMEOUT: Span = Span::from_millis(1600);
-/// Where output goes that nobody wants.
-const NOWHERE: &str = "/dev/null";
 
 /// Where a wish was written: what is wrong with it names things as they are spelled there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -360,15 +358,15 @@ impl Wish {
         let here = Path::new(cwd);
         if let Some(path) = upkeep.logs.both.as_mut().filter(|path| path.is_empty()) {
             let folder = surroundings.logs.as_deref().unwrap_or(here);
-            *path = folder.join(usual_log(&self.name())).to_string_lossy().into_owned();
+            *path = folder.join(values::usual_log(&self.name())).to_string_lossy().into_owned();
         }
         // The parts were text, and so is the whole.
         let whole = |path: &mut String| *path = absolute(here, path).to_string_lossy().into_owned();
         let LogSpec { out, err, both, .. } = &mut upkeep.logs;
         for path in [out, err, both].into_iter().flatten() {
-            match path.as_str() {
-                NOWHERE | "NULL" => *path = NOWHERE.into(),
-                _ => whole(path),
+            match values::is_nowhere(path) {
+                true => *path = values::NOWHERE.into(),
+                false => whole(path),
             }
         }
         upkeep.pid_file.iter_mut().for_each(whole);
@@ -398,12 +396,6 @@ impl Wish {
         let text = folder.to_str().map(str::to_owned);
         text.ok_or_else(|| JobError::NotText { folder: folder.display().to_string(), origin })
     }
-}
-
-/// The name of a file for all output of an app, where nobody chose one.
-fn usual_log(name: &str) -> String {
-    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    format!("{}.log", name.chars().map(fit).collect::<String>())
 }
 
 /// The current folder by the name that the shell gave it, where that is true. A symbolic link in it stays, so

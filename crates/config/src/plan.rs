@@ -1,6 +1,6 @@
 //! What has to be done so that what runs is what is wanted. Calculations only.
 
-use oxherd_core::{AppSpec, Sockets};
+use oxherd_core::AppSpec;
 
 use crate::difference::{Difference, differences};
 
@@ -91,12 +91,12 @@ pub fn successor_hindrance(old: &AppSpec, new: &AppSpec) -> Option<&'static str>
     if old.sockets != new.sockets {
         return Some("its workers come by their sockets in another way");
     }
-    (new.sockets == Sockets::None).then_some("each of its workers binds its own sockets")
+    new.binds_alone().then_some("each of its workers binds its own sockets")
 }
 
 #[cfg(test)]
 mod tests {
-    use oxherd_core::{Distribution, Scaling};
+    use oxherd_core::{Distribution, Scaling, Sockets};
 
     use super::*;
 

@@ -5,12 +5,17 @@ use std::str::FromStr;
 use croner::Cron;
 use croner::errors::CronError;
 use jiff::Zoned;
-use oxherd_core::{AppSpec, Sockets, Span, SpecError};
+use oxherd_core::{AppSpec, Sockets, Span, SpecError, file_stem};
 
 use crate::environment;
 
 /// The longest time that may be asked for: a year.
 const SPAN_MAX_MS: u64 = 365 * 24 * 3_600_000;
+
+/// The file that keeps nothing.
+pub const NOWHERE: &str = "/dev/null";
+/// What `time: true` puts before each line.
+pub const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
 
 /// How many workers are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,16 @@ pub struct Words(pub Vec<String>);
 /// How much of the connections each slot gets, in proportion: whole numbers with commas between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weights(pub Vec<u32>);
+
+/// Whether a log file's name means that there is to be none: PM2 has two words for it.
+pub fn is_nowhere(path: &str) -> bool {
+    matches!(path, NOWHERE | "NULL")
+}
+
+/// The name of a file for all output of an app, where nobody chose one.
+pub fn usual_log(name: &str) -> String {
+    format!("{}.log", file_stem(name))
+}
 
 impl Instances {
     /// The number of workers on a machine with this many CPUs; at least 1 unless 0 was asked for.

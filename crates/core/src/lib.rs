@@ -67,4 +67,4 @@ pub use spec::{
 pub use status::{AppStatus, FleetStatus, InstanceStatus, ReloadStatus, SlotStatus, Status};
 pub use strategy::{Strategy, StrategyError};
 pub use time::{Moment, Span};
-pub use upkeep::{About, LogSpec, Rotate, Upkeep, WatchSpec};
+pub use upkeep::{About, LogSpec, Rotate, Upkeep, WatchSpec, file_stem};

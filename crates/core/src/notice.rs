@@ -208,6 +208,11 @@ pub enum RecycleReason {
     Hung,
 }
 
+impl RecycleReason {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Asked, Self::Memory, Self::Requests, Self::Lifetime, Self::Hung];
+}
+
 /// Why a slot is not filled any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::settle::Goal;
 use crate::{
     AppId, ChangeId, ChangeOutcome, InstanceId, Moment, Notice, RecycleReason, Refusal, ReloadFailure,
-    RetireReason, Slot, Sockets, Span,
+    RetireReason, Slot, Span,
 };
 
 /// After a successor failed, the slot's worker is not replaced of the primary's own accord for so long.
@@ -207,7 +207,7 @@ impl Fleet {
     fn begin_recycle(&mut self, id: AppId, now: Moment) -> bool {
         let Some(app) = self.state.apps.get_mut(&id) else { return false };
         let Some(wanted) = app.recycles.waiting.pop_front() else { return false };
-        let alone = app.spec().sockets == Sockets::None;
+        let alone = app.spec().binds_alone();
         let (slot, why) = (wanted.slot, wanted.why);
         let occupant = app.slots.get(&wanted.slot).and_then(|state| state.occupant);
         match occupant.and_then(|occupant| self.state.instances.get(&occupant)) {

@@ -7,8 +7,7 @@ use crate::fleet::{Ending, Fleet};
 use crate::instance::Instance;
 use crate::settle::Goal;
 use crate::{
-    Action, AppId, AppSpec, ChangeId, Moment, Notice, Refusal, ReloadFailure, Request, RetireReason, Sockets,
-    Span,
+    Action, AppId, AppSpec, ChangeId, Moment, Notice, Refusal, ReloadFailure, Request, RetireReason, Span,
 };
 
 /// How long an app that stops may take to hand over the connections that wait at its listeners.
@@ -91,9 +90,8 @@ impl Fleet {
         if let Some(spec) = &spec {
             spec.check(limits)?;
         }
-        // Two workers that bind the same ports cannot run side by side: there the old one ends first.
-        let alone = |spec: &AppSpec| spec.sockets == Sockets::None;
-        if alone(app.spec()) || spec.as_deref().is_some_and(alone) {
+        // There the old worker ends first.
+        if app.spec().binds_alone() || spec.as_deref().is_some_and(AppSpec::binds_alone) {
             let spec = spec.unwrap_or_else(|| Box::new(AppSpec::clone(app.latest_spec())));
             return self.restart(id, Some(spec), change, now);
         }

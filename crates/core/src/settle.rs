@@ -169,16 +169,17 @@ impl Fleet {
     }
 
     pub(crate) fn all_serve(&self, app: &App) -> bool {
-        let serving =
-            self.occupants(app).filter(|it| app.is_target(it.place.slot) && it.is_serving()).count();
-        serving == app.instances as usize
+        self.count_serving(app) == app.instances as usize
+    }
+
+    fn count_serving(&self, app: &App) -> usize {
+        self.occupants(app).filter(|it| app.is_target(it.place.slot) && it.is_serving()).count()
     }
 
     /// Whether each slot is served, or its worker has done what it was there for.
     fn all_serve_or_are_through(&self, app: &App) -> bool {
         let through = app.slots.values().filter(|slot| app.is_through(&slot.vacancy)).count();
-        let serving = self.occupants(app).filter(|it| app.is_target(it.place.slot) && it.is_serving());
-        serving.count() + through == app.instances as usize
+        self.count_serving(app) + through == app.instances as usize
     }
 
     /// Drops the configurations that nothing refers to any more.

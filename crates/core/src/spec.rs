@@ -347,6 +347,11 @@ impl AppSpec {
         Terms { strategy: self.strategy, window: self.handoff_window, weight }
     }
 
+    /// Whether workers bind their own sockets: two that bind the same ports cannot run side by side.
+    pub fn binds_alone(&self) -> bool {
+        self.sockets == Sockets::None
+    }
+
     pub(crate) fn has_channel(&self) -> bool {
         self.sockets == Sockets::Channel
     }

@@ -128,6 +128,12 @@ pub struct About {
     pub fork: bool,
 }
 
+/// The name of an app as a part of a file's: what no file system minds.
+pub fn file_stem(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    name.chars().map(fit).collect()
+}
+
 impl Upkeep {
     /// The group that the app belongs to.
     pub fn namespace(&self) -> &str {

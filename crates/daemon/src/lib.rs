@@ -11,6 +11,7 @@ pub mod keeper;
 mod ledger;
 pub mod link;
 pub mod logs;
+pub mod patience;
 mod pidfiles;
 pub mod server;
 pub mod state;

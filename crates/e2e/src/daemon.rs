@@ -91,9 +91,14 @@ impl Home {
 
     /// The same, which must end with code 0; returns its stdout.
     pub fn ok(&self, args: &[&str]) -> String {
-        let Output { status, stdout, stderr } = self.run(args);
+        self.stdout_of("oxherd", args, self.run(args))
+    }
+
+    /// The stdout of a run of this program, which must have ended with code 0.
+    pub(crate) fn stdout_of(&self, program: &str, args: &[&str], output: Output) -> String {
+        let Output { status, stdout, stderr } = output;
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        assert!(status.success(), "oxherd {args:?}: {status}\n{stdout}{stderr}\n{}", self.log());
+        assert!(status.success(), "{program} {args:?}: {status}\n{stdout}{stderr}\n{}", self.log());
         stdout.into_owned()
     }
 

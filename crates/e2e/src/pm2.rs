@@ -59,10 +59,7 @@ impl Pm2 {
 
     /// The same, which must end with code 0; returns its stdout.
     pub fn ok(&self, args: &[&str]) -> String {
-        let Output { status, stdout, stderr } = self.run(args);
-        let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        assert!(status.success(), "pm2 {args:?}: {status}\n{stdout}{stderr}\n{}", self.home.log());
-        stdout.into_owned()
+        self.home.stdout_of("pm2", args, self.run(args))
     }
 
     /// What a run came to, on paper, after what was typed.

@@ -4,7 +4,7 @@ use oxherd::api::{Accepted, AppView};
 use oxherd::client::{Client, ClientError};
 
 use crate::commands::change::{Asked, all_of, follow, follow_each};
-use crate::commands::daemon::{Ending, failed_call, known, started, status_of, talk};
+use crate::commands::daemon::{Ending, ask, failed_call, known, started, status_of, talk};
 use crate::commands::files::{self, is_file};
 use crate::commands::select::{Of, resolve, whole_apps};
 use crate::commands::update;
@@ -194,6 +194,5 @@ fn slots_of(app: &AppView, target: Target) -> Ending<u32> {
 }
 
 pub(super) fn resurrect() -> ExitStatus {
-    let run = |client: Client| talk(async { follow(&client, Verb::Resurrect, client.resurrect()).await });
-    status_of(started().and_then(run))
+    ask(started(), async |client| follow(&client, Verb::Resurrect, client.resurrect()).await)
 }

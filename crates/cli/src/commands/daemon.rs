@@ -37,6 +37,14 @@ pub(super) fn talk<T>(work: impl Future<Output = Ending<T>>) -> Ending<T> {
     runtime.map_err(|error| fail(&error, ExitStatus::Failure))?.block_on(work)
 }
 
+/// A command that is a talk with the daemon from beginning to end.
+pub(super) fn ask(
+    client: Ending<Client>,
+    work: impl AsyncFnOnce(Client) -> Ending<ExitStatus>,
+) -> ExitStatus {
+    status_of(client.and_then(|client| talk(work(client))))
+}
+
 /// A failed call ends the command: a refusal is the user's to mend, all else the daemon's.
 pub(super) fn failed_call(error: ClientError) -> ExitStatus {
     let status = match &error {

@@ -7,7 +7,7 @@ use std::io;
 use oxherd::api::Herd;
 use oxherd::client::{Client, ClientError};
 
-use crate::commands::daemon::{Ending, failed_call, known, started, status_of, talk};
+use crate::commands::daemon::{Ending, ask, failed_call, known, started, status_of, talk};
 use crate::commands::monit;
 use crate::commands::select::resolve;
 use crate::exit::ExitStatus;
@@ -69,22 +69,19 @@ pub(super) fn listed(herd: Option<Herd>, options: &ListOptions, form: Form) -> S
 
 /// `jlist`, and `prettylist`.
 pub(super) fn jlist(pretty: bool) -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let herd = herd_of(&client).await?.unwrap_or(NOBODY);
-            let specs = match herd.apps.is_empty() {
-                true => BTreeMap::new(),
-                false => specs_of(&client).await?,
-            };
-            let entries = jlist::entries(&herd, &specs, env!("CARGO_PKG_VERSION"));
-            print(&match pretty {
-                true => jlist::inspect(&entries, 0) + "\n",
-                false => entries.to_string() + "\n",
-            });
-            Ok(ExitStatus::Success)
-        })
-    };
-    status_of(known().and_then(run))
+    ask(known(), async |client| {
+        let herd = herd_of(&client).await?.unwrap_or(NOBODY);
+        let specs = match herd.apps.is_empty() {
+            true => BTreeMap::new(),
+            false => specs_of(&client).await?,
+        };
+        let entries = jlist::entries(&herd, &specs, env!("CARGO_PKG_VERSION"));
+        print(&match pretty {
+            true => jlist::inspect(&entries, 0) + "\n",
+            false => entries.to_string() + "\n",
+        });
+        Ok(ExitStatus::Success)
+    })
 }
 
 async fn specs_of(client: &Client) -> Ending<BTreeMap<u32, oxherd_engine::core::AppSpec>> {
@@ -108,107 +105,90 @@ async fn meant(client: &Client, selector: &str) -> Ending<Herd> {
 }
 
 pub(super) fn describe(of: &Selector) -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let herd = meant(&client, &of.app).await?;
-            let form = Form::of(&io::stdout());
-            if persona::is_pm2() {
-                print(&pm2::details(&herd, form));
-            } else {
-                let apps: Vec<String> = herd.apps.iter().map(|app| describe::app(app, form)).collect();
-                print(&apps.join("\n"));
-            }
-            Ok(ExitStatus::Success)
-        })
-    };
-    status_of(known().and_then(run))
+    ask(known(), async |client| {
+        let herd = meant(&client, &of.app).await?;
+        let form = Form::of(&io::stdout());
+        if persona::is_pm2() {
+            print(&pm2::details(&herd, form));
+        } else {
+            let apps: Vec<String> = herd.apps.iter().map(|app| describe::app(app, form)).collect();
+            print(&apps.join("\n"));
+        }
+        Ok(ExitStatus::Success)
+    })
 }
 
 /// `env`: of one worker, the first unless another is meant.
 pub(super) fn env(of: &Selector) -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let target = resolve(&client, &of.app).await?;
-            let (app, slot) = target.parts();
-            let view = client.env(app, slot).await.map_err(failed_call)?;
-            let separator = if persona::is_pm2() { ": " } else { "=" };
-            let lines = view.env.iter().map(|(key, value)| format!("{key}{separator}{value}\n"));
-            print(&lines.collect::<String>());
-            Ok(ExitStatus::Success)
-        })
-    };
-    status_of(known().and_then(run))
+    ask(known(), async |client| {
+        let target = resolve(&client, &of.app).await?;
+        let (app, slot) = target.parts();
+        let view = client.env(app, slot).await.map_err(failed_call)?;
+        let separator = if persona::is_pm2() { ": " } else { "=" };
+        let lines = view.env.iter().map(|(key, value)| format!("{key}{separator}{value}\n"));
+        print(&lines.collect::<String>());
+        Ok(ExitStatus::Success)
+    })
 }
 
 /// `pid`: a line for each worker. As PM2 one that has none is 0.
 pub(super) fn pid(of: &MaybeSelector) -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let herd = match &of.app {
-                Some(app) => meant(&client, app).await?,
-                None => herd_of(&client).await?.unwrap_or(NOBODY),
-            };
-            let pids = pm2::rows(&herd, None)
-                .into_iter()
-                .map(|(_, slot)| table::split(slot).0.and_then(|worker| worker.pid).unwrap_or(0));
-            let shown = pids.filter(|pid| *pid > 0 || persona::is_pm2());
-            print(&shown.map(|pid| format!("{pid}\n")).collect::<String>());
-            Ok(ExitStatus::Success)
-        })
-    };
-    status_of(known().and_then(run))
+    ask(known(), async |client| {
+        let herd = match &of.app {
+            Some(app) => meant(&client, app).await?,
+            None => herd_of(&client).await?.unwrap_or(NOBODY),
+        };
+        let pids = pm2::rows(&herd, None)
+            .into_iter()
+            .map(|(_, slot)| table::split(slot).0.and_then(|worker| worker.pid).unwrap_or(0));
+        let shown = pids.filter(|pid| *pid > 0 || persona::is_pm2());
+        print(&shown.map(|pid| format!("{pid}\n")).collect::<String>());
+        Ok(ExitStatus::Success)
+    })
 }
 
 /// `id`: as Node writes a list. As PM2 the numbers of workers, and an empty list for an app that is not there.
 pub(super) fn id(of: &Selector) -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let herd = match client.some_apps(&of.app).await {
-                Ok(herd) => herd,
-                Err(ClientError::Refused { status: 404, .. }) if persona::is_pm2() => NOBODY,
-                Err(error) => return Err(failed_call(error)),
-            };
-            let ids: Vec<String> = match persona::is_pm2() {
-                true => pm2::rows(&herd, None)
-                    .iter()
-                    .filter_map(|(_, slot)| slot.number)
-                    .map(|it| it.to_string())
-                    .collect(),
-                false => herd.apps.iter().map(|app| app.app.0.to_string()).collect(),
-            };
-            match ids.is_empty() {
-                true => print("[]\n"),
-                false => print(&format!("[ {} ]\n", ids.join(", "))),
-            }
-            Ok(ExitStatus::Success)
-        })
-    };
-    status_of(known().and_then(run))
+    ask(known(), async |client| {
+        let herd = match client.some_apps(&of.app).await {
+            Ok(herd) => herd,
+            Err(ClientError::Refused { status: 404, .. }) if persona::is_pm2() => NOBODY,
+            Err(error) => return Err(failed_call(error)),
+        };
+        let ids: Vec<String> = match persona::is_pm2() {
+            true => pm2::rows(&herd, None)
+                .iter()
+                .filter_map(|(_, slot)| slot.number)
+                .map(|it| it.to_string())
+                .collect(),
+            false => herd.apps.iter().map(|app| app.app.0.to_string()).collect(),
+        };
+        match ids.is_empty() {
+            true => print("[]\n"),
+            false => print(&format!("[ {} ]\n", ids.join(", "))),
+        }
+        Ok(ExitStatus::Success)
+    })
 }
 
 pub(super) fn ping() -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let pong = client.ping().await.map_err(failed_call)?;
-            print(&format!(
-                "pong: oxherd {}, daemon {} (start {}), keeper {}, home {}\n",
-                pong.version, pong.pid, pong.starts, pong.keeper_pid, pong.home
-            ));
-            Ok(ExitStatus::Success)
-        })
-    };
     // As PM2 it is what brings a daemon up.
-    status_of(if persona::is_pm2() { started() } else { known() }.and_then(run))
+    let client = if persona::is_pm2() { started() } else { known() };
+    ask(client, async |client| {
+        let pong = client.ping().await.map_err(failed_call)?;
+        print(&format!(
+            "pong: oxherd {}, daemon {} (start {}), keeper {}, home {}\n",
+            pong.version, pong.pid, pong.starts, pong.keeper_pid, pong.home
+        ));
+        Ok(ExitStatus::Success)
+    })
 }
 
 /// Names for a shell's completions: those of apps, a line each. Without a daemon there are none.
 pub(super) fn names() -> ExitStatus {
-    let run = |client: Client| {
-        talk(async move {
-            let herd = client.apps().await.unwrap_or(NOBODY);
-            print(&herd.apps.iter().map(|app| format!("{}\n", app.name)).collect::<String>());
-            Ok(ExitStatus::Success)
-        })
-    };
-    status_of(known().and_then(run))
+    ask(known(), async |client| {
+        let herd = client.apps().await.unwrap_or(NOBODY);
+        print(&herd.apps.iter().map(|app| format!("{}\n", app.name)).collect::<String>());
+        Ok(ExitStatus::Success)
+    })
 }

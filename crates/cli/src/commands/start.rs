@@ -6,14 +6,14 @@ use oxherd::api::AppView;
 use oxherd::client::{Client, ClientError};
 use oxherd_config::Job;
 use oxherd_config::values::{EnvChoice, Variable};
-use oxherd_engine::core::{AppSpec, Status};
+use oxherd_engine::core::{AppSpec, Status, file_stem};
 
 use crate::commands::daemon::{Ending, failed_call, home, known, started, status_of, talk};
 use crate::commands::files::{self, is_file, refuse, tell_doubts};
 use crate::commands::select::resolve;
 use crate::commands::{changes, follow_logs, runtime, update};
 use crate::exit::ExitStatus;
-use crate::options::{FileChoice, KeepOptions, Places, StartOptions, What, WhatOptions, file_stem};
+use crate::options::{FileChoice, KeepOptions, StartOptions, What, WhatOptions};
 use crate::persona;
 use crate::view::progress::Verb;
 use crate::voice::complain;
@@ -194,17 +194,13 @@ fn variable(choice: &EnvChoice) -> Ending<Variable> {
 /// What the daemon is to do for an app beside keeping it running.
 fn furnish(spec: &mut AppSpec, keep: &KeepOptions, has_instances: bool) -> Ending<()> {
     let home = home()?;
-    let folder = std::env::current_dir()
-        .map_err(|error| refuse(&format!("cannot find the current folder: {error}")))?;
-    let (name, cwd, logs) = (spec.name.clone(), spec.cwd.clone(), home.logs());
     if persona::is_pm2() {
         // One file for each worker, unless there is only ever one.
         spec.upkeep.logs.per_slot = has_instances && !keep.merge_logs;
-        let pid_file = home.folder().join("pids").join(format!("{}.pid", file_stem(&name)));
+        let pid_file = home.folder().join("pids").join(format!("{}.pid", file_stem(&spec.name)));
         spec.upkeep.pid_file = Some(pid_file.to_string_lossy().into_owned());
     }
-    keep.put(&mut spec.upkeep, &name, Places { folder: &folder, cwd: &cwd, logs: &logs });
-    Ok(())
+    update::put_upkeep(spec, keep, &home)
 }
 
 /// Starts a new app; one of its name that has come to nothing is started anew.

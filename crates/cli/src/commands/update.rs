@@ -4,7 +4,8 @@ use oxherd::api::AppView;
 use oxherd::client::Client;
 use oxherd_config::Surroundings;
 use oxherd_config::environment;
-use oxherd_engine::core::{AppSpec, Sockets};
+use oxherd_daemon::home::Home;
+use oxherd_engine::core::AppSpec;
 
 use crate::commands::change::{Asked, all_of, follow_each};
 use crate::commands::changes::word;
@@ -12,7 +13,7 @@ use crate::commands::daemon::{Ending, fail, failed_call, home};
 use crate::commands::files::surroundings;
 use crate::commands::select::{resolve, whole_apps};
 use crate::exit::ExitStatus;
-use crate::options::{Places, RenewOptions};
+use crate::options::{KeepOptions, Places, RenewOptions};
 use crate::view::progress::Verb;
 use crate::voice::complain;
 
@@ -51,10 +52,15 @@ pub(super) async fn renew(
 fn put_changes(spec: &mut AppSpec, options: &RenewOptions) -> Ending<()> {
     let caller = surroundings()?;
     options.change.put(spec, caller.cpus).map_err(|why| fail(&why, ExitStatus::Usage))?;
+    put_upkeep(spec, &options.keep, &home()?)
+}
+
+/// What the options change of what the daemon does for an app. Paths are relative to the current folder.
+pub(super) fn put_upkeep(spec: &mut AppSpec, keep: &KeepOptions, home: &Home) -> Ending<()> {
     let folder = std::env::current_dir()
         .map_err(|error| fail(&format!("cannot find the current folder: {error}"), ExitStatus::Usage))?;
-    let (logs, name, cwd) = (home()?.logs(), spec.name.clone(), spec.cwd.clone());
-    options.keep.put(&mut spec.upkeep, &name, Places { folder: &folder, cwd: &cwd, logs: &logs });
+    let AppSpec { name, cwd, upkeep, .. } = spec;
+    keep.put(upkeep, name, Places { folder: &folder, cwd, logs: &home.logs() });
     Ok(())
 }
 
@@ -122,7 +128,7 @@ pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -
 /// The configurations of apps that cannot run twice, where they run: one that is as wanted keeps its place.
 async fn running_alone(client: &Client, known: &[AppView], specs: &[AppSpec]) -> Ending<Vec<AppSpec>> {
     let mut running = Vec::new();
-    for spec in specs.iter().filter(|spec| spec.sockets == Sockets::None) {
+    for spec in specs.iter().filter(|spec| spec.binds_alone()) {
         if known.iter().any(|app| app.name == spec.name && app.up) {
             let views = client.specs(&spec.name).await.map_err(failed_call)?;
             running.extend(views.apps.into_iter().map(|view| view.spec));

@@ -5,7 +5,6 @@
 mod answer;
 mod body;
 mod path;
-mod patience;
 mod range;
 mod types;
 
@@ -19,7 +18,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use patience::Patient;
+use oxherd_daemon::patience::Patient;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};

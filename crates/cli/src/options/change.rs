@@ -5,7 +5,7 @@ use clap::Args;
 use oxherd_config::values::{self as written, Instances, Words};
 use oxherd_engine::core::{AppSpec, RestartWhen, Signal, Span};
 
-use super::values;
+use super::{put, values};
 
 /// What is to be different from now on.
 #[derive(Args, Clone, Debug, Default)]
@@ -125,12 +125,6 @@ impl ChangeOptions {
         about.interpreter_args = self.node_args.iter().flat_map(|words| words.0.iter().cloned()).collect();
         spec.args.splice(..old, about.interpreter_args.iter().cloned());
         Ok(())
-    }
-}
-
-fn put<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
     }
 }
 

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use clap::Args;
-use oxherd_config::values::parse_cron;
+use oxherd_config::values::{NOWHERE, TIME_FORMAT, is_nowhere, parse_cron, usual_log};
 use oxherd_engine::core::{LogSpec, Span, Upkeep, WatchSpec};
 
+use super::put;
 use super::values::parse_delay;
 
 /// In place of a cron expression, as PM2 has it.
@@ -123,18 +124,18 @@ impl KeepOptions {
 
     fn put_logs(&self, logs: &mut LogSpec, name: &str, places: Places<'_>) {
         let file = |path: &str| match path {
-            "NULL" | "/dev/null" => "/dev/null".to_owned(),
+            path if is_nowhere(path) => NOWHERE.to_owned(),
             path => absolute(places.folder, path),
         };
         put(&mut logs.out, self.output.as_deref().map(|path| Some(file(path))));
         put(&mut logs.err, self.error.as_deref().map(|path| Some(file(path))));
         let both = self.log.as_deref().map(|path| match path {
-            "" => absolute(places.logs, &format!("{}.log", file_stem(name))),
+            "" => absolute(places.logs, &usual_log(name)),
             path => file(path),
         });
         put(&mut logs.both, both.map(Some));
         put(&mut logs.json, self.log_type.as_deref().map(|kind| kind == "json"));
-        put(&mut logs.date_format, self.time.then(|| Some("YYYY-MM-DDTHH:mm:ss".to_owned())));
+        put(&mut logs.date_format, self.time.then(|| Some(TIME_FORMAT.to_owned())));
         put(&mut logs.date_format, self.log_date_format.clone().map(Some));
         logs.disabled |= self.disable_logs;
         if self.merge_logs {
@@ -159,21 +160,10 @@ pub(crate) struct Places<'a> {
     pub(crate) logs: &'a Path,
 }
 
-/// A name as a part of a file's.
-pub(crate) fn file_stem(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()
-}
-
 fn absolute(folder: &Path, path: &str) -> String {
     let path = match path.strip_prefix("~/").zip(std::env::var_os("HOME")) {
         Some((rest, home)) => Path::new(&home).join(rest),
         None => folder.join(path),
     };
     path.to_string_lossy().into_owned()
-}
-
-fn put<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
-    }
 }

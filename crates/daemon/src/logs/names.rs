@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oxherd_core::AppId;
+use oxherd_core::{AppId, file_stem};
 
 /// The longest part of a name that is used; a file's name has 255 bytes at most.
 const STEM_BYTES_MAX: usize = 200;
@@ -37,8 +37,9 @@ impl Stems {
 
 /// The stem of a name that nobody else has a claim to.
 pub(super) fn plain(name: &str) -> String {
-    let fit = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    name.chars().map(fit).take(STEM_BYTES_MAX).collect()
+    let mut stem = file_stem(name);
+    stem.truncate(STEM_BYTES_MAX);
+    stem
 }
 
 /// The stem for lines of an app whose name is not known.

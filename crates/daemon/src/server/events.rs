@@ -6,20 +6,13 @@ use axum::extract::State as Shared;
 use axum::http::Uri;
 use oxherd::api::{Dropped, NewsItem};
 use oxherd_core::{AppId, ChangeId, Notice};
-use serde::Deserialize;
 
 use super::feed::{Filter, Follower, Heard, News};
 use super::input;
 use super::problem::Answer;
-use super::select::{self, select};
+use super::select::{self, Which, select};
 use super::sse::{self, Gone, Sink};
 use super::state::State;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Which {
-    app: Option<String>,
-}
 
 /// `GET /v1/events`
 pub(super) async fn events(Shared(state): Shared<Arc<State>>, uri: Uri) -> Answer {

@@ -478,14 +478,7 @@ fn notices() -> Vec<Notice> {
         GiveUp::CannotSpawn(cause()),
     ];
     all.extend(ends.map(|why| Notice::GaveUp { app, slot, why }));
-    let recycles = [
-        RecycleReason::Asked,
-        RecycleReason::Memory,
-        RecycleReason::Requests,
-        RecycleReason::Lifetime,
-        RecycleReason::Hung,
-    ];
-    all.extend(recycles.map(|why| Notice::RecycleStarted { place, why }));
+    all.extend(RecycleReason::ALL.map(|why| Notice::RecycleStarted { place, why }));
     all.extend(failures().map(|failure| Notice::RecycleFailed {
         app,
         slot,

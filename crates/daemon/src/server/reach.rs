@@ -10,13 +10,12 @@ use axum::response::Response;
 use oxherd::api::{Reached, ReachedApp, SendLine, SendMessage, SignalApp};
 use oxherd_core::{AppId, AppStatus, InstanceId, Signal, Slot, Sockets};
 use oxherd_engine::Survey;
-use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::change::{Incoming, NoBody, detached, incoming, is_first};
 use super::input;
 use super::problem::{Answer, Failure, json};
-use super::select::select;
+use super::select::{Which, select};
 use super::state::State;
 
 type Selector = Result<Path<String>, PathRejection>;
@@ -160,12 +159,6 @@ pub(super) async fn reset(Shared(state): Shared<Arc<State>>, selector: Selector,
         ReachedApp { app: app.app, name: app.name.clone(), count }
     });
     Ok(reached(apps.collect()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Which {
-    app: Option<String>,
 }
 
 /// `POST /v1/logs/flush`

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::changes::Knowledge;
 use super::input;
 use super::problem::{Answer, Failure, json};
-use super::select::{ALL, select, select_one};
+use super::select::{ALL, Which, select, select_one};
 use super::state::{State, lock};
 use super::views;
 
@@ -45,12 +45,6 @@ pub(super) async fn ping(Shared(state): Shared<Arc<State>>) -> Response {
 
 pub(super) async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Which {
-    app: Option<String>,
 }
 
 pub(super) async fn apps(Shared(state): Shared<Arc<State>>, uri: Uri) -> Answer {

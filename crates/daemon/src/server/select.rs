@@ -3,6 +3,7 @@
 use oxherd_core::{AppId, AppStatus};
 use oxherd_engine::Survey;
 use regex_lite::{Regex, RegexBuilder};
+use serde::Deserialize;
 
 use super::problem::Failure;
 
@@ -10,6 +11,13 @@ use super::problem::Failure;
 pub(super) const ALL: &str = "all";
 /// The largest regular expression, in bytes of what it compiles to.
 const EXPRESSION_BYTES: usize = 1 << 20;
+
+/// A query for those that a selector names, or for all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    pub(super) app: Option<String>,
+}
 
 /// The apps that a selector names: a name, a namespace, an id, `/a regular expression/` for names, or `all`. A name that
 /// looks like a number goes before the id, and so does a namespace.

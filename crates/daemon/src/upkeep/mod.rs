@@ -10,7 +10,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -24,7 +24,7 @@ use self::clock::Clock;
 use self::tree::Trees;
 use crate::pidfiles;
 
-/// How long it waits at most before it looks at the clock on the wall, which may be set.
+/// How long it waits for the clock on the wall at most before it looks at it again: it may be set.
 const LOOK: Duration = Duration::from_secs(10);
 /// Changes of files that may wait; the kernel holds those beyond.
 const CHANGES: usize = 64;
@@ -164,8 +164,8 @@ impl Caretaker {
 
     fn patience(&self) -> Duration {
         let by_files = self.trees.due().map(|due| due.saturating_duration_since(Instant::now()));
-        let by_clock = self.clock.wait();
-        [by_files, by_clock].into_iter().flatten().min().unwrap_or(LOOK).min(LOOK)
+        let by_clock = self.clock.wait().map(|wait| wait.min(LOOK));
+        by_files.into_iter().chain(by_clock).min().unwrap_or(Duration::MAX)
     }
 
     fn on_word(&mut self, word: Word) {
@@ -291,9 +291,4 @@ fn way_out(error: &io::Error) -> &'static str {
         Some(28) => " (raise fs.inotify.max_user_watches, or watch less)",
         _ => "",
     }
-}
-
-/// Whether a path is below another, or that one itself.
-fn is_within(path: &Path, folder: &Path) -> bool {
-    path.starts_with(folder)
 }

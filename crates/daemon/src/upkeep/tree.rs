@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use oxherd_core::{AppId, AppSpec, WatchSpec};
 use oxherd_os::watch::{FileChange, Watcher};
 
-use super::{glob, is_within};
+use super::glob;
 
 /// The least pause after a change: a file is seldom written in one go, and seldom alone.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -215,9 +215,7 @@ impl Tree {
                 let last = parts.last().copied().unwrap_or_default();
                 return [&*below, &*whole, last].iter().any(|text| glob::fits(plain, text));
             }
-            parts.contains(&plain)
-                || is_within(Path::new(&*below), Path::new(plain))
-                || is_within(path, Path::new(plain))
+            parts.contains(&plain) || Path::new(&*below).starts_with(plain) || path.starts_with(plain)
         })
     }
 }

@@ -74,13 +74,14 @@ impl Control<'_> {
     }
 
     fn look_at_figures(&mut self, now: Moment) {
-        let watched: Vec<InstanceId> = self.children.iter().map(|child| child.place.instance).collect();
-        let watched: Vec<InstanceId> = watched
-            .into_iter()
-            .filter(|id| self.fleet.spec_of(*id).is_some_and(|spec| wants_figures(spec)))
-            .collect();
+        let wants = |id: &InstanceId, what: fn(&AppSpec) -> bool| {
+            self.fleet.spec_of(*id).is_some_and(|spec| what(spec))
+        };
+        let all = self.children.iter().map(|child| child.place.instance);
+        let watched: Vec<InstanceId> = all.filter(|id| wants(id, wants_figures)).collect();
+        let has_levels = watched.iter().any(|id| wants(id, has_level));
         self.looks.figures = (!watched.is_empty()).then(|| now + EVERY);
-        let census = self.census();
+        let census = if has_levels { self.census() } else { Census::default() };
         for instance in &watched {
             self.measure(*instance, &census);
         }
@@ -181,8 +182,10 @@ impl Control<'_> {
 }
 
 fn wants_figures(spec: &AppSpec) -> bool {
-    spec.memory_warning.is_some()
-        || spec.max_memory_restart.is_some()
-        || spec.max_requests.is_some()
-        || spec.scaling.is_some()
+    has_level(spec) || spec.max_requests.is_some() || spec.scaling.is_some()
+}
+
+/// Whether the memory of its workers is held against something.
+fn has_level(spec: &AppSpec) -> bool {
+    spec.memory_warning.is_some() || spec.max_memory_restart.is_some()
 }

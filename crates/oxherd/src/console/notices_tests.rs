@@ -72,15 +72,11 @@ fn of_leaving() -> Vec<Notice> {
         RetireReason::Stray,
         RetireReason::Interrupted,
     ];
-    let recycles = [
-        RecycleReason::Asked,
-        RecycleReason::Memory,
-        RecycleReason::Requests,
-        RecycleReason::Lifetime,
-        RecycleReason::Hung,
-    ];
     let retiring = reasons.map(|reason| Notice::Retiring { place: place(1), reason });
-    retiring.into_iter().chain(recycles.map(|why| Notice::RecycleStarted { place: place(1), why })).collect()
+    retiring
+        .into_iter()
+        .chain(RecycleReason::ALL.map(|why| Notice::RecycleStarted { place: place(1), why }))
+        .collect()
 }
 
 fn of_slots() -> Vec<Notice> {

@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 /// A stream, and how long it may stand still.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub struct Patient<S> {
     stream: S,
     patience: Duration,
     /// Runs while something waits to be written.
@@ -19,7 +19,8 @@ pub(super) struct Patient<S> {
 }
 
 impl<S: Unpin> Patient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    /// Breaks off when what is to be written has waited for longer than `patience`.
+    pub fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, alarm: None }
     }
 
