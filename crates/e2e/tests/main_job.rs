@@ -116,7 +116,8 @@ fn two_primaries_leave_each_other_alone() {
 
 #[test]
 fn each_step_has_a_line() {
-    let herd = Herd::of("app.js").workers(2).start();
+    // On a slow machine a worker would else be ready by its age, before it listens.
+    let herd = Herd::of("app.js").workers(2).args(["--min-uptime", "1m"]).start();
     herd.wait_serving();
     let lines = workers::of(&herd.since(Mark::START));
     for slot in 0..2 {

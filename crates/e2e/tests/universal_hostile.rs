@@ -3,6 +3,7 @@
 
 use oxherd_e2e::{Home, Load, Program, eventually, eventually_within, http, ports, procs, turn};
 use rustix::process::Signal;
+use std::process::Output;
 use std::time::Duration;
 
 /// Ten thousand calls of a slow language.
@@ -21,7 +22,7 @@ impl Beside {
     fn new() -> Self {
         let home = Home::new();
         let web = Program::go();
-        start(&home, "web", &web, &["-i", "2"]);
+        assert!(start(&home, "web", &web, &["-i", "2"]).status.success());
         eventually("the server", || http::try_once(web.address(), "GET", "/", "", b"").ok());
         let load = Load::short(web.address(), "/", 2);
         load.wait_more(20);
@@ -30,10 +31,11 @@ impl Beside {
         Self { home, web, load, open, starts }
     }
 
-    /// Starts a misdeed.
+    /// Starts a misdeed, which may crash so fast that its start fails.
     fn commit(&self, deed: &str, options: &[&str]) {
         let program = Program::python_script("hostile.py", ports::free()).more([deed]);
-        start(&self.home, "bad", &program, options);
+        let output = start(&self.home, "bad", &program, options);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
     }
 
     /// Waits until the worker has said so.
@@ -73,13 +75,13 @@ fn open_files(home: &Home) -> (usize, usize) {
     (procs::open_files(daemon), procs::open_files(keeper))
 }
 
-fn start(home: &Home, name: &str, program: &Program, options: &[&str]) {
+fn start(home: &Home, name: &str, program: &Program, options: &[&str]) -> Output {
     let words = program.words();
     let mut args = vec!["start", "--name", name, "--sockets", "universal", "--interpreter", "none"];
     args.extend(options);
     args.extend([words[0].as_str(), "--"]);
     args.extend(words[1..].iter().map(String::as_str));
-    home.ok(&args);
+    home.run(&args)
 }
 
 #[test]
@@ -161,7 +163,9 @@ fn a_fork_while_parked() {
 fn a_kill_while_parked() {
     let beside = Beside::new();
     let program = Program::go();
-    start(&beside.home, "bad", &program, &["-i", "1", "--standby", "1", "--restart-delay", "0"]);
+    let started =
+        start(&beside.home, "bad", &program, &["-i", "1", "--standby", "1", "--restart-delay", "0"]);
+    assert!(started.status.success(), "{started:?}");
     let parked = || {
         let herd = beside.home.herd();
         let app = herd["apps"].as_array()?.iter().find(|it| it["name"] == "bad")?.clone();

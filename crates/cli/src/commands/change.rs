@@ -11,7 +11,7 @@ use oxherd::api::{Accepted, AcceptedChange, AppView, Herd, NewsItem};
 use oxherd::client::{Client, ClientError, Events, Told};
 use oxherd_engine::core::{ChangeId, ChangeOutcome, Notice};
 
-use crate::commands::daemon::{Ending, failed_call};
+use crate::commands::daemon::{Ending, failed_call, unless_interrupted};
 use crate::exit::ExitStatus;
 use crate::persona;
 use crate::view::block::Block;
@@ -65,13 +65,11 @@ where
         plain,
         turn: 0,
     };
-    tokio::select! {
-        outcome = follower.run_through(&changes) => outcome?,
-        _ = tokio::signal::ctrl_c() => {
-            follower.leave();
-            return Ok(ExitStatus::Interrupted);
-        }
-    }
+    let Some(outcome) = unless_interrupted(follower.run_through(&changes)).await else {
+        follower.leave();
+        return Ok(ExitStatus::Interrupted);
+    };
+    outcome?;
     follower.conclude().await
 }
 

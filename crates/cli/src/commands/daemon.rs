@@ -37,6 +37,20 @@ pub(super) fn talk<T>(work: impl Future<Output = Ending<T>>) -> Ending<T> {
     runtime.map_err(|error| fail(&error, ExitStatus::Failure))?.block_on(work)
 }
 
+/// What the work comes to; nothing when Ctrl-C ends it first. It is heard before the work begins.
+pub(super) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => None,
+        outcome = work => Some(outcome),
+    }
+}
+
+/// A talk that goes on until Ctrl-C ends it, which is as good as any other end.
+pub(super) fn talk_on(work: impl Future<Output = Ending<ExitStatus>>) -> Ending<ExitStatus> {
+    talk(async { unless_interrupted(work).await.unwrap_or(Ok(ExitStatus::Success)) })
+}
+
 /// A command that is a talk with the daemon from beginning to end.
 pub(super) fn ask(
     client: Ending<Client>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use oxherd::api::{LogLine, OutputStream};
 use oxherd::client::{Client, ClientError, Events, LogsOf, Told};
 
-use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
+use crate::commands::daemon::{Ending, failed_call, known, status_of, talk_on};
 use crate::exit::ExitStatus;
 use crate::options::LogsOptions;
 use crate::persona::is_pm2;
@@ -20,15 +20,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TRIES: u32 = 50;
 
 pub(super) fn run(options: &LogsOptions) -> ExitStatus {
-    let follow = |client: Client| {
-        talk(async move {
-            tokio::select! {
-                ending = read(&client, options) => ending,
-                _ = tokio::signal::ctrl_c() => Ok(ExitStatus::Success),
-            }
-        })
-    };
-    status_of(known().and_then(follow))
+    status_of(known().and_then(|client| talk_on(read(&client, options))))
 }
 
 async fn read(client: &Client, options: &LogsOptions) -> Ending<ExitStatus> {

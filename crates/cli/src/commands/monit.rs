@@ -7,7 +7,7 @@ use oxherd::client::Client;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::sync::mpsc;
 
-use crate::commands::daemon::{Ending, known, status_of, talk};
+use crate::commands::daemon::{Ending, known, status_of, talk, talk_on};
 use crate::commands::looks::{herd_of, listed};
 use crate::exit::ExitStatus;
 use crate::options::{ListOptions, MonitOptions};
@@ -41,17 +41,17 @@ fn show(options: &ListOptions, pause: Duration) -> Ending<ExitStatus> {
         print(&listed(herd, options, form));
         return Ok(ExitStatus::Success);
     }
-    let keyboard = Keyboard::listen();
-    let ending = talk(draw(&client, options, pause, keyboard.keys));
-    drop(keyboard.mode);
-    ending
+    talk_on(async {
+        let mut keyboard = Keyboard::listen();
+        draw(&client, options, pause, &mut keyboard.keys).await
+    })
 }
 
 async fn draw(
     client: &Client,
     options: &ListOptions,
     pause: Duration,
-    mut keys: mpsc::Receiver<u8>,
+    keys: &mut mpsc::Receiver<u8>,
 ) -> Ending<ExitStatus> {
     let mut canvas = Canvas::default();
     loop {
@@ -71,7 +71,6 @@ async fn draw(
         loop {
             tokio::select! {
                 () = &mut pressed => break,
-                _ = tokio::signal::ctrl_c() => return Ok(ExitStatus::Success),
                 key = keys.recv() => match key {
                     Some(b'q' | b'Q' | 0x03 | 0x1b) => return Ok(ExitStatus::Success),
                     Some(_) => {}
@@ -112,7 +111,7 @@ impl Canvas {
 struct Keyboard {
     keys: mpsc::Receiver<u8>,
     /// Puts the terminal back as it was.
-    mode: Option<Mode>,
+    _mode: Option<Mode>,
 }
 
 impl Keyboard {
@@ -129,7 +128,7 @@ impl Keyboard {
                 }
             });
         }
-        Self { keys, mode }
+        Self { keys, _mode: mode }
     }
 }
 
