@@ -99,7 +99,8 @@ impl Source {
         let line = self.line(place.start);
         let start = self.line_starts[line - 1];
         let text = self.slice(&(start..self.text.len())).lines().next().unwrap_or("");
-        let end = place.end.clamp(place.start, start + text.len());
+        // A place may be behind what is shown of its line: at the end of one that ends in CR LF.
+        let end = place.end.clamp(place.start, (start + text.len()).max(place.start));
         let from = self.slice(&(start..place.start)).chars().count();
         let marked = self.slice(&(place.start..end)).chars().count().max(1);
         let (excerpt, shift) = excerpt(text, from);
@@ -136,7 +137,7 @@ impl Findings {
     /// Takes note of something wrong.
     pub(crate) fn add(&mut self, place: &Place, what: impl Into<String>, hint: Option<String>) {
         if self.list.len() < FINDINGS_MAX {
-            self.list.push((place.clone(), what.into(), hint));
+            self.list.push((place.clone(), on_one_line(&what.into()), hint));
         } else {
             self.more += 1;
         }
@@ -157,14 +158,14 @@ impl Findings {
 impl Diagnostics {
     /// Something wrong with the file as a whole.
     pub(crate) fn of_file(file: String, what: impl Into<String>) -> Self {
-        let diagnostic = Diagnostic { what: what.into(), hint: None, spot: None };
+        let diagnostic = Diagnostic { what: on_one_line(&what.into()), hint: None, spot: None };
         Self { file, list: vec![diagnostic], more: 0 }
     }
 
     /// Something wrong at one place.
     pub(crate) fn at(source: &Source, place: &Place, what: impl Into<String>, hint: Option<String>) -> Self {
         let spot = Some(source.spot(place));
-        let diagnostic = Diagnostic { what: what.into(), hint, spot };
+        let diagnostic = Diagnostic { what: on_one_line(&what.into()), hint, spot };
         Self { file: source.name.clone(), list: vec![diagnostic], more: 0 }
     }
 
@@ -209,6 +210,16 @@ fn write_one(f: &mut fmt::Formatter<'_>, file: &str, diagnostic: &Diagnostic) ->
 }
 
 impl Error for Diagnostics {}
+
+/// What may quote anything, fit for a terminal and for those who read line by line.
+fn on_one_line(what: &str) -> String {
+    let plain = |c: char| match c {
+        '\n' | '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    what.chars().map(plain).collect()
+}
 
 /// A name of somebody's choice, fit for a message.
 pub(crate) fn shown(name: &str) -> String {

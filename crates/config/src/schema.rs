@@ -34,12 +34,12 @@ fn app() -> Value {
             add(&mut properties, name, property(row, name));
         }
     }
-    for (name, _) in IDLE {
-        add(
-            &mut properties,
-            name,
-            json!({"description": "A key of PM2's without effect", "deprecated": true}),
-        );
+    for (name, refused) in IDLE {
+        let mut property = json!({"description": "A key of PM2's without effect", "deprecated": true});
+        if let (false, Value::Object(entries)) = (refused.is_empty(), &mut property) {
+            entries.insert("not".into(), json!({"const": refused == "true"}));
+        }
+        add(&mut properties, name, property);
     }
     for (name, instead) in REFUSED {
         let says = format!("Not offered: {instead}");
@@ -170,7 +170,8 @@ fn form(form: Form) -> Value {
             json!({"anyOf": [flag(), parts(&whole)]})
         }
         Form::WatchOptions => {
-            let finish = json!({"anyOf": [flag(), parts(&json!({"stabilityThreshold": span(), "pollInterval": span()}))]});
+            let poll = json!({"anyOf": [span()], "description": "Without effect", "deprecated": true});
+            let finish = json!({"anyOf": [flag(), parts(&json!({"stabilityThreshold": span(), "pollInterval": poll}))]});
             json!({"type": "object", "properties": {"ignored": {"anyOf": [text(), texts()]}, "awaitWriteFinish": finish}})
         }
     }

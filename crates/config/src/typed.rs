@@ -18,7 +18,7 @@ use crate::values::{self, Variable, Weights, Words};
 #[derive(Debug, Default)]
 pub(crate) struct Typed {
     pub(crate) findings: Findings,
-    /// What is odd, but not wrong under PM2: where, and what there is to say.
+    /// What is not wrong, but odd or without effect: where, and what there is to say.
     pub(crate) doubts: Vec<(Place, String)>,
     pub(crate) as_pm2: bool,
     /// The text in which numbers are looked up where a text is wanted: `012` is none to the program that is told so. Not of
@@ -45,6 +45,11 @@ impl Typed {
         } else {
             self.findings.add(place, what, hint);
         }
+    }
+
+    /// Something that is taken and does nothing.
+    pub(crate) fn idle(&mut self, place: &Place, name: &str) {
+        self.doubts.push((place.clone(), format!("`{name}` has no effect here")));
     }
 
     fn mistyped<T>(&mut self, key: &str, wanted: &str, node: &Node) -> Option<T> {
@@ -274,6 +279,7 @@ impl Typed {
     }
 
     fn variables(&mut self, key: &str, node: &Node, text: &str) -> Option<Vec<Variable>> {
+        let text = self.plain(key, node, text.to_owned())?;
         let words = self.checked(key, node, text.parse::<Words>())?;
         words.0.iter().map(|word| self.checked(key, node, word.parse())).collect()
     }

@@ -7,6 +7,7 @@ use croner::errors::CronError;
 use jiff::Zoned;
 use oxherd_core::{AppSpec, Sockets, Span, SpecError, file_stem};
 
+use crate::diagnostics::shown;
 use crate::environment;
 
 /// The longest time that may be asked for: a year.
@@ -103,7 +104,7 @@ impl FromStr for Variable {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((key, value)) = text.split_once('=') else {
-            return Err(format!("it has no `=`: write {text}=value"));
+            return Err(format!("it has no `=`: write {}=value", shown(text)));
         };
         if key.is_empty() {
             return Err("it has no name before the `=`".into());

@@ -163,7 +163,9 @@ impl Typed {
                 // What is done anyway.
                 "ignoreInitial" | "persistent" | "followSymlinks" if is(true) => {}
                 "usePolling" | "alwaysStat" if is(false) => {}
-                "ignorePermissionErrors" | "atomic" | "disableGlobbing" if is(true) || is(false) => {}
+                "ignorePermissionErrors" | "atomic" | "disableGlobbing" if is(true) || is(false) => {
+                    self.idle(&entry.key_place, &format!("{key}.{name}"));
+                }
                 _ => {
                     let hint = "remove it: what can be set is `ignored` and `awaitWriteFinish`".into();
                     self.odd(&entry.key_place, format!("`{key}.{name}` is not offered"), Some(hint));
@@ -182,7 +184,7 @@ impl Typed {
             match entry.key.as_str() {
                 "stabilityThreshold" => span = self.span("stabilityThreshold", &entry.node)?,
                 // How often is looked is not asked: the kernel tells.
-                "pollInterval" => {}
+                "pollInterval" => self.idle(&entry.key_place, "awaitWriteFinish.pollInterval"),
                 _ => self.unknown_part("awaitWriteFinish", entry, &["stabilityThreshold"]),
             }
         }
