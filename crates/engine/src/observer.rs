@@ -151,3 +151,25 @@ pub enum Alert {
     /// The one who held the processes is gone, and there is no other yet.
     KeeperLost { why: String },
 }
+
+impl Alert {
+    /// The app that it is about, where it does not name it itself.
+    pub fn app(&self) -> Option<AppId> {
+        match self {
+            Self::CannotListen { app, .. } | Self::CannotSteer { app, .. } => Some(*app),
+            Self::MessagesDropped { place, .. }
+            | Self::MessagesLost { place, .. }
+            | Self::MemoryAbove { place, .. }
+            | Self::ThreadAbandoned { place, .. } => Some(place.app),
+            Self::OutOfFds { .. }
+            | Self::FdsFree
+            | Self::CannotLend { .. }
+            | Self::Refused { .. }
+            | Self::EstateRefused { .. }
+            | Self::TakenOver { .. }
+            | Self::KeeperReplaced
+            | Self::Abandoned
+            | Self::KeeperLost { .. } => None,
+        }
+    }
+}

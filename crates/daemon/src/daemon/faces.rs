@@ -21,8 +21,8 @@ pub struct Faces {
 pub struct Render {
     /// For what happened to an app or a worker of the app with this name.
     pub bulletin: fn(&Bulletin, Option<&str>) -> Option<String>,
-    /// For conditions of the primary.
-    pub alert: fn(&Alert) -> String,
+    /// For conditions of the primary, or of the app with this name.
+    pub alert: fn(&Alert, Option<&str>) -> String,
 }
 
 /// An observer that also knows apps by their names, and says how it ended.

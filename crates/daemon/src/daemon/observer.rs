@@ -98,7 +98,10 @@ impl Observer for DaemonObserver {
     fn alert(&mut self, alert: &Alert) {
         match &mut self.console {
             Some(console) => console.alert(alert),
-            None => log(&(self.render.alert)(alert)),
+            None => {
+                let name = alert.app().and_then(|app| self.names.get(&app));
+                log(&(self.render.alert)(alert, name.map(String::as_str)));
+            }
         }
     }
 

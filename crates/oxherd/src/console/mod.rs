@@ -43,9 +43,9 @@ pub fn line_of_bulletin(bulletin: &Bulletin, name: Option<&str>) -> Option<Strin
     notices::bulletin(bulletin).map(|line| line.of(name).text)
 }
 
-/// The line for a condition of the primary, likewise.
-pub fn line_of_alert(alert: &Alert) -> String {
-    notices::alert(alert).text
+/// The line for a condition of the primary, or of the app with this name, likewise.
+pub fn line_of_alert(alert: &Alert, name: Option<&str>) -> String {
+    notices::alert(alert).of(name).text
 }
 
 /// How a primary in the foreground has ended, as its exit code tells it.
@@ -204,7 +204,8 @@ impl Observer for Console {
     }
 
     fn alert(&mut self, alert: &Alert) {
-        self.say(&[notices::alert(alert)]);
+        let name = alert.app().and_then(|app| self.speakers.name_among_many(app));
+        self.say(&[notices::alert(alert).of(name)]);
     }
 }
 
