@@ -83,7 +83,7 @@ pub(crate) fn doubt_prefix() -> &'static str {
 pub(crate) fn home() -> Result<Home, HomeError> {
     match pm2_folder().filter(|_| is_pm2()) {
         Some(folder) => Home::at(&folder),
-        None => Home::find(),
+        None => Home::find_served(),
     }
 }
 

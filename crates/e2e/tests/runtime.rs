@@ -270,6 +270,16 @@ fn a_home_that_cannot_be_written_is_made_up_for() {
     let instead = format!("; using {}/oxherd-{uid} instead", tmp.display());
     let line = &lines.first().expect("it says so").text;
     assert!(line.starts_with("oxherd: ") && line.ends_with(&instead), "{line}");
+    // Other commands find it there.
+    let builder = place.herd(&[], &place.once("sleep 1000")).env("OXHERD_HOME", "");
+    let herd = builder.env("HOME", "/proc/sys").env("TMPDIR", &tmp).start();
+    let ping = || {
+        let mut command = Command::new(places::oxherd());
+        command.arg("ping").env_remove("OXHERD_HOME").env("HOME", "/proc/sys").env("TMPDIR", &tmp);
+        command.output().expect("it runs").status.success().then_some(())
+    };
+    eventually("a daemon that is found", ping);
+    herd.stop();
     // One that was chosen is not made up for.
     let builder = place.herd(&[], &place.once("exit 0")).env("OXHERD_HOME", "/proc/sys/oxherd");
     builder.start().wait_code(1);

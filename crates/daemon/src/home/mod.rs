@@ -49,6 +49,20 @@ impl Home {
         Self::at(&chosen(|name| env::var_os(name)).ok_or(HomeError::Unknown)?)
     }
 
+    /// The home that a client means: the usual one, or where nobody chose one and nobody was ever there, the one that a herd
+    /// in the foreground has made up for it.
+    ///
+    /// # Errors
+    /// As for [`Home::find`].
+    pub fn find_served() -> Result<Self, HomeError> {
+        let usual = Self::find()?;
+        if is_chosen() || usual.socket().exists() {
+            return Ok(usual);
+        }
+        let is_served = |home: &Self| check_folder(&home.folder).is_ok() && home.socket().exists();
+        Ok(substitutes().filter_map(|folder| Self::at(&folder).ok()).find(is_served).unwrap_or(usual))
+    }
+
     /// The home at `folder`; a relative path counts from the current folder.
     ///
     /// # Errors
@@ -74,15 +88,10 @@ impl Home {
             Ok(home) => return Ok((home, None)),
             Err(error) => error,
         };
-        if env::var_os("OXHERD_HOME").is_some_and(|chosen| !chosen.is_empty()) {
+        if is_chosen() {
             return Err(refusal);
         }
-        let name = format!("oxherd-{}", own_user());
-        let places = [env::temp_dir(), PathBuf::from("/dev/shm")];
-        // Anybody may have put a link there, to a folder of ours that is for something else.
-        let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_symlink());
-        let folders = places.iter().map(|place| place.join(&name)).filter(|folder| !is_link(folder));
-        let found = folders.into_iter().find_map(|folder| Self::at(&folder).and_then(usable).ok());
+        let found = substitutes().find_map(|folder| Self::at(&folder).and_then(usable).ok());
         let Some(home) = found else { return Err(refusal) };
         let doubt = format!("{refusal}; using {} instead", home.folder.display());
         Ok((home, Some(doubt)))
@@ -228,6 +237,19 @@ pub(crate) fn in_time(limit: Duration, act: impl FnOnce() + Send + 'static) {
 fn chosen(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("OXHERD_HOME").or_else(|| Some(set("HOME")?.join(".oxherd")))
+}
+
+fn is_chosen() -> bool {
+    env::var_os("OXHERD_HOME").is_some_and(|chosen| !chosen.is_empty())
+}
+
+/// Where a herd in the foreground may be when the usual home cannot be used.
+fn substitutes() -> impl Iterator<Item = PathBuf> {
+    let name = format!("oxherd-{}", own_user());
+    // Anybody may have put a link there, to a folder of ours that is for something else.
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_symlink());
+    let places = [env::temp_dir(), PathBuf::from("/dev/shm")].into_iter();
+    places.map(move |place| place.join(&name)).filter(move |folder| !is_link(folder))
 }
 
 /// Makes the folder, closed to others, unless it is there and fit for use.
