@@ -19,6 +19,7 @@ pub mod herd;
 pub mod http;
 pub mod lines;
 pub mod load;
+pub mod machine;
 pub mod places;
 pub mod pm2;
 pub mod ports;

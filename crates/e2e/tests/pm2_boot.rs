@@ -52,7 +52,7 @@ fn units_are_what_systemd_reads() {
 fn scripts_of_openrc_are_shell() {
     let pm2 = Pm2::new();
     let script = pm2.ok(&["startup", "openrc", "--print", "-u", "o-x", "--hp", "/home/it's"]);
-    assert!(script.starts_with("#!/sbin/openrc-run\n") && script.contains("need localmount"), "{script}");
+    assert!(script.starts_with("#!/sbin/openrc-run\n") && script.contains("use localmount"), "{script}");
     let path = pm2.home().write("script", &script);
     let output = Command::new("sh").arg("-n").arg(&path).output().expect("it runs");
     assert!(output.status.success(), "{}\n{script}", String::from_utf8_lossy(&output.stderr));
@@ -67,10 +67,17 @@ fn a_service_manager_hears_that_a_daemon_serves() {
     manager.set_read_timeout(Some(oxherd_e2e::DEADLINE)).expect("it is ours");
     let path = home.path().display().to_string();
     let mut keeper = home.command(&["keeper", "--home", &path]);
-    let mut keeper = keeper.env("NOTIFY_SOCKET", &socket).stderr(Stdio::null()).spawn().expect("it runs");
-    let mut heard = [0; 256];
-    let count = manager.recv(&mut heard).expect("it says so");
-    assert!(heard[..count].starts_with(b"READY=1\n"));
+    keeper.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000000").stderr(Stdio::null());
+    let mut keeper = keeper.spawn().expect("it runs");
+    // That it is ready, and signs of life from before to after that.
+    let hears = |wanted: &str| {
+        let mut heard = [0; 256];
+        let count = manager.recv(&mut heard).expect("it says something");
+        heard[..count].starts_with(wanted.as_bytes())
+    };
+    for wanted in ["WATCHDOG=1\n", "READY=1\n", "WATCHDOG=1\n"] {
+        while !hears(wanted) {}
+    }
     assert_eq!(home.ping().map(|(_, pid, _)| pid), Some(keeper.id()), "it is the main process");
     procs::kill(keeper.id(), Signal::TERM);
     let ended = eventually("its end", || keeper.try_wait().expect("it is our child"));

@@ -2,8 +2,11 @@
 //! line that does so is printed.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use oxherd_daemon::home::Home;
 
 use crate::commands::daemon::{Ending, fail, status_of};
 use crate::exit::ExitStatus;
@@ -42,12 +45,33 @@ fn set_up(options: &StartupOptions) -> Ending<ExitStatus> {
     write(&path, &text, platform)?;
     tell(&format!("{} is written", path.display()));
     enable(options, platform, &boot, true)?;
-    tell(&format!(
-        "{} starts at boot what runs then: `{} save` is not needed for it",
-        boot.service,
-        persona::program()
-    ));
+    let (service, program) = (&boot.service, persona::program());
+    let when = if options.user_unit { "when you log in" } else { "at boot" };
+    tell(&format!("{service} starts {when} what ran last: `{program} save` is not needed for it"));
+    if options.user_unit {
+        tell("to have it start at boot: loginctl enable-linger");
+    }
+    if is_served(&boot.home) {
+        tell(&format!(
+            "what runs goes on as it is; to have {service} run it from now on: `{program} kill`, then `{}`",
+            start_line(options, platform, service)
+        ));
+    }
     Ok(ExitStatus::Success)
+}
+
+/// Whether a daemon has this home, whoever started it.
+fn is_served(home: &Path) -> bool {
+    Home::at(home).is_ok_and(|home| UnixStream::connect(home.socket()).is_ok())
+}
+
+/// The command that starts the service at once.
+fn start_line(options: &StartupOptions, platform: Platform, service: &str) -> String {
+    match platform {
+        Platform::Systemd if options.user_unit => format!("systemctl --user start {service}"),
+        Platform::Systemd => format!("systemctl start {service}"),
+        Platform::Openrc => format!("rc-service {service} start"),
+    }
 }
 
 fn take_down(options: &StartupOptions) -> Ending<ExitStatus> {
@@ -65,6 +89,10 @@ fn take_down(options: &StartupOptions) -> Ending<ExitStatus> {
     fs::remove_file(&path)
         .map_err(|error| fail(&format!("cannot remove {}: {error}", path.display()), ExitStatus::Failure))?;
     tell(&format!("{} is removed", path.display()));
+    forget(options, platform)?;
+    if is_served(&boot.home) {
+        tell(&format!("what runs goes on; `{} kill` ends it", persona::program()));
+    }
     Ok(ExitStatus::Success)
 }
 
@@ -182,20 +210,33 @@ fn write(path: &Path, text: &str, platform: Platform) -> Ending<()> {
     done.map_err(|error| fail(&format!("cannot write {}: {error}", path.display()), ExitStatus::Failure))
 }
 
+/// Has the system forget what is removed.
+fn forget(options: &StartupOptions, platform: Platform) -> Ending<()> {
+    match platform {
+        Platform::Systemd => run_all(&[systemctl(options, &["daemon-reload"])]),
+        Platform::Openrc => Ok(()),
+    }
+}
+
+fn systemctl<'a>(options: &StartupOptions, words: &[&'a str]) -> Vec<&'a str> {
+    let scope: &[&str] = if options.user_unit { &["--user"] } else { &[] };
+    [&["systemctl"], scope, words].concat()
+}
+
 /// Tells the system of it. Where the system does not run, as in an image that is being built, that is said.
 fn enable(options: &StartupOptions, platform: Platform, boot: &Boot, wanted: bool) -> Ending<()> {
-    let scope: &[&str] = if options.user_unit { &["--user"] } else { &[] };
-    let orders: Vec<Vec<&str>> = match (platform, wanted) {
+    let service = boot.service.as_str();
+    run_all(&match (platform, wanted) {
         (Platform::Systemd, true) => {
-            vec![
-                [&["systemctl"], scope, &["daemon-reload"]].concat(),
-                [&["systemctl"], scope, &["enable", &boot.service]].concat(),
-            ]
+            vec![systemctl(options, &["daemon-reload"]), systemctl(options, &["enable", service])]
         }
-        (Platform::Systemd, false) => vec![[&["systemctl"], scope, &["disable", &boot.service]].concat()],
-        (Platform::Openrc, true) => vec![vec!["rc-update", "add", &boot.service, "default"]],
-        (Platform::Openrc, false) => vec![vec!["rc-update", "del", &boot.service, "default"]],
-    };
+        (Platform::Systemd, false) => vec![systemctl(options, &["disable", service])],
+        (Platform::Openrc, true) => vec![vec!["rc-update", "add", service, "default"]],
+        (Platform::Openrc, false) => vec![vec!["rc-update", "del", service, "default"]],
+    })
+}
+
+fn run_all(orders: &[Vec<&str>]) -> Ending<()> {
     for order in orders {
         let (program, args) = order.split_first().expect("an order has a program");
         let line = order.join(" ");

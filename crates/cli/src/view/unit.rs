@@ -42,11 +42,17 @@ Description=Oxherd{whose}: keeps apps running
 {network}
 [Service]
 Type=notify
-NotifyAccess=main
+# A keeper that is killed is replaced by the daemon, and is not the end of the service; its successor says who it is.
+ExitType=cgroup
+NotifyAccess=all
+# Only when both are killed at once is nobody left who says anything.
+WatchdogSec=30
 {user}{environment}ExecStart={program} keeper --home {home}
 ExecStartPost=-{program} resurrect
 ExecReload={program} reload all
 Restart=on-failure
+# Told to end it ends, whatever became of a keeper before it.
+RestartPreventExitStatus=0
 # The keeper is told; it has the apps finish what is in hand.
 KillMode=mixed
 TimeoutStopSec=5min
@@ -73,41 +79,67 @@ fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
 }
 
-/// A script of OpenRC's.
+/// A script of OpenRC's. A client starts the keeper, and waits until it serves; OpenRC keeps no list of its processes,
+/// since one that is killed is replaced. Nothing may be exported: what a script runs is found by OpenRC's own `PATH`.
 pub(crate) fn openrc_script(boot: &Boot) -> String {
-    let (home, program) = (quoted(&boot.home.to_string_lossy()), quoted(&boot.program.to_string_lossy()));
+    let home = boot.home.to_string_lossy();
     let user = boot.user.as_deref().unwrap_or("root");
     let network = if boot.waits_for_network { "need net" } else { "after net" };
-    let line = format!("OXHERD_HOME={home} {program} resurrect");
+    let mut variables = vec![("OXHERD_HOME", &*home), ("PATH", boot.path.as_str())];
+    if boot.home_variable != "OXHERD_HOME" {
+        variables.push((boot.home_variable, &*home));
+    }
+    let variables: String =
+        variables.iter().map(|(name, value)| format!("{name}={} ", quoted(value))).collect();
+    let line = format!("{variables}{} ", quoted(&boot.program.to_string_lossy()));
     format!(
         "#!/sbin/openrc-run
 name={service}
 description=\"Oxherd of {user}: keeps apps running\"
-command={program}
-command_args=\"keeper --home\"
-command_args=\"$command_args \"{home}
-command_user={user}
-command_background=true
-pidfile=\"/run/${{RC_SVCNAME}}.pid\"
-# The keeper is told; it has the apps finish what is in hand.
-retry=\"TERM/300/KILL/5\"
-export OXHERD_HOME={home}
-export {variable}={home}
-export PATH={path}
+extra_started_commands=\"reload\"
 
 depend() {{
-    need localmount
+    use localmount
     {network}
 }}
 
-start_post() {{
-    su -s /bin/sh {user} -c {line} || einfo \"nothing was saved that could be started\"
+as_user() {{
+    su -s /bin/sh {user} -c {line}\"$1\"
+}}
+
+start() {{
+    ebegin \"Starting $name\"
+    as_user resurrect >/dev/null
+    as_user ping >/dev/null
+    eend $? \"no daemon serves; see \"{log}
+}}
+
+# All apps finish what is in hand.
+stop() {{
+    ebegin \"Stopping $name\"
+    if as_user ping >/dev/null 2>&1; then
+        as_user kill >/dev/null
+    fi
+    eend $?
+}}
+
+reload() {{
+    ebegin \"Reloading the apps of $name\"
+    as_user 'reload all' >/dev/null
+    eend $?
+}}
+
+status() {{
+    if service_started && ! as_user ping >/dev/null 2>&1; then
+        eerror \"status: crashed\"
+        return 32
+    fi
+    default_status
 }}
 ",
         service = quoted(&boot.service),
-        variable = boot.home_variable,
-        path = quoted(&boot.path),
         line = quoted(&line),
+        log = quoted(&format!("{home}/daemon.log")),
     )
 }
 

@@ -204,10 +204,18 @@ fn keep_home(HomeWay { mut options, detach }: HomeWay) -> u8 {
     }
     let why = match hold(&mut options) {
         Ok(true) => return run(options),
-        Ok(false) => RUNS_ALREADY.to_owned(),
-        Err(error) => error.to_string(),
+        Ok(false) => {
+            let home = options.home.display();
+            super::say(&format!(
+                "{RUNS_ALREADY} in {home}: `oxherd kill` ends it with its apps, and makes room"
+            ));
+            RUNS_ALREADY.to_owned()
+        }
+        Err(error) => {
+            super::say(&error.to_string());
+            error.to_string()
+        }
     };
-    super::say(&why);
     Starter::new(options.starter).tell(Err(why));
     FAILURE
 }

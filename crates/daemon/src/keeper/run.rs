@@ -13,6 +13,7 @@ use super::daemon::{Daemon, Progress};
 use super::deaths::Deaths;
 use super::entry::Starter;
 use super::held::Held;
+use super::service::Watchdog;
 use super::signals::{self, Remembered, SIGCHLD};
 
 const SIGNALS: u64 = 0;
@@ -78,6 +79,7 @@ pub(super) struct Keeper {
     pub(super) upgrade_failure: Option<String>,
     /// How often this process has become another program.
     pub(super) upgrades: u32,
+    watchdog: Option<Watchdog>,
 }
 
 impl Keeper {
@@ -104,6 +106,7 @@ impl Keeper {
             untraced: None,
             upgrade_failure: None,
             upgrades: 0,
+            watchdog: Watchdog::of_environment(),
         })
     }
 
@@ -116,6 +119,7 @@ impl Keeper {
                 Stage::Running(daemon) => daemon.look_at_ms,
                 Stage::Due(at_ms) => *at_ms,
             };
+            let wake_ms = self.watchdog.as_ref().map_or(wake_ms, |watchdog| wake_ms.min(watchdog.due_ms));
             let timeout = Duration::from_millis(wake_ms.saturating_sub(clock::monotonic_millis()));
             if let Err(error) = self.poller.wait(&mut events, Some(timeout)) {
                 super::say(&format!("cannot wait for events: {error}"));
@@ -137,6 +141,9 @@ impl Keeper {
 
     fn on_time(&mut self) {
         let now_ms = clock::monotonic_millis();
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.look(now_ms);
+        }
         match &self.stage {
             Stage::Due(at_ms) if *at_ms <= now_ms => self.start_daemon(),
             Stage::Running(daemon) if daemon.look_at_ms <= now_ms => self.look_for_doom(now_ms),

@@ -1,4 +1,5 @@
-//! The word to a service manager that this service is up, where it was started by one that wants to know.
+//! The words to a service manager: that this service is up, which process it is by now, and that it still looks after
+//! its daemon. Nothing is said where nobody wants to know.
 //!
 //! Never waits, and is never a reason to fail.
 
@@ -11,12 +12,51 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Names the manager's socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
+/// After so many microseconds of silence the manager takes the service for dead. Whose process it was for matters not:
+/// what is not this service does not get the variable.
+const PATIENCE: &str = "WATCHDOG_USEC";
+/// What a manager says to its service, which is nothing to a keeper that a client has started.
+pub(super) const VARIABLES: [&str; 3] = [SOCKET, PATIENCE, "WATCHDOG_PID"];
+/// So often is a sign of life given within the manager's patience.
+const SIGNS: u64 = 4;
 
 /// Says that a daemon serves. One that takes over says it again, which changes nothing.
 pub(super) fn tell_ready() {
+    tell("READY=1\nSTATUS=a daemon serves\n");
+}
+
+/// Says that this process is the keeper from now on. The manager must let all processes of the service speak.
+pub(super) fn tell_successor() {
+    tell(&format!("MAINPID={}\n", std::process::id()));
+}
+
+/// Signs of life for a manager that wants them.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    every_ms: u64,
+    /// When the next is due, in milliseconds of the monotonic clock.
+    pub(super) due_ms: u64,
+}
+
+impl Watchdog {
+    /// Nothing where no sign is wanted.
+    pub(super) fn of_environment() -> Option<Self> {
+        let patience_us: u64 = env::var(PATIENCE).ok()?.parse().ok()?;
+        (patience_us > 0).then(|| Self { every_ms: (patience_us / 1000 / SIGNS).max(1), due_ms: 0 })
+    }
+
+    /// Gives a sign if it is time.
+    pub(super) fn look(&mut self, now_ms: u64) {
+        if self.due_ms <= now_ms {
+            self.due_ms = now_ms + self.every_ms;
+            tell("WATCHDOG=1\n");
+        }
+    }
+}
+
+fn tell(text: &str) {
     let Some(socket) = env::var_os(SOCKET).filter(|socket| !socket.is_empty()) else { return };
-    let status = "READY=1\nSTATUS=a daemon serves\n";
-    if let Err(error) = send(&socket, status) {
+    if let Err(error) = send(&socket, text) {
         super::say(&format!("cannot tell the service manager at {}: {error}", socket.display()));
     }
 }

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use super::daemon::own_program;
 use super::entry::{READY, RUNS_ALREADY};
+use super::service::VARIABLES;
 use crate::home::{Home, HomeError};
 
 /// How long a daemon of somebody else may take to serve, or to be gone.
@@ -86,6 +87,10 @@ fn start_keeper(home: &Home) -> Result<String, StartError> {
     order.args(args).stdin(Stdio::from(writer)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
     // A worker may call a client: the keeper does not belong to that worker's tree.
     order.env_remove(LABEL_VARIABLE).current_dir(home.folder());
+    // Nor to the service that the client may be a part of.
+    for variable in VARIABLES {
+        order.env_remove(variable);
+    }
     order.spawn()?;
     // It holds the writing end of the pipe.
     drop(order);

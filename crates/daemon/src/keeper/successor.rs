@@ -16,6 +16,7 @@ use super::daemon::{Daemon, Progress, own_program, unblocked};
 use super::deaths::{Deaths, LONGEST_DELAY_MS};
 use super::entry::Starter;
 use super::run::{FAILURE, Keeper, Settings, Stage};
+use super::service;
 use crate::link::message::{self, Answer, Ask, Greeting, PROTOCOL, Succession};
 use crate::link::{LOCK, STDERR, STDIN, STDOUT, of_child};
 
@@ -120,6 +121,7 @@ impl Keeper {
         self.trace_daemon();
         self.end_unknown();
         self.answer(&Answer::Done);
+        service::tell_successor();
         self.has_taken_over();
     }
 
