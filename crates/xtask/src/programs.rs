@@ -29,6 +29,11 @@ const UNPACKED: [(&str, &str, &str); 2] =
     [("caddy", "usr/bin/caddy", "version"), ("nginx", "usr/sbin/nginx", "-v")];
 /// What Python programs load, every version exact.
 const REQUIREMENTS: &str = include_str!("../pypi/requirements.txt");
+/// What holds YAML against Kubernetes' own schemas.
+const KUBERNETES: &str = include_str!("../pypi/kubernetes.txt");
+/// Where it has these, and the ones that are kept of a hundred megabytes: the oldest release and the newest.
+const SCHEMAS: (&str, [&str; 2]) =
+    ("kubernetes_validate/kubernetes-json-schema", ["v1.25.0-local-strict", "v1.37.0-local-strict"]);
 const PIP_FLAGS: [&str; 5] = [
     "--no-input",
     "--disable-pip-version-check",
@@ -43,8 +48,11 @@ const GO_SERVER: &str = "crates/e2e/fixtures/universal/server.go";
 pub(crate) fn install_programs(workspace: &Workspace, dir: &Path) -> Outcome {
     install_languages()?;
     let place = dir.join("python");
-    install(&place, REQUIREMENTS, install_python_packages)?;
+    install(&place, REQUIREMENTS, |partial| install_python_packages(partial, REQUIREMENTS))?;
     println!("Python packages: {}", place.display());
+    let place = dir.join("kubernetes");
+    install(&place, KUBERNETES, install_kubernetes)?;
+    println!("Kubernetes' schemas: {}", place.display());
     for (package, program, says_version) in UNPACKED {
         let place = dir.join(package);
         install(&place, program, |partial| unpack(partial, package, program, says_version))?;
@@ -97,12 +105,32 @@ fn apt_get() -> Command {
     command
 }
 
-fn install_python_packages(dir: &Path) -> Outcome {
+fn install_python_packages(dir: &Path, requirements: &str) -> Outcome {
     let list = dir.join("requirements.txt");
-    fs::write(&list, REQUIREMENTS).map_err(|error| error.to_string())?;
+    fs::write(&list, requirements).map_err(|error| error.to_string())?;
     let mut pip = bounded(PYTHON);
     pip.args(["-m", "pip", "install", "--quiet"]).args(PIP_FLAGS);
     run(pip.arg("--target").arg(dir).arg("--requirement").arg(&list))
+}
+
+fn install_kubernetes(dir: &Path) -> Outcome {
+    install_python_packages(dir, KUBERNETES)?;
+    let (folder, kept) = SCHEMAS;
+    let folder = dir.join(folder);
+    let prune = || -> std::io::Result<()> {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if !kept.iter().any(|name| entry.file_name() == *name) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    prune().map_err(|error| format!("kubernetes-validate is laid out in another way: {error}"))?;
+    match kept.iter().find(|name| !folder.join(name).is_dir()) {
+        None => Ok(()),
+        Some(name) => Err(format!("kubernetes-validate has no schemas {name}")),
+    }
 }
 
 /// Needs no root, but the lists of packages.
@@ -155,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_python_version_is_exact() {
-        for line in REQUIREMENTS.lines() {
+        for line in REQUIREMENTS.lines().chain(KUBERNETES.lines()) {
             let version = line.split_once("==").expect("a pinned version").1;
             assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{line} is a range");
         }

@@ -1,13 +1,16 @@
 //! `oxherd export kubernetes`: Deployments of apps that are in a file, or known to the daemon.
 
+use std::path::Path;
+
 use oxherd_engine::core::AppSpec;
 
 use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
-use crate::commands::files::{self, is_file, tell_doubts};
+use crate::commands::files::{self, is_file, refuse, tell_doubts};
 use crate::exit::ExitStatus;
 use crate::options::{Export, ExportOptions, KubernetesOptions};
-use crate::view::kubernetes::{Choices, deployments};
-use crate::voice::print;
+use crate::view::flags::flags;
+use crate::view::kubernetes::{Choices, FileInImage, Member, deployments, port};
+use crate::voice::{doubt, print};
 
 pub(super) fn run(options: &ExportOptions) -> ExitStatus {
     match &options.what {
@@ -16,21 +19,42 @@ pub(super) fn run(options: &ExportOptions) -> ExitStatus {
 }
 
 fn kubernetes(options: &KubernetesOptions) -> Ending<ExitStatus> {
-    let mut specs = Vec::new();
+    let mut members = Vec::new();
     for word in &options.of {
-        specs.extend(match is_file(word) {
-            true => {
-                let jobs = files::prepare(word, &options.choice)?;
-                tell_doubts(&jobs);
-                jobs.into_iter().map(|job| job.spec).collect()
-            }
-            false => of_daemon(word)?,
+        members.extend(match is_file(word) {
+            true => of_file(word, options)?,
+            false => of_daemon(word)?.into_iter().map(|spec| member(spec, false)).collect(),
         });
     }
     let choices =
         Choices { image: options.image.clone(), port: options.port, probe_port: options.probe_port };
-    print(&deployments(&specs, &choices));
+    for Member { spec, file } in &members {
+        if port(spec, &choices) == Some(choices.probe_port) {
+            let (name, port) = (&spec.name, choices.probe_port);
+            return Err(refuse(&format!(
+                "{name} serves at port {port}, which is the probes': give these another with --probe-port"
+            )));
+        }
+        match file {
+            Some(file) if !file.is_alone && spec.name.contains(',') => {
+                return Err(refuse(&format!(
+                    "`{}` cannot be chosen from its file, where a comma separates names: give it another name",
+                    spec.name
+                )));
+            }
+            Some(_) => {}
+            None => tell_left_out(spec),
+        }
+    }
+    print(&deployments(&members, &choices));
     Ok(ExitStatus::Success)
+}
+
+fn of_file(word: &str, options: &KubernetesOptions) -> Ending<Vec<Member>> {
+    let jobs = files::prepare(word, &options.choice)?;
+    tell_doubts(&jobs);
+    let is_alone = jobs.len() == 1 && options.choice.only.is_empty();
+    Ok(jobs.into_iter().map(|job| member(job.spec, is_alone)).collect())
 }
 
 fn of_daemon(selector: &str) -> Ending<Vec<AppSpec>> {
@@ -39,4 +63,26 @@ fn of_daemon(selector: &str) -> Ending<Vec<AppSpec>> {
         let specs = client.specs(selector).await.map_err(failed_call)?;
         Ok(specs.apps.into_iter().map(|app| app.spec).collect())
     })
+}
+
+/// The image has the file where it is from here: its folder of work stands for this one.
+fn member(spec: AppSpec, is_alone: bool) -> Member {
+    let about = &spec.upkeep.about;
+    let here = std::env::current_dir().unwrap_or_default();
+    let file = about.file.as_ref().map(|path| {
+        let path = Path::new(path).strip_prefix(&here).unwrap_or(Path::new(path));
+        FileInImage { path: path.to_string_lossy().into_owned(), env: about.env_name.clone(), is_alone }
+    });
+    Member { spec, file }
+}
+
+fn tell_left_out(spec: &AppSpec) {
+    let left_out = flags(spec).left_out;
+    if !left_out.is_empty() {
+        doubt(&format!(
+            "{}: left out, since no option of `oxherd runtime` says it: {}; write the app into a file that the image has",
+            spec.name,
+            left_out.join(", ")
+        ));
+    }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod block;
 pub(crate) mod describe;
 pub(crate) mod doctor;
+pub(crate) mod flags;
 pub(crate) mod form;
 pub(crate) mod jlist;
 pub(crate) mod kubernetes;
