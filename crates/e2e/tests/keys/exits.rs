@@ -55,6 +55,7 @@ fn when() -> Vec<Case> {
         case(&["restart_delay"], ends(1, "0", json!({"restart_delay": "700ms"})), |seen| {
             let gaps = seen.gaps("started", 3);
             assert!(gaps.iter().all(|gap| *gap >= 700), "{gaps:?}");
+            seen.wait_log("respawn 2 of 16 in 700 ms");
         }),
         case(
             &["exp_backoff_restart_delay"],
@@ -65,6 +66,9 @@ fn when() -> Vec<Case> {
                     gaps[0] >= 400 && gaps[1] >= 600 && gaps[2] >= 900,
                     "{gaps:?}: each is half as long again"
                 );
+                ["1 of 16 in 400 ms", "2 of 16 in 600 ms", "3 of 16 in 900 ms"]
+                    .iter()
+                    .for_each(|pause| seen.wait_log(pause));
             },
         ),
     ]

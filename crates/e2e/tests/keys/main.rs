@@ -1,7 +1,7 @@
 //! Every key of a file of apps, observed on real programs under the real daemon.
 //!
-//! The keys are those of `docs/ecosystem.schema.json`, which is made of the table that the reader itself goes by, so that a
-//! key without a case fails here. Each key by its first name has a case; that other names mean the same is in `names`.
+//! The keys are those of the schema for editors, which is made of the table that the reader itself goes by, so that a key
+//! without a case fails here. Each key by its first name has a case; that other names mean the same is in `names`.
 
 mod connections;
 mod exits;

@@ -80,14 +80,16 @@ fn worn() -> Vec<Case> {
     ]
 }
 
-/// The time from a change to the end of the reload for it.
+/// The time from a change to the reload for it.
 fn changed(seen: &Seen<'_>, file: &str) -> Duration {
     seen.pid();
     let before = seen.generation();
     let since = Instant::now();
     seen.write(file);
+    seen.wait_log("is reloaded: ");
+    let took = since.elapsed();
     seen.wait_generation(before + 1);
-    since.elapsed()
+    took
 }
 
 /// What is ignored changes nothing, though a later change of something else does.

@@ -1,9 +1,8 @@
-//! The keys as the schema in the documentation has them.
+//! The keys as the schema for editors has them, which the program prints.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use oxherd_e2e::places;
+use oxherd_e2e::Home;
 use serde_json::{Map, Value};
 
 /// How the cases call `env_` with any name.
@@ -23,8 +22,7 @@ pub(crate) struct Schema {
 
 impl Schema {
     pub(crate) fn read() -> Self {
-        let path = places::fixture("../../../docs/ecosystem.schema.json");
-        let text = fs::read_to_string(path).expect("it is readable");
+        let text = Home::new().ok(&["check", "--schema"]);
         let schema: Value = serde_json::from_str(&text).expect("it is JSON");
         let app = &schema["$defs"]["app"];
         let mut read = Self::default();

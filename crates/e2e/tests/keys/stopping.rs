@@ -1,6 +1,6 @@
 //! When a worker is ready, and how it ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxherd_e2e::{Roll, eventually};
 use serde_json::json;
@@ -53,7 +53,10 @@ fn ready() -> Vec<Case> {
             seen.open_gate();
             let pid = seen.pid();
             seen.close_gate();
+            let began = Instant::now();
             assert!(!seen.home.run(&["reload", &seen.app]).status.success());
+            seen.wait_log("Reload is aborted: the successor in slot 0 is not ready");
+            assert!(began.elapsed() < Duration::from_secs(25), "usually thirty: {:?}", began.elapsed());
             assert_eq!(seen.pid(), pid, "the reload is aborted");
         }),
         case(
