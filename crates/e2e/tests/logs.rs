@@ -200,6 +200,13 @@ impl Reader {
         line.trim_end().to_owned()
     }
 
+    /// What comes next, which must be this: it need not end a line.
+    fn expect(&mut self, text: &str) {
+        let mut read = vec![0; text.len()];
+        self.1.read_exact(&mut read).expect("it can be read");
+        assert_eq!(String::from_utf8_lossy(&read), text);
+    }
+
     fn errors(mut self) -> String {
         procs::kill(self.0.id(), Signal::INT);
         let status = eventually("its end", || self.0.try_wait().expect("it is our child"));
@@ -243,6 +250,82 @@ fn logs_follow_beyond_the_daemons_death_and_a_file_that_is_moved() {
         reader.errors(),
         "oxherd: the daemon has ended: looking for it again (what is written meanwhile is in the files)\n"
     );
+}
+
+#[test]
+fn files_that_logrotate_moves_are_opened_anew_when_it_says_so() {
+    let home = Home::new();
+    start(&home, "i=0; while :; do i=$((i+1)); echo \"line $i of many\"; sleep 0.002; done", "1");
+    let mut reader = Reader::start(&home, &["talk", "--raw", "--lines", "1"]);
+    let mut last = number(&reader.next()).expect("a line");
+    let mut files = Vec::new();
+    for turn in 0..6 {
+        eventually("lines", || last_number(&out_file(&home)));
+        let old = home.path().join(format!("old-{turn}.log"));
+        fs::rename(out_file(&home), &old).expect("it is ours");
+        files.push(old);
+        if turn % 2 == 0 {
+            home.ok(&["reloadLogs"]);
+        } else {
+            // As its script does it, to whom the file of the pid names.
+            let text = fs::read_to_string(home.path().join("oxherd.pid")).expect("it is there");
+            procs::kill(text.trim().parse().expect("a pid"), Signal::USR2);
+        }
+        for _ in 0..20 {
+            let next = number(&reader.next()).expect("a whole line");
+            assert_eq!(next, last + 1, "followers notice nothing");
+            last = next;
+        }
+    }
+    assert_eq!(reader.errors(), "");
+    home.ok(&["stop", "talk"]);
+    files.push(out_file(&home));
+    let numbers: Vec<u64> =
+        files.iter().flat_map(|file| read(file).lines().map(number).collect::<Vec<_>>()).flatten().collect();
+    assert!(
+        numbers.iter().copied().eq(1..=numbers.len() as u64),
+        "none is lost, none torn, none comes twice"
+    );
+    assert!(numbers.len() as u64 >= last);
+    // Nobody writes: nothing is opened either, until somebody does.
+    fs::rename(out_file(&home), home.path().join("old.log")).expect("it is ours");
+    home.ok(&["reloadLogs"]);
+    assert!(!out_file(&home).exists());
+    home.ok(&["restart", "talk"]);
+    eventually("a new file", || read(&out_file(&home)).starts_with("line 1 of many\n").then_some(()));
+}
+
+/// Asks, and does not go on before it is answered: by files.
+const ASKING: &str = "
+answered() { until [ -e \"$0.$1\" ]; do sleep 0.01; done; }
+printf 'name? '; answered 1; echo Ada
+printf 'age? '; answered 2; echo 36
+printf 'bye'; answered 3; echo ' bye'; sleep 600";
+
+#[test]
+fn a_prompt_is_seen_before_it_is_answered_and_its_line_goes_on() {
+    let home = Home::new();
+    start(&home, ASKING, "1");
+    let answer = |number: u32| home.write(&format!("talk.sh.{number}"), "");
+    let becomes = |text: &str| eventually(text, || (read(&out_file(&home)) == text).then_some(()));
+    becomes("name? ");
+    let mut reader = Reader::start(&home, &["talk"]);
+    reader.expect("talk | name? ");
+    answer(1);
+    reader.expect("Ada\ntalk:0 | age? ");
+    assert_eq!(reader.errors(), "");
+    becomes("name? Ada\nage? ");
+    assert_eq!(home.ok(&["logs", "--no-follow", "--lines", "1", "--raw"]), "age? \n");
+    // The next daemon knows whose line that is.
+    let (_, starts) = home.kill_daemon();
+    eventually("another daemon", || home.ping().filter(|(_, _, now)| *now > starts));
+    answer(2);
+    eventually("the answer", || read(&out_file(&home)).starts_with("name? Ada\nage? 36\n").then_some(()));
+    // What was read and not handed on yet does not end with its daemon.
+    home.ok(&["upgrade"]);
+    answer(3);
+    becomes("name? Ada\nage? 36\nbye bye\n");
+    assert_eq!(count(&home, "dropped_lines"), 0);
 }
 
 #[test]

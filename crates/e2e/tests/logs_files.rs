@@ -2,9 +2,12 @@
 //! are put aside, a disk that is full, and what `logs` makes of them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use oxherd_e2e::{Home, eventually, http, places, procs};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// Starts an app by a specification, as other programs do.
@@ -129,6 +132,59 @@ fn lines_are_whole_however_long_and_many() {
         };
         (old(".gz") == 2 && old("") == 2).then_some(())
     });
+}
+
+/// Lines with the process's own number, so that those of the next one are told apart.
+const COUNTING: &str =
+    "let n = 0; setInterval(() => { for (let i = 0; i < 20; i++) console.log(process.pid, n++); }, 5)";
+
+#[test]
+fn logs_follow_files_that_are_put_aside_and_workers_that_are_replaced() {
+    let home = Home::new();
+    home.ok(&["start", &home.write("idle.js", "setInterval(() => {}, 1000)"), "--name", "idle"]);
+    let by_size = json!({"size": 4000, "every": null, "keep": 1000, "gzip": true});
+    let by_time = json!({"size": 0, "every": 1000, "keep": 2, "gzip": false});
+    start(&home, "sized", COUNTING, json!({"upkeep": {"logs": {"rotate": by_size}}}));
+    start(&home, "timed", COUNTING, json!({"upkeep": {"logs": {"rotate": by_time}}}));
+    let mut follower = home
+        .command(&["logs", "sized", "--raw", "--lines", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(follower.stdout.take().expect("it is piped")).lines();
+    let mut next = || {
+        let line = lines.next().expect("it goes on").expect("it can be read");
+        let (pid, number) = line.split_once(' ').expect("two numbers");
+        (pid.parse::<u64>().expect("a number"), number.parse::<u64>().expect("a number"))
+    };
+    let mut last = next();
+    for turn in 0..2 {
+        for _ in 0..1500 {
+            let (pid, number) = next();
+            let is_first = number == 0 && pid != last.0;
+            assert!((pid, number) == (last.0, last.1 + 1) || is_first, "{pid} {number} after {last:?}");
+            last = (pid, number);
+        }
+        if turn == 0 {
+            home.ok(&["restart", "sized"]);
+        }
+    }
+    procs::kill(follower.id(), Signal::INT);
+    eventually("its end", || follower.try_wait().expect("it is our child"));
+    let old = |name: &str| {
+        let names = fs::read_dir(home.path().join("logs")).expect("a folder").flatten();
+        let names = names.filter_map(|it| it.file_name().into_string().ok());
+        names.filter(|it| it.starts_with(&format!("{name}-out.log."))).collect::<Vec<_>>()
+    };
+    let number = |name: &str| name.rsplit('.').next()?.parse::<u64>().ok();
+    assert!(old("sized").len() >= 6, "{:?}", old("sized"));
+    eventually("a third file", || old("timed").iter().any(|it| number(it) >= Some(3)).then_some(()));
+    eventually("only two of them", || (old("timed").len() <= 2).then_some(()));
+    home.ok(&["stop", "all"]);
+    // The last lines are found across all of them, in order.
+    let all = home.ok(&["logs", "sized", "--nostream", "--raw", "--lines", "1000"]);
+    let numbers: Vec<u64> = all.lines().filter_map(|it| it.split_once(' ')?.1.parse().ok()).collect();
+    assert!(numbers.len() == 1000 && numbers.is_sorted_by(|one, next| one + 1 == *next), "{numbers:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use oxherd_os::SharedWords;
 
+use crate::Stream;
 use crate::page::Page;
 
 const HANDED_OVER: usize = 0;
@@ -19,10 +20,12 @@ const WAS_READY: usize = 6;
 const CONDEMNED: usize = 7;
 const TOLD_AT: usize = 8;
 const HEARD: usize = 9;
-const COUNT: usize = 10;
+/// One for each stream of output.
+const AMID: usize = 10;
+const COUNT: usize = 12;
 
 /// What traffic counts for a worker and what the worker reports of itself. Only traffic writes, control reads for
-/// the report; as messages, a worker's figures could fill the queue to control faster than it is read. Two marks
+/// the report; as messages, a worker's figures could fill the queue to control faster than it is read. Some marks
 /// are for the primary that comes next.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -150,6 +153,18 @@ impl Counters {
 
     pub(crate) fn was_condemned(&self) -> bool {
         self.word(CONDEMNED).load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a line of the stream is begun that was handed on in part; control says so.
+    pub(crate) fn note_amid(&self, stream: Stream, is_amid: bool) {
+        if self.is_amid(stream) != is_amid {
+            self.word(AMID + usize::from(stream == Stream::Stderr))
+                .store(u64::from(is_amid), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_amid(&self, stream: Stream) -> bool {
+        self.word(AMID + usize::from(stream == Stream::Stderr)).load(Ordering::Relaxed) != 0
     }
 
     fn word(&self, which: usize) -> &AtomicU64 {

@@ -101,7 +101,7 @@ pub enum Stream {
 }
 
 /// A line that a worker wrote, without its newline. Lines longer than 64 KiB come in pieces, whole characters each
-/// where they are UTF-8.
+/// where they are UTF-8, and so do those that are not ended a second after they were begun: a prompt, a row of dots.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputLine<'a> {
     /// Who wrote it.
@@ -110,6 +110,8 @@ pub struct OutputLine<'a> {
     pub stream: Stream,
     /// The bytes as they were written: any encoding.
     pub bytes: &'a [u8],
+    /// It goes on where the last piece of this instance and stream has ended.
+    pub goes_on: bool,
     /// The line goes on in the next piece of this stream.
     pub more: bool,
 }

@@ -425,7 +425,11 @@ pub struct LogLine {
     pub at_ms: Option<u64>,
     /// The text; bytes that are not UTF-8 are replaced. One that was read from the file is as it is there, with its date.
     pub text: String,
-    /// The line goes on in the next event of its stream: those longer than 64 KiB come in pieces.
+    /// It goes on where the line before it of its worker and stream has ended.
+    #[serde(default)]
+    pub goes_on: bool,
+    /// The line goes on in the next event of its stream: those longer than 64 KiB come in pieces, and those that are not
+    /// ended a second after they were begun. The last one of a file may have no end yet, or none at all.
     #[serde(default)]
     pub more: bool,
 }

@@ -36,6 +36,7 @@ async fn attach(client: &Client, options: &AttachOptions) -> Ending<ExitStatus> 
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => {
+                    print(gutters.end());
                     complain("the daemon has ended");
                     return Err(ExitStatus::Failure);
                 }

@@ -34,10 +34,13 @@ async fn read(client: &Client, options: &LogsOptions) -> Ending<ExitStatus> {
     let mut gutters = Gutters::new(look_of(options), Form::of(&io::stdout()).colour());
     let mut lines = client.logs(&of).await.map_err(failed_call)?;
     loop {
-        match print(&mut lines, &mut gutters).await {
-            Ended::Reader => return Ok(ExitStatus::Success),
-            Ended::Stream if options.no_follow => return Ok(ExitStatus::Success),
-            Ended::Stream => {}
+        if let Ended::Reader = print(&mut lines, &mut gutters).await {
+            return Ok(ExitStatus::Success);
+        }
+        // A reader that is gone shows at the next line.
+        drop(io::stdout().write_all(gutters.end().as_bytes()));
+        if options.no_follow {
+            return Ok(ExitStatus::Success);
         }
         complain("the daemon has ended: looking for it again (what is written meanwhile is in the files)");
         // What was written meanwhile is in the files; what was shown before is not shown again.

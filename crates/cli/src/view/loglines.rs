@@ -1,10 +1,11 @@
-//! Lines that workers wrote, behind a gutter that says whose they are. The lines themselves pass as they are.
+//! Lines that workers wrote, behind a gutter that says whose they are. The lines themselves pass as they are. One that
+//! comes in pieces stays one, unless somebody else's comes in between.
 
 use std::collections::BTreeMap;
 
 use oxherd::api::{LogLine, OutputStream};
 use oxherd_daemon::logs::show_moment;
-use oxherd_engine::core::AppId;
+use oxherd_engine::core::{AppId, Slot};
 use serde::Serialize;
 
 use super::paint::{Paint, Styled, width};
@@ -53,6 +54,8 @@ pub(crate) struct Gutters {
     /// The widest gutter so far: lines stay aligned, and none is held back for it.
     wide: usize,
     turns: BTreeMap<AppId, usize>,
+    /// Whose line has no end yet.
+    amid: Option<(AppId, Option<Slot>, OutputStream)>,
 }
 
 #[derive(Serialize)]
@@ -63,26 +66,47 @@ struct Record<'a> {
     kind: &'a str,
     process_id: Option<u32>,
     app_name: &'a str,
+    /// The message goes on in the next record of this stream.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
 }
 
 impl Gutters {
     pub(crate) fn new(look: Look, colour: bool) -> Self {
-        Self { colour, look, wide: 0, turns: BTreeMap::new() }
+        Self { colour, look, wide: 0, turns: BTreeMap::new(), amid: None }
     }
 
-    /// The line with its end.
+    /// The line, with its end if it is whole.
     pub(crate) fn frame(&mut self, line: &LogLine) -> String {
         match self.look.kind {
-            // What goes on is not cut.
-            Kind::Raw if line.more => self.marked(&line.text),
-            Kind::Raw => format!("{}{}\n", self.date(line), self.marked(&line.text)),
+            Kind::Raw => self.piece(line, |gutters| gutters.date(line)),
             Kind::Json => self.record(line),
             Kind::Pairs => self.pairs(line),
-            Kind::Framed { as_pm2 } => self.framed(line, as_pm2),
+            Kind::Framed { as_pm2 } => self.piece(line, |gutters| gutters.gutter(line, as_pm2)),
         }
     }
 
-    fn framed(&mut self, line: &LogLine, as_pm2: bool) -> String {
+    /// Ends the line that has no end yet, before somebody else speaks.
+    pub(crate) fn end(&mut self) -> &'static str {
+        if self.amid.take().is_some() { "\n" } else { "" }
+    }
+
+    fn piece(&mut self, line: &LogLine, start: impl FnOnce(&mut Self) -> String) -> String {
+        // A line from a file that several slots share may be anybody's.
+        let is_same = |(app, slot, stream): (AppId, Option<Slot>, OutputStream)| {
+            app == line.app && stream == line.stream && (slot.is_none() || slot == line.slot)
+        };
+        let goes_on = line.goes_on && self.amid.is_some_and(is_same);
+        if line.goes_on && !goes_on && line.text.is_empty() && !line.more {
+            // It was ended already.
+            return String::new();
+        }
+        let start = if goes_on { String::new() } else { format!("{}{}", self.end(), start(self)) };
+        self.amid = line.more.then_some((line.app, line.slot, line.stream));
+        format!("{start}{}{}", self.marked(&line.text), if line.more { "" } else { "\n" })
+    }
+
+    fn gutter(&mut self, line: &LogLine, as_pm2: bool) -> String {
         let who = match (line.slot, line.number) {
             (_, Some(number)) if as_pm2 => format!("{number}|{}", line.name),
             (Some(slot), _) if line.at_ms.is_some() => format!("{}:{}", line.name, slot.0),
@@ -98,7 +122,7 @@ impl Gutters {
         };
         let blanks = " ".repeat(self.wide.saturating_sub(width(&who)));
         let gutter = Styled::new(paint, format!("{who}{blanks} ")).and(mark_paint, mark);
-        format!("{} {}{}\n", gutter.show(self.colour), self.date(line), self.marked(&line.text))
+        format!("{} {}", gutter.show(self.colour), self.date(line))
     }
 
     fn record(&self, line: &LogLine) -> String {
@@ -113,6 +137,7 @@ impl Gutters {
             kind: kind(line.stream),
             process_id: line.number,
             app_name: &line.name,
+            more: line.more,
         };
         serde_json::to_string(&record).unwrap_or_default() + "\n"
     }
@@ -122,7 +147,8 @@ impl Gutters {
         let stamp = line.at_ms.map(|at| format!("timestamp={} ", show_moment(Some(format), at)));
         let id = line.number.map(|number| format!("id={number} "));
         let (stamp, id) = (stamp.unwrap_or_default(), id.unwrap_or_default());
-        format!("{stamp}app={} {id}type={} message={:?}\n", line.name, kind(line.stream), line.text)
+        let more = if line.more { " more=true" } else { "" };
+        format!("{stamp}app={} {id}type={} message={:?}{more}\n", line.name, kind(line.stream), line.text)
     }
 
     fn date(&self, line: &LogLine) -> String {
@@ -149,8 +175,6 @@ fn kind(stream: OutputStream) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use oxherd_engine::core::Slot;
-
     use super::*;
 
     fn line(app: u32, name: &str, slot: Option<u32>, stream: OutputStream) -> LogLine {
@@ -162,6 +186,7 @@ mod tests {
             number: slot.map(|slot| slot + 40),
             at_ms: slot.map(|_| 1_772_422_445_067),
             text: "hi \x1b[1mthere".into(),
+            goes_on: false,
             more: false,
         }
     }
@@ -190,6 +215,37 @@ mod tests {
         let colours = framed(Kind::Framed { as_pm2: false }, true);
         assert!(colours.starts_with("\x1b[36mweb \x1b[0m\x1b[36m|\x1b[0m hi"), "{colours:?}");
         assert!(colours.contains("\x1b[31m!\x1b[0m") && colours.contains("\x1b[33mapi:0"), "{colours:?}");
+    }
+
+    #[test]
+    fn a_line_in_pieces_is_one_unless_somebody_else_speaks() {
+        let piece = |slot, text: &str, goes_on, more| LogLine {
+            text: text.into(),
+            goes_on,
+            more,
+            ..line(0, "web", slot, OutputStream::Stdout)
+        };
+        let lines = [
+            piece(None, "from the file", false, true),
+            piece(Some(0), "?", true, false),
+            piece(Some(0), "a", false, true),
+            piece(Some(0), "b", true, true),
+            piece(Some(1), "other", false, true),
+            piece(Some(0), "c", true, false),
+            piece(Some(1), "", true, false),
+        ];
+        let all = |kind| {
+            let mut gutters = Gutters::new(Look { kind, timestamp: None, highlight: None }, false);
+            let text: String = lines.iter().map(|line| gutters.frame(line)).collect();
+            text + gutters.end()
+        };
+        assert_eq!(
+            all(Kind::Framed { as_pm2: false }),
+            "web | from the file?\nweb:0 | ab\nweb:1 | other\nweb:0 | c\n"
+        );
+        assert_eq!(all(Kind::Raw), "from the file?\nab\nother\nc\n");
+        assert!(all(Kind::Pairs).contains(" message=\"other\" more=true\n"));
+        assert_eq!(all(Kind::Json).matches("\"more\":true").count(), 4);
     }
 
     #[test]

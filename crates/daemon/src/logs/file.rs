@@ -39,6 +39,8 @@ impl Default for Pace {
 pub(super) struct LogFile {
     path: PathBuf,
     open: Option<Open>,
+    /// The file whose last byte of ours ends no line: also while it is closed, its rest goes on there.
+    amid: Option<FileId>,
     torn: Option<Torn>,
     unsaid: Unsaid,
     retry_at: Option<Instant>,
@@ -59,8 +61,6 @@ struct Open {
     is_file: bool,
     /// When it was begun, in milliseconds since the Unix epoch.
     begun_ms: u64,
-    /// The last byte of ours ends no line.
-    is_amid: bool,
 }
 
 type FileId = (u64, u64);
@@ -85,6 +85,7 @@ impl LogFile {
         Self {
             path,
             open: None,
+            amid: None,
             torn: None,
             unsaid: Unsaid::default(),
             retry_at: None,
@@ -98,9 +99,13 @@ impl LogFile {
         self.open = None;
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Whether nothing would be missed without it.
     pub(super) fn is_spent(&self) -> bool {
-        self.open.is_none() && self.torn.is_none() && self.unsaid.lines == 0
+        self.open.is_none() && self.amid.is_none() && self.torn.is_none() && self.unsaid.lines == 0
     }
 
     /// Whether it failed a short while ago.
@@ -110,8 +115,9 @@ impl LogFile {
 
     /// Its length is another, because somebody has emptied it.
     pub(super) fn was_emptied(&mut self) {
+        self.amid = None;
         if let Some(open) = &mut self.open {
-            (open.bytes, open.is_amid) = (0, false);
+            open.bytes = 0;
         }
     }
 
@@ -127,7 +133,7 @@ impl LogFile {
         let Some(open) = &self.open else { return Ok(()) };
         let is_due = open.is_file
             && open.bytes > 0
-            && !open.is_amid
+            && self.amid.is_none()
             && self.torn.is_none()
             && attic::is_due(open.bytes, coming as u64, open.begun_ms, wall_millis(), rotate);
         if !is_due || self.aside_at.is_some_and(|at| Instant::now() < at) {
@@ -139,7 +145,7 @@ impl LogFile {
             Ok(()) => {
                 self.open = None;
                 attic.tidy(&self.path, rotate);
-                self.make_ready(pace).map(drop)
+                self.make_ready(false, pace).map(drop)
             }
             Err(error) => {
                 self.aside_at = Some(Instant::now() + pace.retry.max(Duration::from_secs(10)));
@@ -148,10 +154,11 @@ impl LogFile {
         }
     }
 
-    /// Opens it where need be, and completes what is there.
-    pub(super) fn begin(&mut self, pace: &Pace) -> (u64, io::Result<()>) {
+    /// Opens it where need be, and completes what is there. With `goes_on` what comes first is the rest of the line that
+    /// a daemon before this one has begun.
+    pub(super) fn begin(&mut self, goes_on: bool, pace: &Pace) -> (u64, io::Result<()>) {
         self.used = Instant::now();
-        let (lost, opened) = match self.make_ready(pace) {
+        let (lost, opened) = match self.make_ready(goes_on, pace) {
             Ok(lost) => (lost, self.complete().and_then(|()| self.tell_lost())),
             Err(error) => (0, Err(error)),
         };
@@ -198,7 +205,7 @@ impl LogFile {
     }
 
     /// Returns how many lines are lost with a file that is not there any more.
-    fn make_ready(&mut self, pace: &Pace) -> io::Result<u64> {
+    fn make_ready(&mut self, goes_on: bool, pace: &Pace) -> io::Result<u64> {
         if let Some(open) = self.open.as_mut().filter(|open| open.looked.elapsed() >= pace.look) {
             open.looked = Instant::now();
             let is_gone = match symlink_metadata(&self.path) {
@@ -217,8 +224,14 @@ impl LogFile {
             let mut file = open_in_folder(&self.path)?;
             let metadata = file.metadata()?;
             let id = id(&metadata);
-            if self.torn.as_ref().is_none_or(|torn| torn.id != id) {
-                end_half_line(&self.path, &metadata, &mut file)?;
+            let is_torn = self.torn.as_ref().is_some_and(|torn| torn.id == id);
+            let is_ours = self.amid.take() == Some(id);
+            if is_ours || (!is_torn && ends_within_a_line(&self.path, &metadata)) {
+                if !is_ours && !goes_on {
+                    file.write_all(b"\n")?;
+                } else {
+                    self.amid = Some(id);
+                }
             }
             self.open = Some(Open {
                 file,
@@ -227,7 +240,6 @@ impl LogFile {
                 bytes: metadata.len(),
                 is_file: metadata.is_file(),
                 begun_ms: begun(&metadata),
-                is_amid: false,
             });
         }
         let id = self.open.as_ref().map(|open| open.id);
@@ -241,7 +253,7 @@ impl LogFile {
         let (Some(torn), Some(open)) = (&mut self.torn, &mut self.open) else { return Ok(()) };
         let (written, outcome) = write_to_the_byte(&mut open.file, &torn.rest);
         open.bytes += written as u64;
-        open.is_amid = torn.rest.last().is_some_and(|last| *last != b'\n');
+        self.amid = torn.rest.last().is_some_and(|last| *last != b'\n').then_some(open.id);
         torn.rest.drain(..written);
         self.torn.take_if(|torn| torn.rest.is_empty());
         outcome
@@ -254,8 +266,7 @@ impl LogFile {
         }
         let plural = if *lines == 1 { "line" } else { "lines" };
         let why = failure.as_deref().unwrap_or("the disk was too slow");
-        let is_amid = self.open.as_ref().is_some_and(|open| open.is_amid);
-        let start = if is_amid { "\n" } else { "" };
+        let start = if self.amid.is_some() { "\n" } else { "" };
         let note = format!("{start}[oxherd] {lines} {plural} lost: {why}\n");
         let (lost, outcome) = self.append(note.as_bytes());
         if lost == 0 {
@@ -270,7 +281,7 @@ impl LogFile {
         let (written, outcome) = write_to_the_byte(&mut open.file, lines);
         open.bytes += written as u64;
         if let Some(last) = lines.get(..written).and_then(<[u8]>::last) {
-            open.is_amid = *last != b'\n';
+            self.amid = (*last != b'\n').then_some(open.id);
         }
         if outcome.is_ok() {
             return (0, outcome);
@@ -318,14 +329,14 @@ fn open_in_folder(path: &Path) -> io::Result<File> {
 }
 
 /// A daemon before this one may have been killed within a line: ours begin on one of their own.
-fn end_half_line(path: &Path, metadata: &Metadata, file: &mut File) -> io::Result<()> {
+fn ends_within_a_line(path: &Path, metadata: &Metadata) -> bool {
     if !metadata.is_file() || metadata.len() == 0 {
-        return Ok(());
+        return false;
     }
     let mut last = [b'\n'];
     // One that may not be read is taken as it is.
     drop(File::open(path).and_then(|file| file.read_exact_at(&mut last, metadata.len() - 1)));
-    if last == [b'\n'] { Ok(()) } else { file.write_all(b"\n") }
+    last != [b'\n']
 }
 
 fn id(metadata: &Metadata) -> FileId {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oxherd_core::{AppId, LogSpec, Rotate, Slot};
+use oxherd_core::{InstanceId, LogSpec, Rotate};
 
 use super::names;
 use crate::pidfiles::numbered;
@@ -17,8 +17,8 @@ const NOTHING: &str = "/dev/null";
 
 /// A file by its number in the queue.
 pub(super) type FileId = u32;
-/// Whose line it is.
-pub(super) type Source = (AppId, Slot, usize);
+/// Whose line it is: while one worker takes the place of another, both write.
+pub(super) type Source = (InstanceId, usize);
 
 /// A file that lines go to.
 #[derive(Debug)]
@@ -27,10 +27,19 @@ pub(super) struct FileState {
     pub(super) rotate: Rotate,
     /// Who has begun a line that is not ended.
     pub(super) midline: Option<Source>,
+    /// Nothing was to go to it yet.
+    pub(super) is_fresh: bool,
     /// Lines that were lost since the last one that was taken.
     pub(super) unsaid: u64,
     /// The last one was lost after that many releases: until the next there is no room either.
     pub(super) unsaid_since: u64,
+}
+
+impl FileState {
+    /// Whether what this one has begun was ended already, by somebody else's line.
+    pub(super) fn is_ended(&self, source: Source) -> bool {
+        !self.is_fresh && self.midline != Some(source)
+    }
 }
 
 /// All files.
@@ -53,7 +62,8 @@ impl Files {
         }
         self.last += 1;
         self.by_path.insert(Arc::clone(&path), self.last);
-        let state = FileState { path, rotate: rotate.clone(), midline: None, unsaid: 0, unsaid_since: 0 };
+        let (rotate, midline, is_fresh) = (rotate.clone(), None, true);
+        let state = FileState { path, rotate, midline, is_fresh, unsaid: 0, unsaid_since: 0 };
         self.states.insert(self.last, state);
         self.last
     }

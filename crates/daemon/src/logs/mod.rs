@@ -59,9 +59,8 @@ impl Logs {
 
     /// Takes a line, or loses and counts it where the disk is too far behind. Never waits for the disk.
     pub fn line(&self, line: &OutputLine<'_>) {
-        let OutputLine { place, stream, bytes, more } = *line;
-        let stream = index(stream);
-        self.ours.shared.line(Line { app: place.app, slot: place.slot, stream, bytes, more });
+        let OutputLine { place, stream, bytes, goes_on, more } = *line;
+        self.ours.shared.line(Line { place, stream: index(stream), bytes, goes_on, more });
     }
 
     /// Whether lines of the app can be taken in a heap.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use oxherd_core::{AppId, LogSpec, Rotate, Slot};
+use oxherd_core::{AppId, LogSpec, Place, Rotate, Slot};
 use oxherd_os::clock::wall_millis;
 
-use super::files::{self, FileId, Files};
+use super::files::{self, FileId, Files, Source};
 use super::names::{self, Stems};
 use super::style::{About, Style};
 use crate::server::{LogPaths, Reply};
@@ -90,6 +90,8 @@ struct App {
 #[derive(Debug, Default)]
 pub(super) struct Pile {
     pub(super) pieces: Vec<(AppId, Piece)>,
+    /// It begins within a line that a daemon before this one has begun.
+    pub(super) goes_on: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,15 @@ pub(super) enum Piece {
     Lines(Vec<u8>),
     /// So many lines are missing here.
     Lost(u64),
+}
+
+impl Piece {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Lines(lines) => lines.len(),
+            Self::Lost(_) => 0,
+        }
+    }
 }
 
 /// What ends a part of the queue.
@@ -115,6 +126,12 @@ pub(super) struct Job {
     pub(super) pile: Pile,
 }
 
+impl Job {
+    pub(super) fn bytes(&self) -> usize {
+        self.pile.pieces.iter().map(|(_, piece)| piece.bytes()).sum()
+    }
+}
+
 /// What the thread has to do next, in order.
 pub(super) struct Work {
     pub(super) reopen: bool,
@@ -127,10 +144,11 @@ pub(super) struct Work {
 /// A line as it came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
-    pub(super) app: AppId,
-    pub(super) slot: Slot,
+    pub(super) place: Place,
     pub(super) stream: usize,
     pub(super) bytes: &'a [u8],
+    /// It goes on with what this stream has brought last.
+    pub(super) goes_on: bool,
     /// It goes on in the next one of this stream.
     pub(super) more: bool,
 }
@@ -283,7 +301,7 @@ impl Shared {
 
 impl State {
     fn line(&mut self, line: Line<'_>) {
-        for file in self.route(line.app, line.slot, line.stream).into_iter().flatten() {
+        for file in self.route(line.place.app, line.place.slot, line.stream).into_iter().flatten() {
             self.push(file, line);
         }
     }
@@ -300,9 +318,13 @@ impl State {
     }
 
     fn push(&mut self, id: FileId, line: Line<'_>) {
-        let (Some(app), Some(file)) = (self.apps.get_mut(&line.app), self.files.get(id)) else { return };
+        let place = line.place;
+        let (Some(app), Some(file)) = (self.apps.get_mut(&place.app), self.files.get(id)) else { return };
+        if line.is_only_an_end() && file.is_ended(line.source()) && !app.style.is_of_records() {
+            return;
+        }
         let pile = self.open.entry(id).or_default();
-        let source = (line.app, line.slot, line.stream);
+        let is_first = mem::take(&mut file.is_fresh);
         // What a date or a record adds is little, and counted with the next.
         let cost = line.bytes.len() + 1;
         let fits = app.bytes + cost <= APP_BYTES_MAX && self.bytes + cost <= ALL_BYTES_MAX;
@@ -315,17 +337,21 @@ impl State {
             self.has_unsaid = true;
             return;
         }
-        pile.tell_lost(line.app, mem::take(&mut file.unsaid));
-        let goes_on = file.midline == Some(source);
+        pile.tell_lost(place.app, mem::take(&mut file.unsaid));
+        // Which of several workers has begun the line that a file ends with, nobody knows any more.
+        let is_rest = is_first && line.goes_on && app.writes_alone();
+        pile.goes_on |= is_rest;
+        let source = line.source();
+        let goes_on = file.midline == Some(source) || is_rest;
         let about = About {
             at_ms: wall_millis(),
             app: app.name.as_deref().unwrap_or_default(),
-            number: app.numbers.get(&line.slot).copied(),
+            number: app.numbers.get(&place.slot).copied(),
             stream: line.stream,
             goes_on,
             more: line.more,
         };
-        let piece = pile.piece(line.app, cost);
+        let piece = pile.piece(place.app, cost);
         let before = piece.len();
         if file.midline.is_some() && !goes_on {
             piece.push(b'\n');
@@ -450,6 +476,23 @@ impl State {
             self.free(stem);
             self.forget_files();
         }
+    }
+}
+
+impl Line<'_> {
+    fn source(&self) -> Source {
+        (self.place.instance, self.stream)
+    }
+
+    fn is_only_an_end(&self) -> bool {
+        self.goes_on && self.bytes.is_empty() && !self.more
+    }
+}
+
+impl App {
+    /// Whether no two of its workers share a file, and a line of a file is one of theirs.
+    fn writes_alone(&self) -> bool {
+        (self.spec.per_slot || self.numbers.len() <= 1) && !self.style.is_of_records()
     }
 }
 

@@ -52,9 +52,13 @@ impl Scene {
     }
 
     fn piece(&self, app: AppId, slot: u32, stream: Stream, bytes: &[u8], more: bool) {
-        let instance = InstanceId { starts: 0, number: 1 };
-        let place = Place { app, slot: Slot(slot), generation: Generation(1), instance };
-        self.logs.line(&OutputLine { place, stream, bytes, more });
+        self.logs.line(&OutputLine { place: place(app, slot), stream, bytes, goes_on: false, more });
+    }
+
+    /// The rest of a line.
+    fn rest(&self, slot: u32, bytes: &[u8]) {
+        let (place, stream) = (place(WEB, slot), Stream::Stdout);
+        self.logs.line(&OutputLine { place, stream, bytes, goes_on: true, more: false });
     }
 
     fn know(&self, app: AppId, name: &str, spec: &LogSpec) {
@@ -67,6 +71,11 @@ impl Scene {
         self.logs.written(Box::new(move |()| tell.send(()).unwrap()));
         told.recv_timeout(DEADLINE).unwrap();
     }
+}
+
+fn place(app: AppId, slot: u32) -> Place {
+    let instance = InstanceId { starts: 0, number: 1 + slot };
+    Place { app, slot: Slot(slot), generation: Generation(1), instance }
 }
 
 impl Drop for Scene {
@@ -313,6 +322,55 @@ fn a_line_in_pieces_is_whole_unless_another_speaks_in_between() {
     scene.piece(WEB, 0, Stream::Stdout, b"", false);
     scene.settle();
     assert_eq!(fs::read(scene.path("web-out.log")).unwrap(), b"a\xffbc\nd\ne\nf\n");
+}
+
+#[test]
+fn the_rest_of_a_line_follows_its_beginning() {
+    // Each file is closed again as soon as it is written.
+    let pace = Pace { look: Duration::ZERO, retry: Duration::ZERO, idle: Duration::ZERO };
+    let scene = Scene::at(Scratch::new(), pace);
+    scene.know(WEB, "web", &LogSpec { date_format: Some("[at]".into()), ..LogSpec::default() });
+    scene.piece(WEB, 0, Stream::Stdout, b"name? ", true);
+    scene.settle();
+    assert_eq!(scene.read("web-out.log"), "at: name? ", "seen before it is answered");
+    scene.rest(0, b"Ada");
+    scene.settle();
+    assert_eq!(scene.read("web-out.log"), "at: name? Ada\n");
+    scene.piece(WEB, 0, Stream::Stdout, b"name? ", true);
+    scene.piece(WEB, 1, Stream::Stdout, b"another worker", false);
+    scene.rest(0, b"Bob");
+    scene.piece(WEB, 0, Stream::Stdout, b"age? ", true);
+    scene.piece(WEB, 1, Stream::Stdout, b"another worker", false);
+    scene.rest(0, b"");
+    scene.settle();
+    assert_eq!(
+        scene.read("web-out.log"),
+        "at: name? Ada\nat: name? \nat: another worker\nat: Bob\nat: age? \nat: another worker\n",
+        "no line is within another's"
+    );
+}
+
+#[test]
+fn a_line_goes_on_where_the_daemon_before_has_ended() {
+    let number = |slots: u32| (0..slots).map(|slot| (Slot(slot), slot)).collect::<BTreeMap<_, _>>();
+    let of_records = LogSpec { json: true, ..LogSpec::default() };
+    for (slots, spec, slot, expected) in [
+        (1, LogSpec::default(), 0, "name? Ada\n"),
+        // Which of the two has asked is not known, and no record goes on.
+        (2, LogSpec::default(), 0, "name? \nAda\n"),
+        (1, of_records, 0, "name? \n{\"message\":\"Ada\""),
+        // Its file has another name.
+        (2, LogSpec { per_slot: true, ..LogSpec::default() }, 1, "name? Ada\n"),
+    ] {
+        let scene = Scene::new();
+        fs::create_dir(scene.path("")).unwrap();
+        let name = if spec.per_slot { "web-out-1.log" } else { "web-out.log" };
+        fs::write(scene.path(name), "name? ").unwrap();
+        scene.logs.know(WEB, "web", &spec, number(slots));
+        scene.rest(slot, b"Ada");
+        scene.settle();
+        assert!(scene.read(name).starts_with(expected), "{:?}", scene.read(name));
+    }
 }
 
 #[test]

@@ -7,13 +7,22 @@ use std::fs::symlink_metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use oxherd_os::files::open_append;
 
 use super::attic::Attic;
 use super::file::{LogFile, Pace};
-use super::queue::{End, Job, Piece, Shared, Work};
+use super::queue::{End, Job, Shared, Work};
 use crate::home::cause;
+
+/// Lines that come in such quick succession are gathered.
+const QUICK: Duration = Duration::from_millis(5);
+/// For how long: to be woken for each line costs more than to write it.
+const GATHER: Duration = Duration::from_millis(1);
+/// More than this at a time is worth its waking; and who brings so much must not run out of room.
+const FEW_BYTES: usize = 8 << 10;
 
 /// Tells people of trouble.
 type Alarm = Box<dyn Fn(String) + Send>;
@@ -46,10 +55,22 @@ impl Writer {
     pub(super) fn run(mut self) {
         // Says so whatever happens: nobody may wait for a thread that is gone.
         let _at_the_end = Ending(Arc::clone(&self.shared));
-        while let Some(work) = self.shared.next((!self.files.is_empty()).then_some(self.pace.idle)) {
+        let mut written = Instant::now();
+        while let Some(work) = self.shared.next(self.has_open().then_some(self.pace.idle)) {
+            let bytes: usize = work.jobs.iter().map(Job::bytes).sum();
+            let is_like_more = work.end.is_none() && !work.is_closing && (1..FEW_BYTES).contains(&bytes);
             self.work(work);
             self.close_unused();
+            if is_like_more && written.elapsed() < QUICK {
+                thread::sleep(GATHER);
+            }
+            written = Instant::now();
         }
+    }
+
+    /// Whether there is a file that is to be closed when it is not used.
+    fn has_open(&self) -> bool {
+        self.files.values().any(|kept| kept.file.is_open())
     }
 
     fn work(&mut self, work: Work) {
@@ -93,7 +114,7 @@ impl Writer {
         let mut outcome = Ok(());
         let is_resting = kept.file.is_resting() && !is_last;
         if !is_resting {
-            let (lost, begun) = kept.file.begin(&self.pace);
+            let (lost, begun) = kept.file.begin(pile.goes_on, &self.pace);
             let owner = pile.pieces.first().map(|(app, _)| *app);
             owner.into_iter().for_each(|app| self.shared.release(app, 0, lost));
             outcome = begun;
@@ -103,13 +124,13 @@ impl Writer {
             let lost = if is_resting || outcome.is_err() {
                 kept.file.lose(&piece)
             } else {
-                let aside = kept.file.put_aside(bytes(&piece), &rotate, &mut self.attic, &self.pace);
+                let aside = kept.file.put_aside(piece.bytes(), &rotate, &mut self.attic, &self.pace);
                 stuck = stuck.or(aside.err());
                 let (lost, put) = kept.file.put(&piece, &self.pace);
                 outcome = put;
                 lost
             };
-            let bytes = bytes(&piece);
+            let bytes = piece.bytes();
             // Its memory goes before there is room for other lines.
             drop(piece);
             self.shared.release(app, bytes, lost);
@@ -165,13 +186,6 @@ impl Writer {
             }
             is_in_use
         });
-    }
-}
-
-fn bytes(piece: &Piece) -> usize {
-    match piece {
-        Piece::Lines(lines) => lines.len(),
-        Piece::Lost(_) => 0,
     }
 }
 

@@ -64,6 +64,7 @@ impl Feed {
                 slot: line.place.slot,
                 stream,
                 bytes: line.bytes.into(),
+                goes_on: line.goes_on,
                 more: line.more,
                 at_ms: unix_millis(),
             },
@@ -89,6 +90,7 @@ pub(super) struct Line {
     pub(super) slot: Slot,
     pub(super) stream: Stream,
     pub(super) bytes: Box<[u8]>,
+    pub(super) goes_on: bool,
     pub(super) more: bool,
     pub(super) at_ms: u64,
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::tail::Tail;
+use super::tail::{Piece, Tail};
 use crate::logs::attic::{Old, old_files};
 
 /// What the lines of one compressed file may take, in bytes; earlier ones are left out.
@@ -25,7 +25,7 @@ pub(super) struct History {
 #[derive(Debug)]
 enum Part {
     Tail(Tail),
-    Lines(Vec<Vec<u8>>),
+    Lines(Vec<Piece>),
 }
 
 impl History {
@@ -54,7 +54,7 @@ impl History {
     }
 
     /// Some more lines; none at the end.
-    pub(super) fn next_lines(&mut self) -> io::Result<Vec<Vec<u8>>> {
+    pub(super) fn next_lines(&mut self) -> io::Result<Vec<Piece>> {
         while let Some(part) = self.parts.front_mut() {
             let lines = match part {
                 Part::Tail(tail) => tail.next_lines()?,
@@ -99,7 +99,7 @@ fn read_old(old: &Old, lines: u64) -> io::Result<Option<(Part, u64)>> {
 }
 
 /// The last lines of what can only be read from the beginning.
-fn last_lines(from: impl Read, count: u64) -> io::Result<Vec<Vec<u8>>> {
+fn last_lines(from: impl Read, count: u64) -> io::Result<Vec<Piece>> {
     let mut from = BufReader::new(from);
     let (mut held, mut bytes) = (VecDeque::new(), 0);
     loop {
@@ -107,11 +107,11 @@ fn last_lines(from: impl Read, count: u64) -> io::Result<Vec<Vec<u8>>> {
         if from.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
             return Ok(held.into());
         }
-        line.pop_if(|last| *last == b'\n');
+        let is_whole = line.pop_if(|last| *last == b'\n').is_some();
         bytes += line.len();
-        held.push_back(line);
+        held.push_back((line, !is_whole));
         while held.len() as u64 > count || (bytes > HELD_BYTES && held.len() > 1) {
-            bytes -= held.pop_front().map_or(0, |line| line.len());
+            bytes -= held.pop_front().map_or(0, |(line, _)| line.len());
         }
     }
 }
@@ -145,7 +145,7 @@ mod tests {
                 if lines.is_empty() {
                     return all;
                 }
-                all.extend(lines.iter().map(|line| String::from_utf8(line.clone()).unwrap()));
+                all.extend(lines.iter().map(|(line, _)| String::from_utf8(line.clone()).unwrap()));
             }
         };
         let file = || Some((File::open(&path).unwrap(), u64::MAX));

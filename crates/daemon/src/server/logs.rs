@@ -205,6 +205,7 @@ async fn tell_history(
     sink: &mut Sink,
 ) -> Result<(), Gone> {
     let number = source.slot.and_then(|slot| state.driver.slot(source.app, slot)).map(|it| it.number);
+    let mut goes_on = false;
     loop {
         // The disk's time is spent on another thread, the client's on none.
         let read = tokio::task::spawn_blocking(move || {
@@ -216,7 +217,7 @@ async fn tell_history(
             return Ok(());
         }
         history = returned;
-        for line in lines {
+        for (line, more) in lines {
             let line = LogLine {
                 app: source.app,
                 name: source.name.clone(),
@@ -225,7 +226,8 @@ async fn tell_history(
                 number,
                 at_ms: None,
                 text: String::from_utf8_lossy(&line).into_owned(),
-                more: false,
+                goes_on: std::mem::replace(&mut goes_on, more),
+                more,
             };
             sink.event("line", &line).await?;
         }
@@ -255,6 +257,7 @@ async fn tell_line(state: &State, line: &Line, sink: &mut Sink) -> Result<(), Go
         number: state.driver.slot(line.app, line.slot).map(|it| it.number),
         at_ms: Some(line.at_ms),
         text: String::from_utf8_lossy(&line.bytes).into_owned(),
+        goes_on: line.goes_on,
         more: line.more,
     };
     sink.event("line", &line).await

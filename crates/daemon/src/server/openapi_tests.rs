@@ -114,7 +114,8 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     for stream in [OutputStream::Stdout, OutputStream::Stderr] {
         let (name, text) = ("web".into(), "hello".into());
         let (slot, number, at_ms) = (Some(Slot(1)), Some(3), Some(1));
-        let line = LogLine { app: AppId(0), name, slot, stream, number, at_ms, text, more: true };
+        let line =
+            LogLine { app: AppId(0), name, slot, stream, number, at_ms, text, goes_on: true, more: true };
         check("LogLine", &line);
     }
     for status in [

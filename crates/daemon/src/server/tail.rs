@@ -10,6 +10,9 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// Longer lines come in pieces.
 const LINE_BYTES: usize = 64 << 10;
 
+/// A line of a file, or a piece of one: whether it goes on behind it, or would if it were ended.
+pub(super) type Piece = (Vec<u8>, bool);
+
 /// A file whose last lines are being read.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -35,7 +38,7 @@ impl Tail {
     }
 
     /// Some more lines; none at the end.
-    pub(super) fn next_lines(&mut self) -> io::Result<Vec<Vec<u8>>> {
+    pub(super) fn next_lines(&mut self) -> io::Result<Vec<Piece>> {
         let mut lines = Vec::new();
         while lines.is_empty() && self.at < self.end {
             let block = read_block(&self.file, self.at, self.end)?;
@@ -48,23 +51,23 @@ impl Tail {
             self.cut(&block, &mut lines);
         }
         if lines.is_empty() && !self.rest.is_empty() {
-            lines.push(std::mem::take(&mut self.rest));
+            lines.push((std::mem::take(&mut self.rest), true));
         }
         Ok(lines)
     }
 
-    fn cut(&mut self, block: &[u8], lines: &mut Vec<Vec<u8>>) {
+    fn cut(&mut self, block: &[u8], lines: &mut Vec<Piece>) {
         for part in block.split_inclusive(|byte| *byte == b'\n') {
             let (mut text, is_whole) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
             while self.rest.len() + text.len() > LINE_BYTES {
                 let (head, tail) = text.split_at(LINE_BYTES - self.rest.len());
                 self.rest.extend_from_slice(head);
-                lines.push(std::mem::take(&mut self.rest));
+                lines.push((std::mem::take(&mut self.rest), true));
                 text = tail;
             }
             self.rest.extend_from_slice(text);
             if is_whole {
-                lines.push(std::mem::take(&mut self.rest));
+                lines.push((std::mem::take(&mut self.rest), false));
             }
         }
     }
@@ -140,14 +143,17 @@ mod tests {
             if lines.is_empty() {
                 return all;
             }
-            all.extend(lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()));
+            let shown = |(line, more): &Piece| {
+                String::from_utf8_lossy(line).into_owned() + if *more { "…" } else { "" }
+            };
+            all.extend(lines.iter().map(shown));
         }
     }
 
     #[test]
     fn the_last_lines_come_in_order() {
         assert_eq!(tail(b"a\nb\nc\n", 99, 2), ["b", "c"]);
-        assert_eq!(tail(b"a\nb\nc", 99, 2), ["b", "c"], "the last line is not ended yet");
+        assert_eq!(tail(b"a\nb\nc", 99, 2), ["b", "c…"], "the last line is not ended yet");
         assert_eq!(tail(b"a\nb\nc\n", 4, 1), ["b"], "what is behind the mark is left out");
         assert_eq!(tail(b"a\n\nc\n", 99, 2), ["", "c"]);
         assert_eq!(tail(b"a\nb\n", 99, 0), [""; 0]);
@@ -169,7 +175,7 @@ mod tests {
     fn long_lines_come_in_pieces() {
         let long = "y".repeat(LINE_BYTES * 2 + 5);
         let lines = tail(format!("a\n{long}\nb\n").as_bytes(), u64::MAX, 2);
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES, LINE_BYTES, 5, 1]);
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES + 3, LINE_BYTES + 3, 5, 1]);
         let exact = "z".repeat(LINE_BYTES);
         assert_eq!(tail(format!("{exact}\nb\n").as_bytes(), u64::MAX, 2), [exact.as_str(), "b"]);
     }

@@ -112,7 +112,13 @@ impl Herd {
             generation: app.generation,
             instance: InstanceId { starts: 0, number: 1 },
         };
-        inner.feed.as_mut().unwrap().output(&OutputLine { place, stream, bytes, more: false });
+        inner.feed.as_mut().unwrap().output(&OutputLine {
+            place,
+            stream,
+            bytes,
+            goes_on: false,
+            more: false,
+        });
         self.logs.write(name, stream, bytes);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oxherd_core::{AppSpec, Event, Exit, InstanceId, Notice, Place, Signal, Sockets};
 use oxherd_os::{Child, ExitStatus, Interest};
 
+use crate::Stream;
 use crate::control::input::Feed;
 use crate::control::looks::Seen;
 use crate::control::now;
@@ -14,7 +15,6 @@ use crate::control::output::Pump;
 use crate::control::{CHILDREN, Control};
 use crate::counters::Counters;
 use crate::traffic::Order;
-use crate::{OutputLine, Stream};
 
 /// What of a child an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,20 @@ pub(super) struct ChildState {
 impl ChildState {
     pub(super) fn had_channel(&self) -> bool {
         self.tie == Tie::Channel
+    }
+
+    pub(super) fn pump(&self, stream: Stream) -> Option<&Pump> {
+        match stream {
+            Stream::Stdout => self.stdout.as_ref(),
+            Stream::Stderr => self.stderr.as_ref(),
+        }
+    }
+
+    pub(super) fn pump_mut(&mut self, stream: Stream) -> Option<&mut Pump> {
+        match stream {
+            Stream::Stdout => self.stdout.as_mut(),
+            Stream::Stderr => self.stderr.as_mut(),
+        }
     }
 }
 
@@ -164,10 +178,10 @@ impl Control<'_> {
         let state = ChildState {
             place,
             process: child,
-            counters,
             stdin: stdin.map(Feed::new),
-            stdout: stdout.map(Pump::new),
-            stderr: stderr.map(Pump::new),
+            stdout: stdout.map(|pipe| Pump::new(pipe, counters.is_amid(Stream::Stdout))),
+            stderr: stderr.map(|pipe| Pump::new(pipe, counters.is_amid(Stream::Stderr))),
+            counters,
             tie,
             disconnected: false,
             probe: None,
@@ -242,7 +256,7 @@ impl Control<'_> {
         }
     }
 
-    fn pump_output(&mut self, instance: InstanceId, stream: Stream, may_wait: bool) {
+    pub(super) fn pump_output(&mut self, instance: InstanceId, stream: Stream, may_wait: bool) {
         let Some(state) = self.children.states.get_mut(&instance) else { return };
         let place = state.place;
         let slot = match stream {
@@ -250,17 +264,18 @@ impl Control<'_> {
             Stream::Stderr => &mut state.stderr,
         };
         let Some(pump) = slot else { return };
-        let observer = &mut *self.observer;
-        if may_wait && !pump.may_flow(|| observer.has_room(place.app), now()) {
+        let (observer, now) = (&mut *self.observer, now());
+        if may_wait && !pump.may_flow(|| observer.has_room(place.app), now) {
             // A pipe that is left alone must not wake the thread.
             drop(self.poller.remove(pump.fd()));
             self.held_back.insert((instance, stream));
             return;
         }
-        let open = pump.read(|bytes, more| observer.output(&OutputLine { place, stream, bytes, more }));
+        let open = pump.read(now, |piece| observer.output(&piece.of(place, stream)));
         if !open && let Some(pump) = slot.take() {
             drop(self.poller.remove(pump.fd()));
         }
+        self.note_unended(instance, stream);
     }
 
     /// Half a line that nobody will finish is a line.
@@ -271,8 +286,9 @@ impl Control<'_> {
             if let Some(mut pump) = slot.take() {
                 drop(self.poller.remove(pump.fd()));
                 let observer = &mut *self.observer;
-                pump.finish(|bytes, more| observer.output(&OutputLine { place, stream, bytes, more }));
+                pump.finish(|piece| observer.output(&piece.of(place, stream)));
             }
+            self.unended.remove(&(instance, stream));
         }
     }
 

@@ -18,7 +18,7 @@ mod wishes;
 
 pub(crate) use signals::block_signals;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use oxherd_core::{AppId, AppSpec, Fleet, InstanceId, Limits, Moment, Outcome, Request, Span};
@@ -85,6 +85,8 @@ pub(crate) struct Control<'a> {
     renew_at: Option<Moment>,
     /// Streams that are not read for want of room.
     held_back: BTreeSet<(InstanceId, crate::Stream)>,
+    /// Streams of which the beginning of a line is held, and when it is to be handed on.
+    unended: BTreeMap<(InstanceId, crate::Stream), Moment>,
 }
 
 impl<'a> Control<'a> {
@@ -140,6 +142,7 @@ impl<'a> Control<'a> {
             ended: None,
             renew_at: None,
             held_back: BTreeSet::new(),
+            unended: BTreeMap::new(),
         })
     }
 
@@ -220,6 +223,7 @@ impl<'a> Control<'a> {
             self.keeping.due(),
             self.renew_at,
             self.looks.due(),
+            self.unended.values().min().copied(),
         ];
         let next = due.into_iter().flatten().min();
         if !self.held_back.is_empty() {
@@ -238,6 +242,7 @@ impl<'a> Control<'a> {
         }
         self.renew_if_due(now);
         self.resume_output();
+        self.hand_on_output(now);
         self.look_at_workers(now);
         if let (Some(due), Some(interval)) = (self.next_report, self.status_interval)
             && due <= now

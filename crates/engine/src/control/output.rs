@@ -1,16 +1,24 @@
-//! What a worker writes, line by line. Memory is bounded: a line that does not end comes in pieces.
+//! What a worker writes, line by line. Memory is bounded: a line that does not end comes in pieces. So does one that
+//! its worker takes its time with: a prompt must be seen before it is answered.
+//!
+//! Must never wake the thread while nothing of a line is held back.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oxherd_core::{Moment, Span};
+use oxherd_core::{InstanceId, Moment, Place, Span};
+
+use crate::control::Control;
+use crate::{OutputLine, Stream};
 
 /// The longest piece of a line, in bytes.
 const MAX_LINE_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
 /// How long it is left alone for want of room.
 const PATIENCE: Span = Span::from_secs(2);
+/// How long the beginning of a line waits for its end before it is handed on.
+const UNENDED_PATIENCE: Span = Span::from_secs(1);
 /// How much one worker may have read at a time, so that one that only writes does not starve the others.
 const MAX_READS: usize = 16;
 
@@ -21,7 +29,19 @@ pub(super) struct Pump {
     partial: Vec<u8>,
     /// A piece of the line was given out already.
     has_begun: bool,
+    /// When the oldest byte of `partial` was read; nothing once what can be handed on was.
+    since: Option<Moment>,
     flow: Flow,
+}
+
+/// A line without its newline, or a piece of one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) bytes: &'a [u8],
+    /// It goes on where the last piece of this stream has ended.
+    pub(super) goes_on: bool,
+    /// The line goes on in the next piece.
+    pub(super) more: bool,
 }
 
 /// How it is read while there is no room for what it brings.
@@ -36,16 +56,27 @@ enum Flow {
 }
 
 impl Pump {
-    pub(super) fn new(pipe: OwnedFd) -> Self {
-        Self { pipe: File::from(pipe), partial: Vec::new(), has_begun: false, flow: Flow::Free }
+    /// With `has_begun` the first line is the rest of one whose beginning another primary has handed on.
+    pub(super) fn new(pipe: OwnedFd, has_begun: bool) -> Self {
+        Self { pipe: File::from(pipe), partial: Vec::new(), has_begun, since: None, flow: Flow::Free }
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
+    /// Whether a piece of a line was given out whose rest is still to come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// When the beginning of a line that is held is to be handed on, if there is one.
+    pub(super) fn due(&self) -> Option<Moment> {
+        self.since.map(|since| since + UNENDED_PATIENCE)
+    }
+
     /// Reads what is there and gives each line to `emit`, or a piece of one that goes on. Returns whether more may come.
-    pub(super) fn read(&mut self, mut emit: impl FnMut(&[u8], bool)) -> bool {
+    pub(super) fn read(&mut self, now: Moment, mut emit: impl FnMut(Piece<'_>)) -> bool {
         let mut buffer = [0; READ_BYTES];
         for _ in 0..MAX_READS {
             match self.pipe.read(&mut buffer) {
@@ -53,12 +84,37 @@ impl Pump {
                     self.finish(emit);
                     return false;
                 }
-                Ok(count) => self.cut(buffer.get(..count).unwrap_or_default(), &mut emit),
+                Ok(count) => {
+                    self.take(buffer.get(..count).unwrap_or_default(), now, &mut emit);
+                    if count < READ_BYTES {
+                        // It is empty, or tells of itself again: one more call would find nothing.
+                        return true;
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
             }
         }
         true
+    }
+
+    /// Gives out what is held of a line, as far as it makes whole characters, if it was held long enough.
+    pub(super) fn hand_on(&mut self, now: Moment, mut emit: impl FnMut(Piece<'_>)) {
+        if self.due().is_some_and(|due| due <= now) {
+            self.hand_on_now(&mut emit);
+        }
+    }
+
+    /// The same, however long it was held.
+    pub(super) fn hand_on_now(&mut self, emit: &mut impl FnMut(Piece<'_>)) {
+        self.since = None;
+        if self.partial.is_empty() {
+            return;
+        }
+        let rest = self.partial.split_off(whole_characters(&self.partial));
+        let goes_on = std::mem::replace(&mut self.has_begun, true);
+        emit(Piece { bytes: &self.partial, goes_on, more: true });
+        self.partial = rest;
     }
 
     /// Whether it may be read now: there is room, or there was none for too long.
@@ -76,38 +132,100 @@ impl Pump {
     }
 
     /// Gives out a last line without an end.
-    pub(super) fn finish(&mut self, mut emit: impl FnMut(&[u8], bool)) {
+    pub(super) fn finish(&mut self, mut emit: impl FnMut(Piece<'_>)) {
         if !self.partial.is_empty() || self.has_begun {
-            emit(&self.partial, false);
+            let goes_on = std::mem::replace(&mut self.has_begun, false);
+            emit(Piece { bytes: &self.partial, goes_on, more: false });
             self.partial = Vec::new();
-            self.has_begun = false;
+            self.since = None;
         }
     }
 
-    fn cut(&mut self, chunk: &[u8], emit: &mut impl FnMut(&[u8], bool)) {
+    fn take(&mut self, chunk: &[u8], now: Moment, emit: &mut impl FnMut(Piece<'_>)) {
+        self.cut(chunk, emit);
+        if !self.partial.is_empty() {
+            self.since.get_or_insert(now);
+        }
+    }
+
+    fn cut(&mut self, chunk: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
         for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
             match piece.split_last() {
                 Some((b'\n', line)) if self.partial.is_empty() => {
-                    emit(line, false);
-                    self.has_begun = false;
+                    let goes_on = std::mem::replace(&mut self.has_begun, false);
+                    emit(Piece { bytes: line, goes_on, more: false });
                 }
                 Some((b'\n', rest)) => {
                     self.partial.extend_from_slice(rest);
-                    emit(&self.partial, false);
+                    let goes_on = std::mem::replace(&mut self.has_begun, false);
+                    emit(Piece { bytes: &self.partial, goes_on, more: false });
                     self.partial.clear();
-                    self.has_begun = false;
+                    self.since = None;
                 }
                 _ => {
                     self.partial.extend_from_slice(piece);
                     if self.partial.len() >= MAX_LINE_BYTES {
-                        let rest = self.partial.split_off(whole_characters(&self.partial));
-                        emit(&self.partial, true);
-                        self.partial = rest;
-                        self.has_begun = true;
+                        self.hand_on_now(emit);
                     }
                 }
             }
         }
+    }
+}
+
+impl Control<'_> {
+    /// Hands on the beginnings of lines that were held long enough.
+    pub(super) fn hand_on_output(&mut self, now: Moment) {
+        let due = self.unended.iter().filter(|(_, due)| **due <= now).map(|(key, _)| *key);
+        for (instance, stream) in due.collect::<Vec<_>>() {
+            self.unended.remove(&(instance, stream));
+            // What has come meanwhile is part of it.
+            self.pump_output(instance, stream, true);
+            // While there is no room its rest may be in the pipe: it is looked at again when there is.
+            if !self.held_back.contains(&(instance, stream)) {
+                self.with_pump(instance, stream, |pump, emit| pump.hand_on(now, emit));
+            }
+        }
+    }
+
+    /// Nothing that was read is to end with this primary.
+    pub(super) fn hand_on_all_output(&mut self) {
+        for (instance, stream) in std::mem::take(&mut self.unended).into_keys() {
+            self.with_pump(instance, stream, |pump, mut emit| pump.hand_on_now(&mut emit));
+        }
+    }
+
+    /// Notes what is held of a line of the stream, for the clock and for the primary that comes next.
+    pub(super) fn note_unended(&mut self, instance: InstanceId, stream: Stream) {
+        let Some(state) = self.children.get(instance) else { return };
+        let pump = state.pump(stream);
+        state.counters.note_amid(stream, pump.is_some_and(Pump::has_begun));
+        match pump.and_then(Pump::due) {
+            Some(due) => drop(self.unended.insert((instance, stream), due)),
+            None => drop(self.unended.remove(&(instance, stream))),
+        }
+    }
+
+    fn with_pump(
+        &mut self,
+        instance: InstanceId,
+        stream: Stream,
+        what: impl FnOnce(&mut Pump, &mut dyn FnMut(Piece<'_>)),
+    ) {
+        let Some(state) = self.children.get_mut(instance) else { return };
+        let place = state.place;
+        let observer = &mut *self.observer;
+        if let Some(pump) = state.pump_mut(stream) {
+            what(pump, &mut |piece| observer.output(&piece.of(place, stream)));
+        }
+        self.note_unended(instance, stream);
+    }
+}
+
+impl<'a> Piece<'a> {
+    pub(super) fn of(self, place: Place, stream: Stream) -> OutputLine<'a> {
+        let Self { bytes, goes_on, more } = self;
+        OutputLine { place, stream, bytes, goes_on, more }
     }
 }
 
@@ -126,13 +244,22 @@ fn whole_characters(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    fn pump(has_begun: bool) -> Pump {
+        Pump::new(File::open("/dev/null").unwrap().into(), has_begun)
+    }
+
+    /// How a piece is written here: `…` where it goes on.
+    fn shown(piece: Piece<'_>) -> String {
+        let text = String::from_utf8_lossy(piece.bytes);
+        let end = |there, mark| if there { mark } else { "" };
+        format!("{}{text}{}", end(piece.goes_on, "…"), end(piece.more, "…"))
+    }
+
     fn cut(chunks: &[&str]) -> Vec<String> {
-        let mut pump = Pump::new(File::open("/dev/null").unwrap().into());
+        let mut pump = pump(false);
         let mut lines = Vec::new();
-        let mut emit = |line: &[u8], more: bool| {
-            lines.push(String::from_utf8_lossy(line).into_owned() + if more { "…" } else { "" });
-        };
-        chunks.iter().for_each(|chunk| pump.cut(chunk.as_bytes(), &mut emit));
+        let mut emit = |piece: Piece<'_>| lines.push(shown(piece));
+        chunks.iter().for_each(|chunk| pump.take(chunk.as_bytes(), Moment::from_millis(0), &mut emit));
         pump.finish(emit);
         lines
     }
@@ -148,9 +275,38 @@ mod tests {
     fn an_endless_line_comes_in_pieces() {
         let long = "x".repeat(MAX_LINE_BYTES);
         let piece = long.clone() + "…";
-        assert_eq!(cut(&[&long, "y\n"]), [piece.as_str(), "y"]);
-        assert_eq!(cut(&[&long]), [piece.as_str(), ""]);
-        assert_eq!(cut(&[&long, "\nz"]), [piece.as_str(), "", "z"]);
+        assert_eq!(cut(&[&long, "y\n"]), [piece.as_str(), "…y"]);
+        assert_eq!(cut(&[&long]), [piece.as_str(), "…"]);
+        assert_eq!(cut(&[&long, "\nz"]), [piece.as_str(), "…", "z"]);
+    }
+
+    #[test]
+    fn a_line_that_takes_its_time_comes_in_pieces() {
+        let at = |millis| Moment::from_millis(millis);
+        let mut pump = pump(false);
+        let mut lines = Vec::new();
+        let mut emit = |piece: Piece<'_>| lines.push(shown(piece));
+        assert_eq!(pump.due(), None, "nothing is held");
+        pump.take(b"Name", at(0), &mut emit);
+        pump.take("? ü\u{20ac}".as_bytes().split_last().unwrap().1, at(600), &mut emit);
+        assert_eq!(pump.due(), Some(at(1000)), "counted from the first byte");
+        pump.hand_on(at(999), &mut emit);
+        pump.hand_on(at(1000), &mut emit);
+        assert_eq!(pump.due(), None, "half a character waits for the other half");
+        assert!(pump.has_begun());
+        pump.take(b"\xac", at(2000), &mut emit);
+        assert_eq!(pump.due(), Some(at(3000)));
+        pump.take(b" Ada\nnext\n", at(2500), &mut emit);
+        assert_eq!((pump.due(), pump.has_begun()), (None, false));
+        assert_eq!(lines, ["Name? ü…", "…€ Ada", "next"]);
+    }
+
+    #[test]
+    fn a_line_that_another_primary_has_begun_goes_on() {
+        let mut pump = pump(true);
+        let mut lines = Vec::new();
+        pump.take(b"rest\nnext\n", Moment::from_millis(0), &mut |piece: Piece<'_>| lines.push(shown(piece)));
+        assert_eq!(lines, ["…rest", "next"]);
     }
 
     #[test]

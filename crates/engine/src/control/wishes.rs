@@ -17,6 +17,8 @@ impl Control<'_> {
                 Wish::Survey(asked, reply) => reply(self.survey(&asked)),
                 Wish::Upgrade(program, reply) => {
                     self.keep_now();
+                    // Written while the keeper asks the other program what it knows.
+                    self.hand_on_all_output();
                     reply(self.host.upgrade(program.as_deref()));
                 }
                 Wish::Fork(app, env, reply) => reply(self.on_fork(app, env)),

@@ -71,17 +71,10 @@ impl Frame {
         into.push(b'\n');
     }
 
-    /// Appends a line that the worker in this slot wrote, who is called `speaker`.
-    pub(super) fn output(self, speaker: &str, slot: Slot, bytes: &[u8], into: &mut Vec<u8>) {
+    /// Appends what goes before a line that the worker in this slot wrote, who is called `speaker`.
+    pub(super) fn speaker(self, speaker: &str, slot: Slot, into: &mut Vec<u8>) {
         let colour = SLOT_COLOURS[slot.0 as usize % SLOT_COLOURS.len()];
         self.gutter(speaker, colour, into);
-        Self::raw(bytes, into);
-    }
-
-    /// Appends a line as it is.
-    pub(super) fn raw(bytes: &[u8], into: &mut Vec<u8>) {
-        into.extend_from_slice(bytes);
-        into.push(b'\n');
     }
 
     fn gutter(self, who: &str, colour: &str, into: &mut Vec<u8>) {
@@ -124,30 +117,28 @@ mod tests {
     fn gutters_are_aligned() {
         let write = |frame: Frame, into: &mut Vec<u8>| {
             frame.log(&Line::news("Hello"), into);
-            frame.output("slot 2", Slot(2), b"hi", into);
-            frame.output("slot 10", Slot(10), b"", into);
+            frame.speaker("slot 2", Slot(2), into);
+            into.extend_from_slice(b"hi\n");
+            frame.speaker("slot 10", Slot(10), into);
         };
         let text = String::from_utf8(framed(7, false, write)).unwrap();
-        assert_eq!(text, "oxherd  | Hello\nslot 2  | hi\nslot 10 | \n");
+        assert_eq!(text, "oxherd  | Hello\nslot 2  | hi\nslot 10 | ");
         let text = String::from_utf8(framed(6, false, write)).unwrap();
-        assert_eq!(text, "oxherd | Hello\nslot 2 | hi\nslot 10 | \n");
+        assert_eq!(text, "oxherd | Hello\nslot 2 | hi\nslot 10 | ");
     }
 
     #[test]
     fn colours_are_for_gutters_only() {
         let write = |frame: Frame, into: &mut Vec<u8>| {
             frame.log(&Line::trouble("Oh"), into);
-            frame.output("slot 8", Slot(8), b"hi", into);
+            frame.speaker("slot 8", Slot(8), into);
         };
         let text = String::from_utf8(framed(1, true, write)).unwrap();
-        assert_eq!(text, "\x1b[1;31moxherd |\x1b[0m Oh\n\x1b[36mslot 8 |\x1b[0m hi\n");
+        assert_eq!(text, "\x1b[1;31moxherd |\x1b[0m Oh\n\x1b[36mslot 8 |\x1b[0m ");
     }
 
     #[test]
-    fn a_worker_s_bytes_pass_as_they_are_and_ours_are_printable() {
-        let bytes =
-            framed(1, false, |frame, into| frame.output("slot 0", Slot(0), b"\xff\x1b[31m\ta\r", into));
-        assert_eq!(bytes, b"slot 0 | \xff\x1b[31m\ta\r\n");
+    fn our_lines_are_printable() {
         let line = Line::news(format!("a\nb\x1b[0m ü{}", "x".repeat(2000)));
         let text = String::from_utf8(framed(1, false, |frame, into| frame.log(&line, into))).unwrap();
         assert!(text.starts_with("oxherd | a\\nb\\u{1b}[0m üxxx"), "{text}");

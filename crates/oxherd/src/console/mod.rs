@@ -22,7 +22,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use oxherd_engine::core::{AppId, Notice, Outcome};
+use oxherd_engine::core::{AppId, InstanceId, Notice, Outcome};
 use oxherd_engine::{Alert, Bulletin, EngineError, Observer, OutputLine, Report, Stream};
 
 pub use notices::{abort_reason, aborted, ended, give_up, shown_address};
@@ -98,7 +98,11 @@ struct Outlet {
     /// `None`: it could not be opened, and what would go there is discarded.
     printer: Option<Printer>,
     frame: Frame,
+    /// Whose line has no end yet.
+    amid: Option<Source>,
 }
+
+type Source = (InstanceId, Stream);
 
 impl Console {
     /// A console for an app with this many slots.
@@ -167,14 +171,33 @@ impl Console {
             Weight::News => Stream::Stdout,
             Weight::Trouble => Stream::Stderr,
         };
-        self.print(stream, |frame, into| lines.iter().for_each(|line| frame.log(line, into)));
+        self.print(stream, None, |frame, _, into| {
+            lines.iter().for_each(|line| frame.log(line, into));
+            None
+        });
     }
 
-    fn print(&mut self, stream: Stream, write: impl FnOnce(&Frame, &mut Vec<u8>)) {
+    /// Whose line on the stream has no end yet.
+    fn amid(&mut self, stream: Stream) -> Option<Source> {
+        self.outlets.as_mut().and_then(|outlets| outlets.of(stream).amid)
+    }
+
+    /// Prints what `write` appends, which is told whether it goes on with a line of this source, and says whose line has
+    /// no end yet.
+    fn print(
+        &mut self,
+        stream: Stream,
+        source: Option<Source>,
+        write: impl FnOnce(Frame, bool, &mut Vec<u8>) -> Option<Source>,
+    ) {
         let outlets = self.outlets.get_or_insert_with(|| Outlets::open(self.speakers.width()));
         let outlet = outlets.of(stream);
         self.scratch.clear();
-        write(&outlet.frame, &mut self.scratch);
+        let goes_on = outlet.amid.is_some() && outlet.amid == source;
+        if outlet.amid.is_some() && !goes_on {
+            self.scratch.push(b'\n');
+        }
+        outlet.amid = write(outlet.frame, goes_on, &mut self.scratch);
         if let Some(printer) = &outlet.printer {
             printer.print(&self.scratch);
         }
@@ -192,11 +215,22 @@ impl Observer for Console {
     }
 
     fn output(&mut self, line: &OutputLine<'_>) {
-        if self.raw {
-            return self.print(line.stream, |_, into| Frame::raw(line.bytes, into));
+        let speaker = (!self.raw).then(|| self.speakers.of(line.place));
+        let source = (line.place.instance, line.stream);
+        if line.goes_on && line.bytes.is_empty() && !line.more && self.amid(line.stream) != Some(source) {
+            // It was ended already, by somebody else's line.
+            return;
         }
-        let speaker = self.speakers.of(line.place);
-        self.print(line.stream, |frame, into| frame.output(&speaker, line.place.slot, line.bytes, into));
+        self.print(line.stream, Some(source), |frame, goes_on, into| {
+            if let Some(speaker) = speaker.filter(|_| !goes_on) {
+                frame.speaker(&speaker, line.place.slot, into);
+            }
+            into.extend_from_slice(line.bytes);
+            if !line.more {
+                into.push(b'\n');
+            }
+            line.more.then_some(source)
+        });
     }
 
     fn report(&mut self, report: &Report) {
@@ -220,10 +254,10 @@ impl Outlets {
         Self { stdout: Outlet::new(out, out_frame), stderr: (!is_one).then(|| Outlet::new(err, err_frame)) }
     }
 
-    fn of(&self, stream: Stream) -> &Outlet {
+    fn of(&mut self, stream: Stream) -> &mut Outlet {
         match stream {
-            Stream::Stdout => &self.stdout,
-            Stream::Stderr => self.stderr.as_ref().unwrap_or(&self.stdout),
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => self.stderr.as_mut().unwrap_or(&mut self.stdout),
         }
     }
 }
@@ -236,7 +270,7 @@ impl Outlet {
             bytes
         };
         let printer = file.and_then(|file| Printer::start(file, QUEUE_BYTES_MAX, tell)).ok();
-        Self { printer, frame }
+        Self { printer, frame, amid: None }
     }
 
     fn finish(self, until: Instant) {

@@ -174,7 +174,8 @@ fn colours_tell_trouble_from_news() {
         Frame::new(4, true).log(&line, &mut bytes);
     }
     for slot in 0..10 {
-        Frame::new(6, true).output(&format!("slot {slot}"), Slot(slot), b"Some text", &mut bytes);
+        Frame::new(6, true).speaker(&format!("slot {slot}"), Slot(slot), &mut bytes);
+        bytes.extend_from_slice(b"Some text\n");
     }
     insta::assert_snapshot!(String::from_utf8(bytes).unwrap().replace('\x1b', "␛"));
 }

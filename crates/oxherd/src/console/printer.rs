@@ -64,7 +64,7 @@ impl Printer {
         Ok(Self { shared, bytes_max })
     }
 
-    /// Queues complete lines that stay together, or drops them.
+    /// Queues lines that stay together, the last of which may go on with the next ones, or drops them.
     pub(super) fn print(&self, lines: &[u8]) {
         let mut state = self.shared.lock();
         if state.phase == Phase::Ended {
@@ -150,6 +150,9 @@ impl<W: Write, T: Fn(&Loss) -> Vec<u8>> Writer<W, T> {
         while let Some((mut queue, loss)) = self.shared.next(emptied) {
             let lines_before = count_lines(&queue);
             if loss.lines > 0 {
+                if queue.last().is_some_and(|last| *last != b'\n') {
+                    queue.push(b'\n');
+                }
                 queue.extend_from_slice(&(self.tell)(&loss));
             }
             if let Err((written, error)) = write_all(&mut self.sink, &queue) {
