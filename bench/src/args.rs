@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::contestant::Contestant;
 use crate::daemon::HerdOptions;
 use crate::lending::LendingOptions;
+use crate::logs::LogOptions;
+use crate::logs::writer::{Job, WriterOptions as LogsWriterOptions};
 use crate::sdk::{Kind, MessageOptions};
 use crate::strategies::{StrategyOptions, WorkerOptions};
 
@@ -59,6 +61,13 @@ usage: oxherd-bench lending [options]    (system calls of a program that is lent
   --rounds N      rounds (9)
   --oxherd, --json, --check as above
 
+usage: oxherd-bench logs [options]       (what workers write, under oxherd's daemon and PM2's)
+
+  --rounds N      rounds (3)
+  --seconds N     seconds of many lines in each of them (20)
+  --rate N        lines per second of each of two apps (10000)
+  --node, --oxherd, --pm2, --json as above
+
 usage: oxherd-bench floor [--node PATH] [--window N]     (server on $PORT, until SIGTERM)
 
 Exit codes: 0 measured, 1 a contestant failed or the run was interrupted, 2 usage, 3 see --check";
@@ -70,6 +79,8 @@ const WINDOW: usize = 2;
 const ROUNDS_MAX: u64 = 1000;
 const SECONDS_MAX: u64 = 600;
 const LOOKS_MAX: u64 = 1000;
+/// More lines per second than one program writes.
+const RATE_MAX: u64 = 1_000_000;
 /// More processes than this are more than most machines allow a user.
 const WORKERS_MAX: u64 = 10_000;
 
@@ -89,6 +100,9 @@ pub(crate) enum Command {
     Worker(WorkerOptions),
     Sdk(SdkOptions),
     Lending(LendingOptions),
+    Logs(LogOptions),
+    /// Not for people: `logs` has this program started by the managers.
+    LogsWriter(LogsWriterOptions),
     /// Not for people: `lending` starts this program again.
     LendingProgram {
         file: String,
@@ -156,6 +170,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         Some("sdk-server") => parse_sdk_server(arguments),
         Some("lending") => parse_lending(arguments),
         Some("lending-program") => parse_lending_program(arguments),
+        Some("logs") => parse_logs(arguments),
+        Some("logs-writer") => parse_logs_writer(arguments),
         Some("sdk-messages") => parse_sdk_messages(arguments),
         Some("help") => Ok(Command::Help),
         Some(other) => Err(format!("unknown subcommand {other}")),
@@ -276,6 +292,40 @@ fn parse_lending_program(mut arguments: impl Iterator<Item = String>) -> Result<
     let (file, port) = (arguments.next(), arguments.next().and_then(|word| word.parse().ok()));
     let program = file.zip(port).map(|(file, port)| Command::LendingProgram { file, port });
     program.ok_or_else(|| "lending-program needs a file and a port".to_owned())
+}
+
+fn parse_logs(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut options = LogOptions {
+        rounds: 3,
+        seconds: 20,
+        rate: 10_000,
+        node: PathBuf::from("node"),
+        oxherd: oxherd_beside_this_program()?,
+        pm2: pm2_of_the_tools()?,
+        json: None,
+    };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--rounds" => options.rounds = number(&flag, &value()?, ROUNDS_MAX)? as usize,
+            "--seconds" => options.seconds = number(&flag, &value()?, SECONDS_MAX)?,
+            "--rate" => options.rate = number(&flag, &value()?, RATE_MAX)?,
+            "--node" => options.node = PathBuf::from(value()?),
+            "--oxherd" => options.oxherd = PathBuf::from(value()?),
+            "--pm2" => options.pm2 = PathBuf::from(value()?),
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--help" | "-h" => return Ok(Command::Help),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(Command::Logs(options))
+}
+
+fn parse_logs_writer(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    let file = arguments.next().map(PathBuf::from);
+    let job = Job::from_words(&arguments.collect::<Vec<_>>());
+    let options = file.zip(job).map(|(file, job)| Command::LogsWriter(LogsWriterOptions { file, job }));
+    options.ok_or_else(|| "logs-writer needs a file and a job".to_owned())
 }
 
 fn parse_sdk_server(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {

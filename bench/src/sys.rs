@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,6 +120,12 @@ pub(crate) fn set_option<T: Copy>(fd: RawFd, level: i32, option: i32, value: &T)
 pub(crate) fn memory_file() -> io::Result<File> {
     // SAFETY: the name is a NUL-terminated constant; the result is checked before it is owned.
     unsafe { Ok(File::from_raw_fd(check(libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC))?)) }
+}
+
+/// Standard output without `std`'s buffer and lock: each write is one.
+pub(crate) fn unbuffered_stdout() -> ManuallyDrop<File> {
+    // SAFETY: descriptor 1 is open, and nobody closes it by this value.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDOUT_FILENO) })
 }
 
 /// Called in a child before exec: dies with the parent, and keeps `lent` open across exec under its own number (no

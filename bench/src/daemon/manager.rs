@@ -92,6 +92,10 @@ impl<'a> Manager<'a> {
         command::run(command.env("PORT", port.to_string()), LIMIT)
     }
 
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Result<Ran, String> {
         command::run(&mut self.command(args), LIMIT)
     }

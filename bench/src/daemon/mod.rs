@@ -5,7 +5,7 @@
 mod answers;
 mod command;
 mod herd;
-mod manager;
+pub(crate) mod manager;
 pub(crate) mod process;
 mod report;
 mod sample;
