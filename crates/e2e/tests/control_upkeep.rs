@@ -73,6 +73,7 @@ fn the_clock_and_changed_files_reload_what_runs_and_start_nothing() {
     let pid_file = home.surroundings().join("run/web.pid");
     let watched = home.surroundings().join("watched-src");
     let watch = json!({"watch": {"paths": [watched], "ignore": ["*.tmp"], "delay": 0}, "pid_file": pid_file});
+    let around = json!({"paths": [home.surroundings()], "ignore": ["watched-src", "run"], "delay": 0});
     let every_second = json!({"upkeep": {"cron": "* * * * * *"}});
     start(
         &home,
@@ -80,6 +81,7 @@ fn the_clock_and_changed_files_reload_what_runs_and_start_nothing() {
             spec(&home, "clock", SERVER, every_second.clone()),
             spec(&home, "stopped", SERVER, every_second),
             spec(&home, "watched", SERVER, json!({ "upkeep": watch })),
+            spec(&home, "around", SERVER, json!({ "upkeep": { "watch": around } })),
             spec(&home, "later", SERVER, json!({"autostart": false})),
         ],
     );
@@ -95,7 +97,12 @@ fn the_clock_and_changed_files_reload_what_runs_and_start_nothing() {
     home.ok(&["delete", "clock"]);
     let pid = || fs::read_to_string(&pid_file).ok()?.trim().parse::<u64>().ok();
     eventually("the pid", || (pid() == home.pids("watched").first().copied()).then_some(()));
+    home.write("around.js", "");
+    eventually("a reload", || (generation(&home, "around") == 2).then_some(()));
+    online(&home, "around");
     changes(&home, &watched);
+    // The daemon's home is in that folder, and much was written there since.
+    assert_eq!(generation(&home, "around"), 2);
     eventually("the new pid", || (pid() == home.pids("watched").first().copied()).then_some(()));
     home.ok(&["stop", "watched"]);
     eventually("no file", || (!pid_file.exists()).then_some(()));

@@ -195,7 +195,7 @@ impl Begun {
         let (news, intake) = feed();
         let console = greeting.foreground.then(|| (faces.console)(args.raw));
         let ledger = Ledger::from_entries(&mut estate.entries, host.notes());
-        let upkeep = Upkeep::start(alert_line).map_err(os("start the upkeep"))?;
+        let upkeep = Upkeep::start(home.folder(), alert_line).map_err(os("start the upkeep"))?;
         let books = (Arc::clone(&saved), ledger.clone(), upkeep.clone());
         let observer = DaemonObserver::new(logs.clone(), news, books, faces.render, console);
         let settings = Settings { status_interval: None, stays: !greeting.foreground, ..Settings::default() };

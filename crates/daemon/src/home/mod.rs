@@ -9,7 +9,7 @@ mod replace;
 pub(crate) mod scratch;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -33,6 +33,20 @@ const LOG_BYTES_MAX: u64 = 5 << 20;
 const BACKLOG: i32 = 128;
 /// What others must not be allowed to do with the folder.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// What we and the command line make in the folder, by how the names begin.
+const OURS: [&str; 10] = [
+    "oxherd.sock",
+    "oxherd.pid",
+    "primary",
+    "lock",
+    "state.json",
+    "saved.json",
+    "daemon.log",
+    "conf.json",
+    "logs",
+    "pids",
+];
 
 /// A home folder; it need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +154,12 @@ impl Home {
     /// The folder with the workers' output.
     pub fn logs(&self) -> PathBuf {
         self.folder.join("logs")
+    }
+
+    /// Whether something of this name in the folder is written by us: also with an ending, as old and new versions have.
+    pub(crate) fn is_ours(name: &OsStr) -> bool {
+        let name = name.as_encoded_bytes();
+        OURS.iter().any(|ours| name.starts_with(ours.as_bytes()))
     }
 
     /// Makes the folders that are missing and checks those that are there: ours, closed to others, writable.

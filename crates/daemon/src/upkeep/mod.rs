@@ -10,7 +10,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -59,11 +59,11 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts the thread. `say` is called on it.
+    /// Starts the thread. `say` is called on it. What the daemon writes into its `home` is no change of anybody's files.
     ///
     /// # Errors
     /// The kernel refuses the thread.
-    pub(crate) fn start(say: Say) -> io::Result<Self> {
+    pub(crate) fn start(home: &Path, say: Say) -> io::Result<Self> {
         let (words, heard) = channel();
         let due = Arc::default();
         let keeper = Caretaker {
@@ -72,7 +72,7 @@ impl Upkeep {
             handle: None,
             apps: BTreeMap::new(),
             clock: Clock::default(),
-            trees: Trees::default(),
+            trees: Trees::beside(home),
             watching: None,
             due: Arc::clone(&due),
         };

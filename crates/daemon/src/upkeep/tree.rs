@@ -1,6 +1,6 @@
 //! What is watched for whom: files, and folders with all that is in them.
 //!
-//! Dotfiles, `node_modules` and the app's own logs and pid files never count. However many changes come, an app is due
+//! Dotfiles, `node_modules`, the app's own logs and pid files and the daemon's home never count. However many changes come, an app is due
 //! once, after a pause.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use oxherd_core::{AppId, AppSpec, WatchSpec};
 use oxherd_os::watch::{FileChange, Watcher};
 
 use super::glob;
+use crate::home::Home;
 
 /// The least pause after a change: a file is seldom written in one go, and seldom alone.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,8 +25,9 @@ const LONGEST: Duration = Duration::from_secs(3);
 const FOLDERS_MAX: usize = 16_384;
 
 /// All trees.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trees {
+    home: PathBuf,
     apps: BTreeMap<AppId, Tree>,
     watches: BTreeMap<i32, Vec<Seen>>,
 }
@@ -53,6 +55,11 @@ struct Seen {
 }
 
 impl Trees {
+    /// No trees yet; the daemon's home is `home`.
+    pub(super) fn beside(home: &Path) -> Self {
+        Self { home: home.to_owned(), apps: BTreeMap::new(), watches: BTreeMap::new() }
+    }
+
     /// Watches what these apps want, and nothing else. Returns what cannot be watched.
     pub(super) fn want(
         &mut self,
@@ -116,6 +123,9 @@ impl Trees {
     ) -> Result<(), (PathBuf, io::Error)> {
         let mut waiting = vec![folder.to_owned()];
         let mut known = BTreeSet::new();
+        // By whatever way it is reached; who wants to watch just the home has that.
+        let identity = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+        known.extend(identity(&self.home).filter(|home| identity(root) != Some(*home)));
         while let Some(folder) = waiting.pop() {
             // One that has just gone is no loss.
             let Ok(metadata) = fs::metadata(&folder) else { continue };
@@ -135,7 +145,7 @@ impl Trees {
             }
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let path = entry.path();
-                let counts = self.apps.get(&app).is_some_and(|tree| tree.counts(root, &path));
+                let counts = self.apps.get(&app).is_some_and(|tree| tree.counts(root, &path, &self.home));
                 if counts && fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
                     waiting.push(path);
                 }
@@ -159,10 +169,9 @@ impl Trees {
                     Some(name) => seen.folder.join(name),
                     None => continue,
                 };
-                let Some(tree) = self.apps.get_mut(&seen.app).filter(|tree| tree.counts(&seen.root, &path))
-                else {
-                    continue;
-                };
+                let home = &self.home;
+                let counts = |tree: &&mut Tree| tree.counts(&seen.root, &path, home);
+                let Some(tree) = self.apps.get_mut(&seen.app).filter(counts) else { continue };
                 tree.change(now, &path);
                 if change.is_new_folder {
                     // What cannot be watched of it is told when the app is planned anew.
@@ -201,7 +210,10 @@ impl Tree {
     }
 
     /// Whether a change of this path is one for the app.
-    fn counts(&self, root: &Path, path: &Path) -> bool {
+    fn counts(&self, root: &Path, path: &Path, home: &Path) -> bool {
+        if is_of_home(root, path, home) {
+            return false;
+        }
         let below = path.strip_prefix(root).unwrap_or(path);
         let parts: Vec<&str> = below.iter().filter_map(OsStr::to_str).collect();
         let is_hidden = |part: &&str| part.starts_with('.') || *part == "node_modules";
@@ -217,6 +229,15 @@ impl Tree {
             }
             parts.contains(&plain) || Path::new(&*below).starts_with(plain) || path.starts_with(plain)
         })
+    }
+}
+
+/// Whether the path is the daemon's affair: its home, or, where just that is watched, what it writes there itself.
+fn is_of_home(root: &Path, path: &Path, home: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(home) else { return false };
+    match root.starts_with(home) {
+        false => true,
+        true => root == home && below.iter().next().is_some_and(Home::is_ours),
     }
 }
 
@@ -259,7 +280,7 @@ mod tests {
         let tree =
             Tree { spec: spec.upkeep.watch.clone().unwrap(), own: own_files(&spec), folders: 0, dirty: None };
         let root = scratch.join("");
-        let counts = |path: &str| tree.counts(&root, &scratch.join(path));
+        let counts = |path: &str| tree.counts(&root, &scratch.join(path), Path::new("/home/of/daemon"));
         for path in ["a.js", "src/b.js", "docs.js", "src/x.log"] {
             assert!(counts(path), "{path}");
         }
@@ -283,13 +304,38 @@ mod tests {
     }
 
     #[test]
+    fn the_home_of_the_daemon_is_left_out_by_whatever_way_it_is_reached() {
+        let scratch = Scratch::new();
+        let home = scratch.join("run/oxherd");
+        fs::create_dir_all(home.join("logs")).unwrap();
+        std::os::unix::fs::symlink(&home, scratch.join("link")).unwrap();
+        let spec = spec(&scratch, &[]);
+        let (watcher, app) = (Watcher::open().unwrap(), AppId(1));
+        let mut trees = Trees::beside(&home);
+        assert!(trees.want(&watcher, &[(app, &spec)]).is_empty());
+        for file in ["state.json", "logs/web-out.log", "anything"] {
+            fs::write(home.join(file), "1").unwrap();
+        }
+        fs::write(scratch.join("run/a.js"), "1").unwrap();
+        trees.hear(&watcher, &watcher.read().unwrap());
+        assert_eq!(trees.take_due(Instant::now() + LONGEST), [(app, scratch.join("run/a.js"))]);
+        let of_home = |root: &Path, path: &str| is_of_home(root, &home.join(path), &home);
+        assert!(
+            of_home(&scratch.join(""), "app.js")
+                && of_home(&home, "logs/x")
+                && of_home(&home, "state.json.1")
+        );
+        assert!(!of_home(&home, "app.js") && !of_home(&home.join("logs"), "logs/x"));
+    }
+
+    #[test]
     fn a_storm_of_changes_in_old_and_new_folders_is_one_reload() {
         let scratch = Scratch::new();
         fs::create_dir(scratch.join("src")).unwrap();
         std::os::unix::fs::symlink(scratch.join(""), scratch.join("src/loop")).unwrap();
         let spec = spec(&scratch, &[]);
         let (watcher, app) = (Watcher::open().unwrap(), AppId(1));
-        let mut trees = Trees::default();
+        let mut trees = Trees::beside(Path::new("/home/of/daemon"));
         assert!(trees.want(&watcher, &[(app, &spec)]).is_empty());
         fs::create_dir(scratch.join("src/new")).unwrap();
         trees.hear(&watcher, &watcher.read().unwrap());
@@ -312,7 +358,7 @@ mod tests {
         let paths = vec![scratch.join("app.js").display().to_string()];
         spec.upkeep.watch = Some(WatchSpec { paths, ..WatchSpec::default() });
         let (watcher, app) = (Watcher::open().unwrap(), AppId(1));
-        let mut trees = Trees::default();
+        let mut trees = Trees::beside(Path::new("/home/of/daemon"));
         trees.want(&watcher, &[(app, &spec)]);
         fs::write(scratch.join("other.js"), "2").unwrap();
         trees.hear(&watcher, &watcher.read().unwrap());
