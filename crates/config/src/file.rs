@@ -24,6 +24,8 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// More apps in a file are refused.
 const APPS_MAX: usize = 1024;
+/// How the names of keys begin that are nobody's.
+const EXTENSION: &str = "x-";
 /// What stands in place of a file's name where its text came by another way: it is JSON.
 pub const STDIN: &str = "<stdin>";
 
@@ -131,7 +133,8 @@ fn read_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Vec
         Kind::Toml => toml::read(&source.text),
         Kind::Script => script::read(&surroundings.folder.join(path), &source, surroundings),
     };
-    let Document { root, repeated } = document.map_err(|fault| unreadable(kind, &source, fault))?;
+    let Document { mut root, repeated } = document.map_err(|fault| unreadable(kind, &source, fault))?;
+    pass_over_extensions(&mut root);
     let written = matches!(kind, Kind::Yaml | Kind::Toml).then(|| Arc::clone(&source));
     let mut typed = Typed { as_pm2: surroundings.as_pm2, written, ..Typed::default() };
     for again in repeated {
@@ -159,6 +162,13 @@ fn unreadable(kind: Kind, source: &Source, fault: Fault) -> Diagnostics {
         return Diagnostics::of_file(source.name.clone(), format!("{what}{hint}"));
     }
     Diagnostics::at(source, &place, what, hint)
+}
+
+/// Keys at the top that begin with `x-` are the file's own, for what is used elsewhere in it.
+fn pass_over_extensions(root: &mut Node) {
+    if let Value::Object(entries) = &mut root.value {
+        entries.retain(|entry| !entry.key.starts_with(EXTENSION));
+    }
 }
 
 fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp> {

@@ -16,6 +16,7 @@ pub fn schema() -> String {
             "apps": {"anyOf": [{"$ref": "#/$defs/apps"}, {"$ref": "#/$defs/app"}]},
             "deploy": {"type": "object", "description": "Passed over: deploy with another tool", "deprecated": true},
         },
+        "patternProperties": {"^x-": {"description": "The file's own: passed over"}},
     });
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

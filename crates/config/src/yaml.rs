@@ -83,13 +83,15 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    /// A copy of what the anchor stands for, at the place where it is used.
+    /// A copy of what the anchor stands for, at the place where it is used. A number stays where it is written: its digits
+    /// may be wanted as they stand there.
     fn alias(&mut self, anchor: usize, place: Place) -> Result<Node, Fault> {
         let Some((node, count)) = self.anchors.get(&anchor) else {
             return Err(fault(place, "the anchor is not complete here"));
         };
         self.count += count;
-        let node = Node { place: place.clone(), value: node.value.clone() };
+        let stands = if matches!(node.value, Value::Number(_)) { &node.place } else { &place };
+        let node = Node { place: stands.clone(), value: node.value.clone() };
         self.check_count(&place)?;
         Ok(node)
     }

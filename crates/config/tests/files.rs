@@ -367,6 +367,40 @@ fn all_kinds_of_files_say_the_same() {
 }
 
 #[test]
+fn keys_at_the_top_that_begin_with_x_are_the_files_own() {
+    let folder = Folder::new();
+    let specs = |name: &str, text: &str| {
+        let apps = read(Path::new(name), text, &folder.surroundings()).unwrap_or_else(|why| panic!("{why}"));
+        let jobs = jobs(&apps, &folder.surroundings()).unwrap_or_else(|why| panic!("{why}"));
+        jobs.into_iter().map(|job| job.spec).collect::<Vec<_>>()
+    };
+    let yaml = "\
+x-env: &env {PORT: &port 0080, ID: 007}
+x-common: &common
+  kill_timeout: 3s
+  env: *env
+apps:
+  - <<: *common
+    script: server.js
+  - <<: *common
+    script: web/api.js
+    env: {PORT: *port, <<: *env}
+";
+    let shared = specs("a.yaml", yaml);
+    let kill_timeouts = shared.iter().map(|spec| spec.kill_timeout.as_millis());
+    assert_eq!(kill_timeouts.collect::<Vec<_>>(), [3000, 3000]);
+    for spec in shared {
+        let env = &spec.upkeep.about.env;
+        // Also through an alias a number keeps its text.
+        assert_eq!((env["PORT"].as_str(), env["ID"].as_str()), ("0080", "007"), "{}", spec.name);
+    }
+    assert_eq!(specs("a.json", r#"{"x-note": ["mine"], "script": "server.js"}"#).len(), 1);
+    assert_eq!(specs("a.toml", "x-note = 1\n[[apps]]\nscript = 'server.js'\n").len(), 1);
+    assert!(refused("{apps: [{script: 'a.js', 'x-note': 1}]}").contains("unknown key `x-note`"));
+    assert!(refused("{'x-note': 1}").contains("there is no app in it"));
+}
+
+#[test]
 fn mistakes_in_all_kinds_of_files_are_shown_at_their_line() {
     let folder = Folder::new();
     let texts = [

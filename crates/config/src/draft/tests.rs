@@ -310,7 +310,7 @@ fn numbers_in_an_environment_keep_their_text() {
         values.join(" ")
     };
     let yaml = "apps:\n  - script: server.js\n    env: {A: 012, B: 1e3, C: &x 1.0, D: *x}\n";
-    assert_eq!(env("eco.yaml", yaml), "012 1e3 1.0 1");
+    assert_eq!(env("eco.yaml", yaml), "012 1e3 1.0 1.0");
     let toml = "[[apps]]\nscript = 'server.js'\n[apps.env]\nA = 1.0\nB = 1e3\nC = 0x1F\nD = 1_000\n";
     assert_eq!(env("eco.toml", toml), "1.0 1e3 0x1F 1000");
     let json = r#"{"script": "server.js", "env": {"A": 1.0, "B": 1e3, "C": 7, "D": "012"}}"#;
