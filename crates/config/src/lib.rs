@@ -33,6 +33,6 @@ pub use file::{FILE_BYTES_MAX, STDIN, is_config, jobs, load, read};
 pub use job::{Job, JobError, Origin, Surroundings, Wish};
 pub use keys::nearest_of;
 pub use owner::OwnerError;
-pub use plan::{Deed, Running, Step, plan, successor_hindrance};
+pub use plan::{Deed, Running, Step, plan, renewal};
 pub use raw::RawApp;
 pub use schema::schema;

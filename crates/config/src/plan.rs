@@ -22,10 +22,14 @@ pub enum Deed {
     Start,
     /// It is known, was stopped, and is as it should be.
     StartAgain,
+    /// It is known, was stopped, and starts by the new configuration.
+    StartBy,
     /// Every worker is replaced, successor first.
     Reload,
     /// It ends and starts anew: for this reason a successor cannot take over.
     Restart(&'static str),
+    /// It goes by the new configuration at once: nothing differs that a worker was started with.
+    Adjust,
     /// Only the number of its slots differs.
     Scale(u32),
     /// It is as it should be.
@@ -45,46 +49,96 @@ pub struct Step {
     pub differences: Vec<Difference>,
     /// What it is to be; nothing where it is not to be.
     pub spec: Option<Box<AppSpec>>,
+    /// Whether its workers hold what others may be waiting for, such as a port, and make way: they end before anything
+    /// starts.
+    pub makes_way: bool,
+}
+
+impl Step {
+    fn new(name: &str, deed: Deed) -> Self {
+        Self { name: name.into(), deed, differences: Vec::new(), spec: None, makes_way: deed == Deed::Delete }
+    }
+
+    /// Whether a worker starts by another configuration.
+    pub fn starts_others(&self) -> bool {
+        match self.deed {
+            Deed::Start | Deed::StartAgain | Deed::StartBy => true,
+            Deed::Reload | Deed::Restart(_) => !self.differences.is_empty(),
+            Deed::Adjust | Deed::Scale(_) | Deed::Nothing | Deed::Delete => false,
+        }
+    }
 }
 
 /// The way from what runs to what is wanted, in the order of the wishes; what is not wanted comes first, and is
 /// left alone unless `prune` is set.
 pub fn plan(running: &[Running], wanted: &[AppSpec], prune: bool) -> Vec<Step> {
     let is_wanted = |name: &str| wanted.iter().any(|spec| spec.name == name);
-    let unwanted = running.iter().filter(|app| prune && !is_wanted(&app.spec.name)).map(|app| Step {
-        name: app.spec.name.clone(),
-        deed: Deed::Delete,
-        differences: Vec::new(),
-        spec: None,
-    });
-    let steps = wanted.iter().map(|spec| {
-        let known = running.iter().find(|app| app.spec.name == spec.name);
-        let (deed, differences) = known.map_or((Deed::Start, Vec::new()), |app| judge(app, spec));
-        Step { name: spec.name.clone(), deed, differences, spec: Some(Box::new(spec.clone())) }
-    });
+    let unwanted = running
+        .iter()
+        .filter(|app| prune && !is_wanted(&app.spec.name))
+        .map(|app| Step::new(&app.spec.name, Deed::Delete));
+    let steps = wanted.iter().map(|spec| step(running, spec, judge));
     unwanted.chain(steps).collect()
 }
 
-/// What it takes to make an app what it is to be.
-fn judge(app: &Running, new: &AppSpec) -> (Deed, Vec<Difference>) {
+/// The way on which every worker of what is wanted is another one, whatever differs: new code is no difference. With
+/// `loss` all end before others start, otherwise successors take over where they can.
+pub fn renewal(running: &[Running], wanted: &[AppSpec], loss: bool) -> Vec<Step> {
+    let deed = |app: &Running, new: &AppSpec, _: &[Difference]| match replacement(app, new) {
+        Deed::Reload if loss => Deed::Restart("it was asked for"),
+        deed => deed,
+    };
+    wanted.iter().map(|spec| step(running, spec, deed)).collect()
+}
+
+fn step(
+    running: &[Running],
+    spec: &AppSpec,
+    judge: impl Fn(&Running, &AppSpec, &[Difference]) -> Deed,
+) -> Step {
+    let wish = Some(Box::new(spec.clone()));
+    let Some(app) = running.iter().find(|app| app.spec.name == spec.name) else {
+        return Step { spec: wish, ..Step::new(&spec.name, Deed::Start) };
+    };
     let mut old = app.spec.clone();
     // Where the load decides, any number is as it should be.
-    let follows_load = old.scaling.is_some() && new.scaling.is_some();
-    old.instances = if follows_load { new.instances } else { app.instances };
-    let differences = differences(&old, new);
-    let deed = match (app.up, differences.as_slice()) {
+    let follows_load = old.scaling.is_some() && spec.scaling.is_some();
+    old.instances = if follows_load { spec.instances } else { app.instances };
+    let differences = differences(&old, spec);
+    let deed = judge(app, spec, &differences);
+    let spec = match deed {
+        // The environment is that of whoever called then.
+        Deed::Adjust => Some(Box::new(app.spec.adjusted_to(spec))),
+        _ => wish,
+    };
+    let hindered = spec.as_deref().is_some_and(|new| successor_hindrance(&app.spec, new).is_some());
+    let makes_way = matches!(deed, Deed::Restart(_)) && hindered && !differences.is_empty();
+    Step { spec, differences, makes_way, ..Step::new(&app.spec.name, deed) }
+}
+
+/// What it takes to make an app what it is to be.
+fn judge(app: &Running, new: &AppSpec, differences: &[Difference]) -> Deed {
+    match (app.up, differences) {
         (true, []) => Deed::Nothing,
         (false, []) if new.autostart => Deed::StartAgain,
         (false, []) => Deed::Nothing,
         (true, [only]) if only.key == "instances" => Deed::Scale(new.instances),
-        (true, _) => successor_hindrance(&old, new).map_or(Deed::Reload, Deed::Restart),
-        (false, _) => Deed::Restart("it is stopped"),
-    };
-    (deed, differences)
+        (true, _) if self::differences(&app.spec.adjusted_to(new), new).is_empty() => Deed::Adjust,
+        (true, _) | (false, _) => replacement(app, new),
+    }
+}
+
+/// How every worker becomes one by the new configuration.
+fn replacement(app: &Running, new: &AppSpec) -> Deed {
+    match successor_hindrance(&app.spec, new) {
+        _ if !app.up => Deed::StartBy,
+        Some(why) => Deed::Restart(why),
+        None => Deed::Reload,
+    }
 }
 
 /// Why a worker by `new` cannot take over from one by `old`, if so.
-pub fn successor_hindrance(old: &AppSpec, new: &AppSpec) -> Option<&'static str> {
+fn successor_hindrance(old: &AppSpec, new: &AppSpec) -> Option<&'static str> {
     if old.distribution != new.distribution {
         return Some("connections reach its workers in another way");
     }
@@ -141,13 +195,65 @@ mod tests {
             deed(same, |new| new.distribution = Distribution::Kernel),
             "Restart(\"connections reach its workers in another way\"): distribution: handoff → kernel"
         );
-        assert_eq!(deed(|old| old.up = false, |_| {}), "StartAgain: ");
         assert_eq!(
-            deed(|old| old.up = false, |new| new.parallel = 2),
-            "Restart(\"it is stopped\"): parallel: 1 → 2"
+            deed(same, |new| new.upkeep.logs.date_format = Some("HH".into())),
+            "Adjust: log_date_format: (default) → HH"
         );
+        assert_eq!(
+            deed(same, |new| (new.instances, new.max_memory_restart) = (2, Some(9))),
+            "Adjust: instances: 1 → 2, max_memory_restart: (default) → 9"
+        );
+        assert_eq!(
+            deed(same, |new| (new.cwd, new.parallel) = ("/srv".into(), 2)),
+            "Reload: cwd: / → /srv, parallel: 1 → 2"
+        );
+        assert_eq!(deed(|old| old.up = false, |_| {}), "StartAgain: ");
+        assert_eq!(deed(|old| old.up = false, |new| new.parallel = 2), "StartBy: parallel: 1 → 2");
         let by_name = |old: &mut Running| (old.up, old.spec.autostart) = (false, false);
         assert_eq!(deed(by_name, |new| new.autostart = false), "Nothing: ");
+    }
+
+    #[test]
+    fn an_adjustment_keeps_the_environment_of_whoever_started_it() {
+        let (mut old, mut new) = (app("web"), app("web"));
+        old.env.push(("TERM".into(), "xterm".into()));
+        new.parallel = 2;
+        let steps = plan(&[running(&old)], &[new], false);
+        let spec = steps[0].spec.as_ref().unwrap();
+        assert_eq!((spec.env.len(), spec.parallel), (1, 2));
+    }
+
+    #[test]
+    fn who_holds_ports_makes_way_before_anything_starts() {
+        let alone = |name: &str| AppSpec { sockets: Sockets::None, ..app(name) };
+        let known = [running(&alone("a")), running(&alone("b")), running(&app("web")), running(&app("old"))];
+        let mut wanted = [alone("a"), alone("b"), app("web"), app("new")];
+        (wanted[0].args, wanted[2].cwd) = (vec!["--port=1".into()], "/srv".into());
+        let told = |steps: Vec<Step>| {
+            let line = |step: Step| {
+                format!("{} {:?}{}", step.name, step.deed, if step.makes_way { " makes way" } else { "" })
+            };
+            steps.into_iter().map(line).collect::<Vec<_>>()
+        };
+        let alone = "Restart(\"each of its workers binds its own sockets\")";
+        assert_eq!(
+            told(plan(&known, &wanted, true)),
+            [
+                "old Delete makes way".into(),
+                format!("a {alone} makes way"),
+                "b Nothing".into(),
+                "web Reload".into(),
+                "new Start".into()
+            ]
+        );
+        assert_eq!(
+            told(renewal(&known, &wanted, false)),
+            [format!("a {alone} makes way"), format!("b {alone}"), "web Reload".into(), "new Start".into()]
+        );
+        let restarted = told(renewal(&known, &wanted[2..3], true));
+        assert_eq!(restarted, ["web Restart(\"it was asked for\")"]);
+        let stopped = Running { up: false, ..running(&app("web")) };
+        assert_eq!(told(renewal(&[stopped], &wanted[2..3], false)), ["web StartBy"]);
     }
 
     #[test]

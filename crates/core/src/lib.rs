@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 mod action;
+mod adjust;
 mod app;
 mod balancer;
 mod choices;

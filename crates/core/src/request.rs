@@ -40,6 +40,14 @@ pub enum Request {
         /// The new configuration, if it changes.
         spec: Option<Box<AppSpec>>,
     },
+    /// Go by another configuration at once that no worker has to be replaced for: one that differs in nothing that a
+    /// process was started with ([`AppSpec::adjusted_to`]). While a reload is under way it follows that, as another.
+    Adjust {
+        /// Which app.
+        app: AppId,
+        /// The new configuration.
+        spec: Box<AppSpec>,
+    },
     /// Keep this many slots filled.
     Scale {
         /// Which app.
@@ -119,6 +127,9 @@ pub enum Refusal {
     /// The primary is on its way out.
     #[error("the primary is stopping: start it anew once it has ended")]
     Ending,
+    /// The workers were started with something else: reload it by that configuration.
+    #[error("this changes what the workers of `{0}` were started with: reload it by that configuration")]
+    NeedsWorkers(String),
     /// A reload may not change this.
     #[error("this cannot change the {0} of an app: delete it and start it anew")]
     Fixed(&'static str),

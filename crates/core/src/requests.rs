@@ -26,6 +26,7 @@ impl Fleet {
             Request::Register { spec } => self.start(*spec, Desired::Stopped, change, now)?,
             Request::Reload { app, spec } => self.request_reload(app, spec, change, now)?,
             Request::Restart { app, spec } => self.restart(app, spec, change, now)?,
+            Request::Adjust { app, spec } => self.adjust(app, spec, change, now)?,
             Request::Scale { app, instances } => self.scale(app, instances, change, now)?,
             Request::Fork { app, slot, env } => self.fork(app, slot, env, change, now)?,
             Request::Retire { instance } => self.retire_one(instance, change, now)?,
@@ -49,6 +50,7 @@ impl Fleet {
                 | Request::Register { .. }
                 | Request::Reload { .. }
                 | Request::Restart { .. }
+                | Request::Adjust { .. }
                 | Request::Scale { .. }
                 | Request::Fork { .. }
                 | Request::Retire { .. }
@@ -78,7 +80,7 @@ impl Fleet {
         Ok(())
     }
 
-    fn request_reload(
+    pub(crate) fn request_reload(
         &mut self,
         id: AppId,
         spec: Option<Box<AppSpec>>,
@@ -267,7 +269,7 @@ impl Fleet {
         };
     }
 
-    fn app_mut(&mut self, id: AppId) -> Result<&mut App, Refusal> {
+    pub(crate) fn app_mut(&mut self, id: AppId) -> Result<&mut App, Refusal> {
         let app = self.state.apps.get_mut(&id).ok_or(Refusal::NoSuchApp(id))?;
         match app.desired {
             Desired::Closing { then: After::Forget, .. } | Desired::Down { then: After::Forget } => {

@@ -1,5 +1,6 @@
 //! `AppSpec`: an app's checked configuration. What is in one is valid; reading files is not done here.
 
+mod adjust;
 mod error;
 mod parts;
 mod rules;

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use oxherd_e2e::{Home, eventually, http, places};
+use oxherd_e2e::{Address, Home, eventually, http, places, ports};
 
 /// Answers with what it was given.
 const SERVER: &str = "\
@@ -232,6 +232,86 @@ fn what_no_successor_can_take_over_is_started_anew() {
     );
     let (code, _, err) = ran(&home, &["apply", &file, "--only", "job", "--prune"]);
     assert_eq!(code, Some(2), "{err}");
+}
+
+/// The numbers of an app's slots, and how often those were filled again.
+fn numbers(home: &Home, app: &str) -> Vec<(u64, u64)> {
+    let herd = home.herd();
+    let apps = herd["apps"].as_array().expect("apps");
+    let app = apps.iter().find(|it| it["name"] == app).expect("the app").clone();
+    let figure = |slot: &serde_json::Value, key: &str| slot[key].as_u64().expect("a number");
+    let slots = app["slots"].as_array().expect("slots").iter();
+    slots.map(|slot| (figure(slot, "number"), figure(slot, "restarts"))).collect()
+}
+
+#[test]
+fn what_concerns_the_daemon_alone_holds_at_once() {
+    let home = home();
+    home.write(
+        "talks.js",
+        "require('http').createServer((_, it) => { console.log('served'); it.end(process.env.KIND); }).listen(0, '127.0.0.1');\n",
+    );
+    let file = eco(&home, "{ name: 'web', script: 'talks.js' }");
+    home.ok(&["apply", &file]);
+    let before = home.pids("web");
+    eco(
+        &home,
+        "{ name: 'web', script: 'talks.js', log_date_format: '[at] YYYY', out_file: 'web.log', namespace: 'shop', cron_restart: '0 3 1 1 *' }",
+    );
+    let planned = "adjust web, no worker is replaced\n  cron_restart: (default) → 0 3 1 1 *\n  log_date_format: (default) → [at] YYYY\n  namespace: (default) → shop\n  out_file: (default) → ~/web.log\n";
+    assert_eq!(ran(&home, &["apply", &file, "--dry-run"]).1, planned);
+    let (code, out, _) = ran(&home, &["apply", &file]);
+    assert_eq!((code, out), (Some(0), format!("{planned}web: adjusted, no worker is replaced\n")));
+    assert_eq!(ran(&home, &["apply", &file]).1, "unchanged web\n");
+    http::get(&home.address("web"), "/");
+    let log = home.surroundings().join("web.log");
+    let line = eventually("the line", || std::fs::read_to_string(&log).ok().filter(|it| it.ends_with('\n')));
+    assert!(line.starts_with("at 20") && line.ends_with(" served\n"), "{line}");
+    assert_eq!(home.pids("web"), before);
+    assert_eq!(home.ok(&["id", "shop"]).trim(), "0", "it is in another namespace");
+    // A limit is one for workers that run already, and the number of them goes with it.
+    eco(&home, "{ name: 'web', script: 'talks.js', instances: 2, max_requests: 2 }");
+    let out = home.ok(&["apply", &file]);
+    assert!(out.starts_with("adjust web, no worker is replaced\n"), "{out}");
+    assert!(out.ends_with("web: adjusted, and scaled from 1 to 2 slots\n"), "{out}");
+    assert_eq!(home.pids("web")[..1], before[..]);
+    (0..8).for_each(|_| drop(http::get(&home.address("web"), "/")));
+    eventually("another worker", || (!home.pids("web").contains(&before[0])).then_some(()));
+}
+
+#[test]
+fn ports_that_move_between_apps_are_free_before_anybody_takes_them() {
+    let home = home();
+    home.write(
+        "binds.js",
+        "require('http').createServer((_, it) => it.end(process.env.KIND)).listen(+process.env.PORT, '127.0.0.1');\n",
+    );
+    let (one, two) = (ports::free(), ports::free());
+    let apps = |first: u16, second: u16| {
+        let app = |name: &str, port: u16| {
+            format!(
+                "{{ name: '{name}', script: 'binds.js', exec_mode: 'fork', env: {{ KIND: '{name}', PORT: {port} }} }}"
+            )
+        };
+        [app("a", first), app("b", second)].join(", ")
+    };
+    let file = eco(&home, &apps(one, two));
+    home.ok(&["apply", &file]);
+    let before = [numbers(&home, "a"), numbers(&home, "b")];
+    let answer = |port: u16| {
+        let address = Address::reach(&format!("127.0.0.1:{port}"));
+        http::try_once(&address, "GET", "/", "", b"").ok().map(|answer| answer.text())
+    };
+    eventually("both", || (home.pids("a").len() == 1 && home.pids("b").len() == 1).then_some(()));
+    for (verb, (first, second)) in [("apply", (two, one)), ("reload", (one, two)), ("restart", (two, one))] {
+        eco(&home, &apps(first, second));
+        let (code, out, err) = ran(&home, &[verb, &file]);
+        assert_eq!(code, Some(0), "{verb}: {out}{err}");
+        let answers = eventually("both", || Some((answer(first)?, answer(second)?)));
+        assert_eq!(answers, ("a".into(), "b".into()), "{verb}: {out}{err}");
+        // Nobody has died of a port in use, and nobody has got another number.
+        assert_eq!([numbers(&home, "a"), numbers(&home, "b")], before, "{verb}: {out}{err}");
+    }
 }
 
 #[test]

@@ -253,6 +253,13 @@ fn workers_that_fail_are_told_and_the_command_fails() {
                is tried again: `oxherd logs loop` shows what it wrote\n[1]\n"
     );
     home.ok(&["delete", "loop"]);
+    // A program that is through has not failed.
+    let job = home.write("job.js", "process.exit(0)");
+    assert_eq!(
+        told(&["start", &job, "-i", "1", "--no-autorestart"]),
+        "job:0 ended with code 0 after #, pid #\njob: ran, and is through: the worker ended with code 0\n[0]\n"
+    );
+    home.ok(&["delete", "job"]);
     std::fs::remove_file(home.surroundings().join("broken")).expect("it is ours");
     home.ok(&["start", "web"]);
     let before = home.pids("web");

@@ -239,6 +239,14 @@ pub struct RestartApp {
     pub spec: Option<AppSpec>,
 }
 
+/// Adjust: `POST /v1/apps/{selector}/adjust`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustApp {
+    /// The new configuration; it differs in nothing that workers were started with.
+    pub spec: AppSpec,
+}
+
 /// Scale: `POST /v1/apps/{selector}/scale`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -174,6 +174,7 @@ impl World {
             Request::Start { .. }
             | Request::Register { .. }
             | Request::Reload { .. }
+            | Request::Adjust { .. }
             | Request::Scale { .. }
             | Request::Fork { .. }
             | Request::Retire { .. }

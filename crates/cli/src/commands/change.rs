@@ -44,8 +44,29 @@ pub(super) fn all_of(verb: Verb, accepted: Accepted) -> Asked {
     accepted.changes.into_iter().map(|change| (verb, change)).collect()
 }
 
+/// Whether more is to be done after some changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    More,
+    Last,
+}
+
+impl Part {
+    pub(super) fn last_if(is_last: bool) -> Self {
+        if is_last { Self::Last } else { Self::More }
+    }
+}
+
 /// Asks for several changes and follows them.
 pub(super) async fn follow_each<F>(client: &Client, ask: F) -> Ending<ExitStatus>
+where
+    F: Future<Output = Result<Asked, ClientError>>,
+{
+    follow_part(client, Part::Last, ask).await
+}
+
+/// The same for a part of what is to be done: what is shown at the end comes after the last one.
+pub(super) async fn follow_part<F>(client: &Client, part: Part, ask: F) -> Ending<ExitStatus>
 where
     F: Future<Output = Result<Asked, ClientError>>,
 {
@@ -70,7 +91,7 @@ where
         return Ok(ExitStatus::Interrupted);
     };
     outcome?;
-    follower.conclude().await
+    follower.conclude(part).await
 }
 
 fn progress(verb: Verb, change: &AcceptedChange, before: &Herd) -> AppProgress {
@@ -175,10 +196,13 @@ impl Follower<'_> {
         complain(&results::left_alone(&self.apps));
     }
 
-    async fn conclude(self) -> Ending<ExitStatus> {
+    async fn conclude(self, part: Part) -> Ending<ExitStatus> {
         self.apps.iter().for_each(|app| say(&results::conclusion(app)));
         if self.apps.is_empty() {
             tell("nothing to do");
+        }
+        if part == Part::More {
+            return Ok(self.status());
         }
         let Ok(herd) = self.client.apps().await else { return Ok(self.status()) };
         herd.troubles.iter().filter(|it| !self.troubles.contains(it)).for_each(|it| doubt(it));

@@ -22,6 +22,7 @@ pub(super) fn word(verb: Verb) -> &'static str {
         Verb::Restart => "restart",
         Verb::Reload | Verb::Recycle => "reload",
         Verb::Delete => "delete",
+        Verb::Adjust => "adjust",
         Verb::Scale => "scale",
     }
 }
@@ -137,7 +138,7 @@ async fn ask_one(client: &Client, verb: Verb, of: &Of) -> Result<Asked, ClientEr
         Verb::Start | Verb::Resurrect => client.start(selector).await,
         Verb::Stop => client.stop(selector).await,
         Verb::Restart => client.restart(selector).await,
-        Verb::Reload | Verb::Recycle | Verb::Scale => client.reload(selector, None).await,
+        Verb::Reload | Verb::Recycle | Verb::Adjust | Verb::Scale => client.reload(selector, None).await,
         Verb::Delete => client.delete(selector).await,
     };
     accepted.map(|accepted| all_of(verb, accepted))

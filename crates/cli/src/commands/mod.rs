@@ -3,6 +3,7 @@
 mod apply;
 mod attach;
 mod boot;
+mod carry;
 mod change;
 mod changes;
 mod check;

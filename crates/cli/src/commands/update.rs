@@ -1,13 +1,11 @@
 //! Apps that are known already, with another configuration: the caller's variables, or another batch.
 
-use oxherd::api::AppView;
 use oxherd::client::Client;
-use oxherd_config::Surroundings;
-use oxherd_config::environment;
+use oxherd_config::{Surroundings, environment, renewal};
 use oxherd_daemon::home::Home;
 use oxherd_engine::core::AppSpec;
 
-use crate::commands::change::{Asked, all_of, follow_each};
+use crate::commands::carry::{carry_out, running};
 use crate::commands::changes::word;
 use crate::commands::daemon::{Ending, fail, failed_call, home};
 use crate::commands::files::surroundings;
@@ -93,53 +91,11 @@ pub(super) fn overlaid(env: Vec<(String, String)>) -> Ending<Vec<(String, String
     Ok(env)
 }
 
-/// Has the apps of these names run by these configurations; those that are not known are started.
+/// Has the apps of these names run by these configurations, each worker another one; those that are not known are
+/// started.
 pub(super) async fn renew_by(client: &Client, verb: Verb, specs: Vec<AppSpec>) -> Ending<ExitStatus> {
-    let known = client.apps().await.map_err(failed_call)?.apps;
-    let running = running_alone(client, &known, &specs).await?;
-    let ask = async {
-        let (mut all, mut fresh) = (Asked::new(), Vec::new());
-        for spec in specs {
-            let view = known.iter().find(|app| app.name == spec.name);
-            let accepted = match view {
-                None => {
-                    fresh.push(spec);
-                    continue;
-                }
-                Some(app) if verb != Verb::Start && running.contains(&spec) => {
-                    all_of(Verb::Restart, client.restart(&app.name).await?)
-                }
-                Some(app) if verb == Verb::Restart || must_end_first(app, &spec) => {
-                    let told = if app.up { Verb::Restart } else { Verb::Start };
-                    all_of(told, client.restart_by(&app.name, spec).await?)
-                }
-                Some(app) => all_of(Verb::Reload, client.reload(&app.name, Some(spec)).await?),
-            };
-            all.extend(accepted);
-        }
-        if !fresh.is_empty() {
-            all.extend(all_of(Verb::Start, client.start_all(fresh).await?));
-        }
-        Ok(all)
-    };
-    follow_each(client, ask).await
-}
-
-/// The configurations of apps that cannot run twice, where they run: one that is as wanted keeps its place.
-async fn running_alone(client: &Client, known: &[AppView], specs: &[AppSpec]) -> Ending<Vec<AppSpec>> {
-    let mut running = Vec::new();
-    for spec in specs.iter().filter(|spec| spec.binds_alone()) {
-        if known.iter().any(|app| app.name == spec.name && app.up) {
-            let views = client.specs(&spec.name).await.map_err(failed_call)?;
-            running.extend(views.apps.into_iter().map(|view| view.spec));
-        }
-    }
-    Ok(running)
-}
-
-/// A stopped app has nobody to be replaced, and nobody takes over what reaches its workers in another way.
-fn must_end_first(app: &AppView, spec: &AppSpec) -> bool {
-    !app.up || (app.sockets, app.distribution) != (spec.sockets, spec.distribution)
+    let running = running(client, false).await?;
+    carry_out(client, renewal(&running, &specs, verb == Verb::Restart)).await
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) enum Verb {
     /// One worker makes room for a successor.
     Recycle,
     Delete,
+    /// It goes by another configuration, and no worker is replaced.
+    Adjust,
     Scale,
 }
 
@@ -93,6 +95,8 @@ enum Vacancy {
     #[default]
     Untouched,
     Ended(Exit),
+    /// It is through, and the slot stays empty.
+    Finished(Exit),
     Waiting {
         unstable: u32,
         max: u32,
@@ -122,6 +126,7 @@ impl Verb {
             Self::Reload => "Reloading",
             Self::Recycle => "Replacing a worker of",
             Self::Delete => "Deleting",
+            Self::Adjust => "Adjusting",
             Self::Scale => "Scaling",
         }
     }
@@ -134,13 +139,14 @@ impl Verb {
             Self::Reload => "reload",
             Self::Recycle => "replacement",
             Self::Delete => "deletion",
+            Self::Adjust => "adjustment",
             Self::Scale => "scaling",
         }
     }
 
     fn aim(self) -> &'static str {
         match self {
-            Self::Start | Self::Resurrect | Self::Restart | Self::Scale => "online",
+            Self::Start | Self::Resurrect | Self::Restart | Self::Adjust | Self::Scale => "online",
             Self::Stop | Self::Delete => "stopped",
             Self::Reload | Self::Recycle => "replaced",
         }
@@ -196,9 +202,18 @@ impl AppProgress {
     /// Whether every worker has ended, and nobody is waited for: the program was through.
     pub(crate) fn is_through(&self) -> bool {
         let ended = |slot: &SlotProgress| {
-            slot.workers.is_empty() && matches!(slot.vacancy, Vacancy::Ended(_) | Vacancy::GaveUp(_))
+            slot.workers.is_empty() && matches!(slot.vacancy, Vacancy::Ended(_) | Vacancy::Finished(_))
         };
         !self.slots.is_empty() && self.slots.values().all(ended)
+    }
+
+    /// How the workers of slots that are empty ended.
+    pub(crate) fn exits(&self) -> Vec<Exit> {
+        let exit = |slot: &SlotProgress| match slot.vacancy {
+            Vacancy::Ended(exit) | Vacancy::Finished(exit) => Some(exit),
+            Vacancy::Untouched | Vacancy::Waiting { .. } | Vacancy::GaveUp(_) => None,
+        };
+        self.slots.values().filter_map(exit).collect()
     }
 
     /// Whether anything was started since the change was asked for.
@@ -226,9 +241,7 @@ impl AppProgress {
             Notice::GaveUp { slot, why, .. } => {
                 self.on_empty_end(*slot, format!("slot {} gives up: {}", slot.0, give_up(why)));
             }
-            Notice::Finished { slot, exit, .. } => {
-                self.on_empty_end(*slot, format!("the worker in slot {} {}", slot.0, ended(*exit)));
-            }
+            Notice::Finished { slot, exit, .. } => self.on_finished(*slot, *exit),
             Notice::AllServing { workers, addresses, .. } => {
                 self.serving = Some(Serving { workers: *workers, addresses: addresses.clone() });
             }
@@ -305,7 +318,7 @@ impl AppProgress {
     fn on_respawn(&mut self, slot: Slot, unstable: u32, max: u32, delay: Span) {
         let slot = self.slots.entry(slot).or_default();
         let exit = match slot.vacancy {
-            Vacancy::Ended(exit) => Some(exit),
+            Vacancy::Ended(exit) | Vacancy::Finished(exit) => Some(exit),
             Vacancy::Untouched | Vacancy::Waiting { .. } | Vacancy::GaveUp(_) => None,
         };
         slot.vacancy = Vacancy::Waiting { unstable, max, delay, exit };
@@ -314,6 +327,12 @@ impl AppProgress {
     fn on_empty_end(&mut self, slot: Slot, why: String) {
         self.slots.entry(slot).or_default().vacancy = Vacancy::GaveUp(why.clone());
         self.trouble = Some(why);
+    }
+
+    /// Whether it is as it should be is for the outcome to say.
+    fn on_finished(&mut self, slot: Slot, exit: Exit) {
+        self.slots.entry(slot).or_default().vacancy = Vacancy::Finished(exit);
+        self.trouble = Some(format!("the worker in slot {} {}", slot.0, ended(exit)));
     }
 
     fn on_scaled(&mut self, from: u32, to: u32) {
@@ -328,7 +347,11 @@ impl AppProgress {
         }
         self.slots.values().find_map(|slot| match slot.vacancy {
             Vacancy::Waiting { unstable, max, .. } if unstable >= UNSTABLE_EXITS => Some((unstable, max)),
-            Vacancy::Waiting { .. } | Vacancy::Untouched | Vacancy::Ended(_) | Vacancy::GaveUp(_) => None,
+            Vacancy::Waiting { .. }
+            | Vacancy::Untouched
+            | Vacancy::Ended(_)
+            | Vacancy::Finished(_)
+            | Vacancy::GaveUp(_) => None,
         })
     }
 
@@ -357,6 +380,11 @@ impl SlotProgress {
     pub(crate) fn standing(&self, verb: Verb) -> Standing {
         if matches!(self.vacancy, Vacancy::GaveUp(_)) && self.newest().is_none() {
             return if matches!(verb, Verb::Stop | Verb::Delete) { Standing::Done } else { Standing::Failed };
+        }
+        if let (Vacancy::Finished(exit), None, None) = (&self.vacancy, self.newest(), self.leaving())
+            && !matches!(verb, Verb::Stop | Verb::Delete)
+        {
+            return if exit.is_success() { Standing::Done } else { Standing::Failed };
         }
         match (verb, self.newest(), self.leaving()) {
             (Verb::Stop | Verb::Delete, None, None) => Standing::Done,
@@ -422,7 +450,7 @@ impl Vacancy {
     fn words(&self) -> (&'static str, String) {
         match self {
             Self::Untouched => ("waiting", String::new()),
-            Self::Ended(exit) => ("stopped", ended(*exit)),
+            Self::Ended(exit) | Self::Finished(exit) => ("stopped", ended(*exit)),
             Self::Waiting { unstable, max, delay, exit } => {
                 let exit = exit.map_or_else(String::new, |exit| format!("{}; ", ended(exit)));
                 let unstable = match unstable {

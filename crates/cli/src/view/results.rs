@@ -87,7 +87,9 @@ pub(crate) fn news(item: &NewsItem, name: &str) -> Option<Word> {
             Word::Good(format!("{} {}{pid}", at(place), ended(*exit)))
         }
         Notice::Exited { place, exit, uptime, wanted: false } => {
-            Word::Bad(format!("{} {} after {uptime}{pid}", at(place), ended(*exit)))
+            let line = format!("{} {} after {uptime}{pid}", at(place), ended(*exit));
+            // A program may be through; if it should not be, more is said.
+            if exit.is_success() { Word::Good(line) } else { Word::Bad(line) }
         }
         Notice::GaveUp { slot, why, .. } => {
             Word::Bad(format!("{name}:{} gives up: {}", slot.0, give_up(why)))
@@ -167,7 +169,7 @@ fn done(app: &AppProgress) -> String {
         Verb::Delete => "deleted".into(),
         // It was not there before, and has no slots now: it has `autostart: false`.
         Verb::Start if app.slots.is_empty() => format!("known, and runs after `oxherd start {}`", app.name),
-        Verb::Start if app.is_through() => "started, and has ended by itself".into(),
+        Verb::Start | Verb::Resurrect | Verb::Restart if app.is_through() => through(app),
         Verb::Start if !app.has_started_any() => "runs already".into(),
         Verb::Resurrect if !app.has_started_any() => "stopped, as it was".into(),
         Verb::Start | Verb::Resurrect => serving(app).unwrap_or_else(|| "started".into()),
@@ -181,10 +183,31 @@ fn done(app: &AppProgress) -> String {
             }
             None => "reloaded".into(),
         },
+        Verb::Adjust => match app.scaled.filter(|(from, to)| from != to) {
+            Some((from, to)) => {
+                format!("adjusted, and scaled from {from} to {}", count(to, "slot", "slots"))
+            }
+            None => "adjusted, no worker is replaced".into(),
+        },
         Verb::Scale => match app.scaled.filter(|(from, to)| from != to) {
             Some((from, to)) => format!("scaled from {from} to {}", count(to, "slot", "slots")),
             None => "has as many slots already".into(),
         },
+    }
+}
+
+/// The program has done what it had to do.
+fn through(app: &AppProgress) -> String {
+    let exits = app.exits();
+    let who = match exits.len() {
+        0 | 1 => "the worker".to_owned(),
+        all => format!("all {all} workers"),
+    };
+    match exits.first() {
+        Some(exit) if exits.iter().all(|other| other == exit) => {
+            format!("ran, and is through: {who} {}", ended(*exit))
+        }
+        Some(_) | None => format!("ran, and is through: {who} ended"),
     }
 }
 

@@ -96,6 +96,37 @@ fn every_end_is_one_sentence() {
 }
 
 #[test]
+fn a_program_that_is_through_is_no_trouble() {
+    let said = |verb, exits: &[Exit]| {
+        let mut app = AppProgress::new(verb, AppId(0), "job");
+        app.outcome = Some(ChangeOutcome::Done);
+        for (slot, exit) in (0..).zip(exits) {
+            let at = place(0, slot, 1, slot + 1);
+            let gone =
+                Notice::Exited { place: at, exit: *exit, uptime: Span::from_millis(40), wanted: false };
+            let finished = Notice::Finished { app: AppId(0), slot: Slot(slot), exit: *exit };
+            let notices = [Notice::Forked { place: at }, gone, finished];
+            notices.into_iter().for_each(|notice| app.note(&item(notice, Some(7))));
+        }
+        let Word::Good(line) = conclusion(&app) else { panic!("good news") };
+        (line, app.tally_line())
+    };
+    let (good, other) = (Exit::Code(0), Exit::Code(3));
+    assert_eq!(
+        said(Verb::Start, &[good]),
+        ("job: ran, and is through: the worker ended with code 0".into(), "1 of 1 slot online".into())
+    );
+    assert_eq!(
+        said(Verb::Restart, &[good, good]).0,
+        "job: ran, and is through: all 2 workers ended with code 0"
+    );
+    assert_eq!(said(Verb::Start, &[good, other]).0, "job: ran, and is through: all 2 workers ended");
+    let gone = |exit| Notice::Exited { place: place(0, 0, 1, 1), exit, uptime: Span::ZERO, wanted: false };
+    assert!(matches!(news(&item(gone(good), None), "job"), Some(Word::Good(_))));
+    assert!(matches!(news(&item(gone(other), None), "job"), Some(Word::Bad(_))));
+}
+
+#[test]
 fn a_pipe_hears_what_matters() {
     let at = place(0, 1, 1, 7);
     let exit = Exit::Code(1);

@@ -16,11 +16,12 @@ const COLUMNS: [Column; 4] = [
 /// The steps in their order, each with what differs below it.
 pub(crate) fn told(steps: &[Step], form: Form) -> String {
     let mut text = String::new();
-    for Step { name, deed, differences, spec } in steps {
+    for Step { name, deed, differences, spec, .. } in steps {
         let waits = spec.as_ref().is_some_and(|spec| !spec.autostart);
         let line = match deed {
             Deed::Start if waits => format!("add {name}, which starts by name"),
-            Deed::Start | Deed::StartAgain => format!("start {name}"),
+            Deed::Start | Deed::StartAgain | Deed::StartBy => format!("start {name}"),
+            Deed::Adjust => format!("adjust {name}, no worker is replaced"),
             Deed::Reload => format!("reload {name}"),
             Deed::Restart(why) => format!("restart {name}, because {why}"),
             Deed::Scale(instances) => format!("scale {name} to {instances}"),

@@ -1,5 +1,6 @@
 //! Scenarios on virtual time: each is a short script that ends with what the core ordered and told.
 
+mod adjust;
 mod alone;
 mod image;
 mod lives;

@@ -91,6 +91,12 @@ struct RenewBody {
     spec: Option<Value>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdjustBody {
+    spec: Value,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoBody {}
@@ -137,6 +143,11 @@ pub(super) fn read_reload(body: &[u8]) -> Result<Verb, Failure> {
     let RenewBody { spec } = input::parse_optional(body)?;
     let spec = spec.map(input::spec).transpose()?;
     Ok(Verb::Reload(spec.map(Box::new)))
+}
+
+pub(super) fn read_adjust(body: &[u8]) -> Result<Verb, Failure> {
+    let AdjustBody { spec } = input::parse(body)?;
+    Ok(Verb::Adjust(Box::new(input::spec(spec)?)))
 }
 
 pub(super) fn read_recycle(body: &[u8]) -> Result<Verb, Failure> {

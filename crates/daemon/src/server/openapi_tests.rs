@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
-    Accepted, AcceptedChange, AppView, ChangeView, Dropped, EnvView, Herd, LogLine, NewsItem, OutputStream,
-    Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, RestartApp, ScaleApp, SendLine, SendMessage,
-    SignalApp, SlotView, Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade, WorkerView,
+    Accepted, AcceptedChange, AdjustApp, AppView, ChangeView, Dropped, EnvView, Herd, LogLine, NewsItem,
+    OutputStream, Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, RestartApp, ScaleApp, SendLine,
+    SendMessage, SignalApp, SlotView, Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade,
+    WorkerView,
 };
 use oxherd_core::{
     About, AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId,
@@ -97,6 +98,7 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     check("StartApps", &StartApps { specs: vec![spec()] });
     check("ReloadApp", &ReloadApp { spec: Some(spec()) });
     check("RestartApp", &RestartApp { spec: Some(spec()) });
+    check("AdjustApp", &AdjustApp { spec: spec() });
     check("ScaleApp", &ScaleApp { instances: 3 });
     check("RecycleApp", &RecycleApp { slot: Slot(2) });
     check("Upgrade", &Upgrade { program: Some("/opt/oxherd".into()) });

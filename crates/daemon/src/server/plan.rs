@@ -31,6 +31,7 @@ pub(super) enum Verb {
     Stop,
     Restart(Option<Box<AppSpec>>),
     Reload(Option<Box<AppSpec>>),
+    Adjust(Box<AppSpec>),
     Scale(u32),
     Recycle(Slot),
     Delete,
@@ -115,6 +116,7 @@ fn verb_step(status: &AppStatus, verb: &Verb) -> Step {
         Verb::Stop => step(status, Aim::Stopped, Request::Stop { app }),
         Verb::Restart(spec) => step(status, Aim::Serving, Request::Restart { app, spec: spec.clone() }),
         Verb::Reload(spec) => reload(status, spec.clone()),
+        Verb::Adjust(spec) => step(status, Aim::Serving, Request::Adjust { app, spec: spec.clone() }),
         Verb::Scale(instances) => step(status, Aim::Serving, Request::Scale { app, instances: *instances }),
         Verb::Recycle(slot) => {
             step(status, Aim::Serving, Request::Recycle { app, slot: *slot, why: RecycleReason::Asked })

@@ -68,6 +68,7 @@ impl From<Refusal> for Failure {
             | Refusal::Stopped(_)
             | Refusal::SlotInUse(_)
             | Refusal::Ending
+            | Refusal::NeedsWorkers(_)
             | Refusal::Fixed(_) => Self::conflict(text),
         }
     }

@@ -51,6 +51,7 @@ pub(super) fn routes() -> Vec<Route> {
         verb_route("/v1/apps/{selector}/stop", change::read_stop),
         verb_route("/v1/apps/{selector}/restart", change::read_restart),
         verb_route("/v1/apps/{selector}/reload", change::read_reload),
+        verb_route("/v1/apps/{selector}/adjust", change::read_adjust),
         verb_route("/v1/apps/{selector}/scale", change::read_scale),
         verb_route("/v1/apps/{selector}/recycle", change::read_recycle),
         Route {

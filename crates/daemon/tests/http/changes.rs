@@ -63,6 +63,7 @@ fn kind(request: &Request) -> &'static str {
         Request::Register { .. } => "register",
         Request::Reload { .. } => "reload",
         Request::Restart { .. } => "restart",
+        Request::Adjust { .. } => "adjust",
         Request::Scale { .. } => "scale",
         Request::Stop { .. } => "stop",
         Request::Delete { .. } => "delete",

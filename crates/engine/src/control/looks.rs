@@ -64,6 +64,13 @@ impl Control<'_> {
         }
     }
 
+    /// The same for all workers of an app that goes by another configuration now.
+    pub(super) fn arm_looks_of(&mut self, app: AppId) {
+        let places = self.children.iter().map(|child| child.place);
+        let workers: Vec<InstanceId> = places.filter(|it| it.app == app).map(|it| it.instance).collect();
+        workers.into_iter().for_each(|instance| self.arm_looks(instance));
+    }
+
     pub(super) fn look_at_workers(&mut self, now: Moment) {
         if self.looks.figures.is_some_and(|due| due <= now) {
             self.look_at_figures(now);

@@ -37,7 +37,14 @@ impl Control<'_> {
     /// What was accepted is kept before anybody sees or hears of it: a primary that ends here has not promised in
     /// vain.
     pub(super) fn on_request(&mut self, request: Request) -> Result<ChangeId, Refusal> {
+        let adjusted = match &request {
+            Request::Adjust { app, .. } => Some(*app),
+            _ => None,
+        };
         let change = self.fleet.handle_request(request, now())?;
+        if let Some(app) = adjusted {
+            self.arm_looks_of(app);
+        }
         self.keeping.touch_desired();
         self.keep_now();
         self.carry_out();

@@ -39,8 +39,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::api::{
-    Accepted, AppView, ChangeView, Herd, LogLine, NewsItem, OutputStream, Pong, RecycleApp, ReloadApp,
-    RestartApp, ScaleApp, StartApp, StartApps, Upgrade,
+    Accepted, AdjustApp, AppView, ChangeView, Herd, LogLine, NewsItem, OutputStream, Pong, RecycleApp,
+    ReloadApp, RestartApp, ScaleApp, StartApp, StartApps, Upgrade,
 };
 
 pub use error::ClientError;
@@ -179,6 +179,15 @@ impl Client {
     /// As for [`Self::start`], and the app is stopped (409), or the spec is not valid (422).
     pub async fn reload(&self, selector: &str, spec: Option<AppSpec>) -> Result<Accepted, ClientError> {
         self.verb(selector, "reload", &ReloadApp { spec }).await
+    }
+
+    /// Has an app go by another configuration at once, without replacing a worker.
+    ///
+    /// # Errors
+    /// As for [`Self::start`], and the configuration differs in what workers were started with (409), or is not valid
+    /// (422).
+    pub async fn adjust(&self, selector: &str, spec: AppSpec) -> Result<Accepted, ClientError> {
+        self.verb(selector, "adjust", &AdjustApp { spec }).await
     }
 
     /// Replaces the worker of one slot without loss.
