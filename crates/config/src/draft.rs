@@ -1,6 +1,5 @@
 //! From the entries of one app in a file to a [`RawApp`]: what each key sets, and what must hold between them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxherd_core::{RestartWhen, Sockets, Span, WatchSpec};
@@ -24,17 +23,7 @@ enum Mode {
 /// Reads the entries of one app. What is wrong goes to `typed`; the app is then not to be used.
 pub(crate) fn read(source: &Arc<Source>, start: Place, entries: &[Entry], typed: &mut Typed) -> RawApp {
     let wish = Wish::new(Origin::File, "");
-    let app = RawApp {
-        source: Arc::clone(source),
-        start,
-        places: Vec::new(),
-        wish: if typed.as_pm2 { wish.as_pm2() } else { wish },
-        overlays: BTreeMap::new(),
-        port: None,
-        name_prefix: None,
-        append_env: false,
-        doubts: Vec::new(),
-    };
+    let app = RawApp::new(source, start, if typed.as_pm2 { wish.as_pm2() } else { wish });
     let mut draft = Draft {
         app,
         typed,

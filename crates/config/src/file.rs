@@ -14,6 +14,7 @@ use crate::keys::{self, Meaning};
 use crate::program::words;
 use crate::raw::RawApp;
 use crate::script;
+use crate::statics;
 use crate::toml;
 use crate::tree::{Document, Entry, Fault, Node, Value};
 use crate::typed::Typed;
@@ -24,6 +25,8 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// More apps in a file are refused.
 const APPS_MAX: usize = 1024;
+/// Where servers of files stand.
+const STATIC: &str = "static";
 /// How the names of keys begin that are nobody's.
 const EXTENSION: &str = "x-";
 /// What stands in place of a file's name where its text came by another way: it is JSON.
@@ -172,6 +175,13 @@ fn pass_over_extensions(root: &mut Node) {
 }
 
 fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp> {
+    let mut servers = Vec::new();
+    if let Value::Object(entries) = &root.value
+        && !is_app(entries, typed.as_pm2)
+    {
+        let beside = entries.iter().filter(|entry| entry.key == STATIC);
+        servers.extend(beside.flat_map(|entry| statics::read(source, entry, typed)));
+    }
     let items = match &root.value {
         Value::List(items) => items.as_slice(),
         Value::Object(entries) if is_app(entries, typed.as_pm2) => std::slice::from_ref(root),
@@ -197,7 +207,7 @@ fn read_apps(source: &Arc<Source>, root: &Node, typed: &mut Typed) -> Vec<RawApp
             None
         }
     };
-    items.iter().take(APPS_MAX).filter_map(read_one).collect()
+    items.iter().take(APPS_MAX).filter_map(read_one).collect::<Vec<_>>().into_iter().chain(servers).collect()
 }
 
 /// Whether an object is itself an app: it has a key of one, and no list of them.
@@ -223,7 +233,7 @@ fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [
         }
     }
     match apps.map(|node| (&node.value, node)) {
-        None if misspelt => &[],
+        None if misspelt || entries.iter().any(|entry| entry.key == STATIC) => &[],
         None => {
             let start = root.place.start..root.place.start + 1;
             typed.wrong_but(
@@ -255,7 +265,8 @@ fn refuse_top_level(entry: &Entry, typed: &mut Typed) -> bool {
         ("deploy", _) => {
             typed.doubts.push((place.clone(), "`deploy` is passed over: deploy with another tool".into()));
         }
-        ("static", _) => typed.wrong_but(place, "`static` is not offered", "remove it"),
+        // Servers of files are read apart.
+        (STATIC, _) => {}
         (_, Meaning::Unknown) => {
             if keys::means_apps(&entry.key) {
                 let what = format!("unknown key `{}`", shown(&entry.key));

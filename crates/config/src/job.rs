@@ -17,6 +17,7 @@ use crate::about;
 use crate::environment::{self, EnvFilter};
 use crate::owner::{self, Account, OwnerError};
 use crate::program::{Program, ProgramError, Wanted, absolute, is_line, words};
+use crate::serve::{self, Served};
 use crate::values::{self, Instances, Variable};
 
 /// What PM2 allows between its stop signal and the kill.
@@ -44,6 +45,8 @@ pub struct Wish {
     pub script: String,
     /// Whether the script is a line for the shell, as far as anybody has looked.
     pub is_line: bool,
+    /// Whether it is a server of files, whatever else there is of the script's name.
+    pub is_file_server: bool,
     /// The script's name without its extension if there is none; that of the program with which a line begins.
     pub name: Option<String>,
     /// By the script's extension or its first line if there is none.
@@ -86,6 +89,8 @@ pub struct Surroundings {
     pub env_name: Option<String>,
     /// The folder of log files whose place nobody chose.
     pub logs: Option<PathBuf>,
+    /// The program that serves files when it is told so (`serve-files`), if there is one.
+    pub file_server: Option<PathBuf>,
     /// Whether the program was called as `pm2`: its defaults and its lenience with unknown keys then apply.
     pub as_pm2: bool,
 }
@@ -109,6 +114,9 @@ pub enum JobError {
     /// The workers' folder cannot be told to others.
     #[error("cannot run in {folder}: the path is not UTF-8; choose another folder with {}", origin.cwd())]
     NotText { folder: String, origin: Origin },
+    /// What is said of a server of files cannot be had.
+    #[error("{0}")]
+    Served(String),
     /// PM2's own server of files, which is a verb here.
     #[error(
         "`serve` as a script is not offered: `oxherd serve PATH PORT` serves files (--spa, --basic-auth-username)"
@@ -169,6 +177,7 @@ impl Surroundings {
             cpus: thread::available_parallelism().map_or(1, usize::from),
             env_name: None,
             logs: None,
+            file_server: None,
             as_pm2: false,
         })
     }
@@ -198,6 +207,7 @@ impl Wish {
             origin,
             script: script.into(),
             is_line: false,
+            is_file_server: false,
             name: None,
             interpreter: None,
             interpreter_args: Vec::new(),
@@ -269,9 +279,12 @@ impl Wish {
     }
 
     fn looked_at(&self, surroundings: &Surroundings) -> Result<Job, JobError> {
+        let cwd = self.workers_folder(&surroundings.folder)?;
+        if self.serves_files(surroundings, &cwd) {
+            return self.served(surroundings, &cwd);
+        }
         let inherited = surroundings.environment.iter().filter(|(key, _)| self.filter_env.lets(key)).cloned();
         let (mut env, doubts) = environment::compose(inherited, &self.env);
-        let cwd = self.workers_folder(&surroundings.folder)?;
         let moves = self.cwd.is_some() || self.origin == Origin::File;
         if moves {
             self.put_usual(&mut env, "PWD", &cwd);
@@ -281,9 +294,6 @@ impl Wish {
             for (key, value) in [("HOME", home), ("USER", name), ("LOGNAME", name)] {
                 self.put_usual(&mut env, key, value);
             }
-        }
-        if self.is_file_server(surroundings, &cwd) {
-            return Err(JobError::FileServer);
         }
         let path = environment::get(&env, "PATH").map(str::to_owned).or_else(|| surroundings.path());
         let program = self.find_program(&surroundings.folder, &cwd, path.as_deref())?;
@@ -295,11 +305,38 @@ impl Wish {
     }
 
     /// Whether PM2 would serve files in place of running a program of that name.
-    fn is_file_server(&self, surroundings: &Surroundings, cwd: &str) -> bool {
+    fn serves_files(&self, surroundings: &Surroundings, cwd: &str) -> bool {
         let is_meant =
-            surroundings.as_pm2 || self.env.iter().any(|variable| variable.key.starts_with("PM2_SERVE_"));
+            surroundings.as_pm2 || self.env.iter().any(|variable| variable.key.starts_with(serve::PREFIX));
         let is_there = || absolute(Path::new(cwd), &self.script).exists();
-        self.origin == Origin::File && self.script == "serve" && is_meant && !is_there()
+        let is_named = self.origin == Origin::File && self.script == serve::SCRIPT;
+        self.is_file_server || is_named && is_meant && !is_there()
+    }
+
+    /// PM2's server of files becomes the one that there is.
+    fn served(&self, surroundings: &Surroundings, cwd: &str) -> Result<Job, JobError> {
+        let program = surroundings.file_server.as_deref().and_then(Path::to_str);
+        let program = program.ok_or(JobError::FileServer)?;
+        let mut doubts = Vec::new();
+        let served = Served::of(&self.env, &mut doubts).map_err(JobError::Served)?;
+        if !self.args.is_empty() {
+            doubts.push("`args` have no effect: variables say what is served".into());
+        }
+        let name = self.name();
+        let wish = Self {
+            script: program.into(),
+            is_line: false,
+            is_file_server: false,
+            name: Some(name.clone()),
+            interpreter: Some("none".into()),
+            args: served.command(Path::new(cwd)).map_err(JobError::Served)?,
+            sockets: self.sockets.or(Some(Sockets::Universal)),
+            ..self.clone()
+        };
+        let mut job = wish.looked_at(surroundings)?;
+        job.spec.env.extend(served.authorization().map(|value| (serve::AUTHORIZATION.into(), value)));
+        job.doubts.extend(doubts.into_iter().map(|doubt| format!("{name}: {doubt}")));
+        Ok(job)
     }
 
     /// Sets a variable unless it was asked for.

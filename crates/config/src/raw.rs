@@ -32,6 +32,21 @@ pub struct RawApp {
 }
 
 impl RawApp {
+    /// One that begins at `start` and of which no more is known than the wish.
+    pub(crate) fn new(source: &Arc<Source>, start: Place, wish: Wish) -> Self {
+        Self {
+            source: Arc::clone(source),
+            start,
+            places: Vec::new(),
+            wish,
+            overlays: BTreeMap::new(),
+            port: None,
+            name_prefix: None,
+            append_env: false,
+            doubts: Vec::new(),
+        }
+    }
+
     /// What it is called in the file.
     pub fn name(&self) -> String {
         self.wish.name()
@@ -99,7 +114,8 @@ impl RawApp {
             }
             JobError::Program(ProgramError::NoUseForArgs { .. }) => Key::NodeArgs,
             JobError::Program(ProgramError::NoArgsForLine { .. }) => Key::Args,
-            JobError::FileServer | JobError::Program(_) => Key::Script,
+            JobError::Served(_) if is_given(Key::Env) => Key::Env,
+            JobError::FileServer | JobError::Served(_) | JobError::Program(_) => Key::Script,
             JobError::Owner(OwnerError::NoGroup(_)) => Key::Gid,
             JobError::Owner(_) if is_given(Key::Owner) => Key::Owner,
             JobError::Owner(_) => Key::Gid,

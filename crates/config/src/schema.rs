@@ -10,10 +10,11 @@ pub fn schema() -> String {
     let list = json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/app"}});
     let whole = json!({
         "type": "object",
-        "required": ["apps"],
+        "anyOf": [{"required": ["apps"]}, {"required": ["static"]}],
         "additionalProperties": false,
         "properties": {
             "apps": {"anyOf": [{"$ref": "#/$defs/apps"}, {"$ref": "#/$defs/app"}]},
+            "static": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/static"}}, {"$ref": "#/$defs/static"}]},
             "deploy": {"type": "object", "description": "Passed over: deploy with another tool", "deprecated": true},
         },
         "patternProperties": {"^x-": {"description": "The file's own: passed over"}},
@@ -22,10 +23,39 @@ pub fn schema() -> String {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Oxherd: a list of apps",
         "anyOf": [whole, {"$ref": "#/$defs/apps"}, {"$ref": "#/$defs/app"}],
-        "$defs": {"app": app, "apps": list, "environment": environment(), "span": span(), "size": size()},
+        "$defs": {"app": app, "apps": list, "environment": environment(), "span": span(), "size": size(), "static": server()},
     });
     // Data of ours can always be written.
     format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default())
+}
+
+/// A server of files.
+fn server() -> Value {
+    let text = json!({"type": "string", "minLength": 1});
+    let login = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["username", "password"],
+        "properties": {"username": text, "password": text},
+    });
+    let mut properties = Map::new();
+    let keys = [
+        ("name", text.clone(), "What the app is called: `static-page-server-PORT` without it"),
+        ("path", text.clone(), "The folder, relative to the file"),
+        ("port", json!({"type": ["integer", "string"]}), "8080 without it"),
+        ("host", text.clone(), "The address to listen at: all without it"),
+        ("spa", json!({"type": "boolean"}), "Answer the homepage where there is no such file"),
+        ("homepage", text, "The page for `spa`: index.html without it"),
+        ("ftp", json!({"type": "boolean"}), "List folders"),
+        ("basic_auth", login, "Ask for this name and password"),
+        ("directory", json!({"deprecated": true}), "A key of PM2's without effect"),
+        ("monitor", json!({"deprecated": true}), "A key of PM2's without effect"),
+    ];
+    for (name, mut property, says) in keys {
+        property["description"] = says.into();
+        add(&mut properties, name, property);
+    }
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 
 fn app() -> Value {

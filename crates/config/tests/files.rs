@@ -42,6 +42,7 @@ impl Folder {
             cpus: 4,
             env_name: None,
             logs: None,
+            file_server: Some("/opt/oxherd".into()),
             as_pm2: false,
         }
     }
@@ -83,6 +84,7 @@ fn bare() -> Surroundings {
         cpus: 1,
         env_name: None,
         logs: None,
+        file_server: None,
         as_pm2: false,
     }
 }
@@ -190,17 +192,56 @@ fn paths_start_at_the_file() {
 /// PM2 has a server of files that is a script; where that is meant, no other program of the name is run in its place.
 #[test]
 fn a_server_of_files_is_no_script() {
-    let folder = Folder::new();
+    let mut folder = Folder::new();
     folder.write("bin/serve", "", 0o755);
+    folder.write("site/index.html", "", 0o644);
     assert!(folder.job(r#"{"script": "serve"}"#).spec.program.ends_with("bin/serve"));
-    let meant = r#"{"script": "serve", "env": {"PM2_SERVE_PATH": "."}}"#;
-    let why = folder.jobs(meant, None).expect_err("it is a verb").to_string();
-    assert!(why.contains("not offered: `oxherd serve PATH PORT`"), "{why}");
+    let meant = r#"{"script": "serve", "env": {"PM2_SERVE_PATH": "site", "PM2_SERVE_PORT": 81, "PM2_SERVE_SPA": true}}"#;
+    let Job { spec, doubts } = folder.job(meant);
+    assert_eq!((spec.name.as_str(), spec.program.as_str(), doubts.len()), ("serve", "/opt/oxherd", 0));
+    let args = folder.without_me(spec.args.join(" "));
+    assert_eq!(args, "serve-files ~/site 81 --host 0.0.0.0 --spa");
+    assert_eq!(spec.sockets, oxherd_core::Sockets::Universal);
     let surroundings = Surroundings { as_pm2: true, ..folder.surroundings() };
     let apps = read(Path::new("eco.json"), r#"{"script": "serve"}"#, &surroundings).expect("it is a file");
-    assert!(jobs(&apps, &surroundings).is_err());
+    assert_eq!(jobs(&apps, &surroundings).expect("it can be had")[0].spec.program, "/opt/oxherd");
+    let nowhere = Surroundings { file_server: None, ..surroundings };
+    let why = jobs(&apps, &nowhere).expect_err("nobody serves").to_string();
+    assert!(why.contains("not offered: `oxherd serve PATH PORT`"), "{why}");
+    let wrong = meant.replace("\"site\"", "\"gone\"");
+    let why = folder.jobs(&wrong, None).expect_err("there is no folder").to_string();
+    assert!(why.contains("cannot serve gone: it does not exist; name an existing folder"), "{why}");
     folder.write("serve", "", 0o755);
     assert!(folder.job(meant).spec.program.ends_with("serve"), "a script of that name is one");
+    beside_apps(&mut folder);
+}
+
+/// The same under a key of its own.
+fn beside_apps(folder: &mut Folder) {
+    let text = r#"{"apps": [{"script": "server.js"}], "static": [
+        {"path": "./site", "port": 82, "spa": true, "homepage": "/app.html", "basic_auth": {"username": "u", "password": "p"}},
+        {"name": "docs", "path": "site", "ftp": true, "host": "127.0.0.1", "monitor": "key"}]}"#;
+    let jobs = folder.jobs(text, None).unwrap_or_else(|why| panic!("{why}"));
+    let lines =
+        jobs.iter().map(|job| folder.without_me(format!("{} {}", job.spec.name, job.spec.args.join(" "))));
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        [
+            "server ~/server.js",
+            "static-page-server-82 serve-files ~/site 82 --host 0.0.0.0 --spa --homepage=/app.html",
+            "docs serve-files ~/site 8080 --host 127.0.0.1 --ftp",
+        ]
+    );
+    let login = ("OXHERD_SERVE_AUTHORIZATION".to_owned(), "Basic dTpw".to_owned());
+    assert!(jobs[1].spec.env.contains(&login) && !jobs[2].spec.env.iter().any(|(key, _)| *key == login.0));
+    assert_eq!(jobs[2].doubts, ["eco.json: `monitor` of docs has no effect here"]);
+    assert_eq!(folder.jobs(r#"{"static": {"path": "site"}}"#, None).expect("no app is needed").len(), 1);
+    let wrong = r#"{"static": [{"pth": "site", "port": "many"}, {"path": "gone"}, 7]}"#;
+    let why = folder.jobs(wrong, None).expect_err("mistakes").to_string();
+    assert!(why.contains("unknown key `pth`") && why.contains("did you mean `path`?"), "{why}");
+    assert!(why.contains("`port`: give a number") && why.contains("a server of files is an object"), "{why}");
+    let why = folder.jobs(r#"{"static": [{"path": "gone"}]}"#, None).expect_err("no folder").to_string();
+    assert!(why.contains("eco.json:1:13: cannot serve gone: it does not exist"), "{why}");
 }
 
 #[test]

@@ -177,6 +177,7 @@ fn nowhere() -> Surroundings {
         cpus: 2,
         env_name: Some("production".into()),
         logs: None,
+        file_server: None,
         as_pm2: false,
     }
 }

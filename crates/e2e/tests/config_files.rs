@@ -268,7 +268,7 @@ fn what_concerns_the_daemon_alone_holds_at_once() {
     let line = eventually("the line", || std::fs::read_to_string(&log).ok().filter(|it| it.ends_with('\n')));
     assert!(line.starts_with("at 20") && line.ends_with(" served\n"), "{line}");
     assert_eq!(home.pids("web"), before);
-    assert_eq!(home.ok(&["id", "shop"]).trim(), "0", "it is in another namespace");
+    assert_eq!(home.ok(&["id", "shop"]).trim(), "[ 0 ]", "it is in another namespace");
     // A limit is one for workers that run already, and the number of them goes with it.
     eco(&home, "{ name: 'web', script: 'talks.js', instances: 2, max_requests: 2 }");
     let out = home.ok(&["apply", &file]);

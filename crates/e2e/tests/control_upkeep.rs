@@ -35,7 +35,8 @@ fn start(home: &Home, specs: &[Value]) {
     post(home, "/v1/apps", &json!({ "specs": specs }), 202);
     for spec in specs {
         let name = spec["name"].as_str().expect("a name");
-        if spec["autostart"] != false {
+        // One that the clock reloads may never be at rest on a machine that is busy.
+        if spec["autostart"] != false && spec["upkeep"]["cron"].is_null() {
             online(home, name);
         }
     }

@@ -45,7 +45,8 @@ pub(super) fn surroundings() -> Ending<Surroundings> {
     let surroundings = Surroundings::of_caller().map_err(|error| refuse(&error.to_string()))?;
     // Whoever needs a home is told when there is none.
     let logs = persona::home().ok().map(|home| home.logs());
-    Ok(Surroundings { logs, as_pm2: persona::is_pm2(), ..surroundings })
+    let file_server = std::env::current_exe().ok();
+    Ok(Surroundings { logs, file_server, as_pm2: persona::is_pm2(), ..surroundings })
 }
 
 /// The apps of a file, as they stand there.

@@ -101,7 +101,7 @@ fn refuse(site: &Site, error: &io::Error, headers: &HeaderMap) -> Answer {
 }
 
 fn missing(site: &Site, headers: &HeaderMap) -> Answer {
-    let index = site.spa.then(|| path::find(&site.root, Path::new(INDEX)).ok()).flatten();
+    let index = site.fallback.as_ref().and_then(|page| path::find(&site.root, page).ok());
     match index.and_then(|index| Some((open(&index).ok()?, index))) {
         Some((opened, index)) => send(&index, opened, headers),
         None => plain(StatusCode::NOT_FOUND, "there is no such file\n"),

@@ -37,8 +37,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Site {
     /// The folder, without links in its path.
     pub(crate) root: PathBuf,
-    /// Answer `/index.html` where there is no such file.
-    pub(crate) spa: bool,
+    /// Answer this file where there is no such file.
+    pub(crate) fallback: Option<PathBuf>,
     /// List folders.
     pub(crate) lists: bool,
     /// The value that the header `authorization` must have.
@@ -104,35 +104,4 @@ async fn connection(stream: TcpStream, site: Arc<Site>, mut stopping: watch::Rec
         _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
     drop(connection.await);
-}
-
-/// The value of the header for a name and a password.
-pub(crate) fn basic(name: &str, password: &str) -> String {
-    format!("Basic {}", base64(format!("{name}:{password}").as_bytes()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let letter = LETTERS[(group >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() { letter.into() } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_written_in_base64() {
-        let written = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| base64(text.as_bytes()));
-        assert_eq!(written, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
-        assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-    }
 }

@@ -303,6 +303,10 @@ pub(crate) struct FilesOptions {
     #[arg(long)]
     pub(crate) spa: bool,
 
+    /// With --spa, this file in place of /index.html
+    #[arg(long, value_name = "FILE", requires = "spa")]
+    pub(crate) homepage: Option<String>,
+
     /// List folders
     #[arg(long)]
     pub(crate) ftp: bool,

@@ -33,6 +33,7 @@ impl Setup {
             cpus: 4,
             env_name: Some("production".into()),
             logs: Some("/logs".into()),
+            file_server: None,
             as_pm2: self.as_pm2,
         }
     }
