@@ -47,7 +47,7 @@ pub struct Step {
     pub deed: Deed,
     /// What differs, where it is known.
     pub differences: Vec<Difference>,
-    /// What it is to be; nothing where it is not to be.
+    /// What it is to be; nothing where it is not to be, or stays what it is.
     pub spec: Option<Box<AppSpec>>,
     /// Whether its workers hold what others may be waiting for, such as a port, and make way: they end before anything
     /// starts.
@@ -109,6 +109,7 @@ fn step(
     let spec = match deed {
         // The environment is that of whoever called then.
         Deed::Adjust => Some(Box::new(app.spec.adjusted_to(spec))),
+        Deed::Restart(_) if app.spec == *spec => None,
         _ => wish,
     };
     let hindered = spec.as_deref().is_some_and(|new| successor_hindrance(&app.spec, new).is_some());

@@ -20,7 +20,7 @@ impl Folder {
         for script in ["server.js", "web/api.js", "web/jobs.py", "a b.js"] {
             folder.write(script, "", 0o644);
         }
-        for program in ["node", "python3", "bash", "npm"] {
+        for program in ["node", "python3", "bash", "npm", "oxherd"] {
             folder.write(&format!("bin/{program}"), "", 0o755);
         }
         folder
@@ -42,7 +42,7 @@ impl Folder {
             cpus: 4,
             env_name: None,
             logs: None,
-            file_server: Some("/opt/oxherd".into()),
+            file_server: Some(self.0.join("bin/oxherd")),
             as_pm2: false,
         }
     }
@@ -198,13 +198,16 @@ fn a_server_of_files_is_no_script() {
     assert!(folder.job(r#"{"script": "serve"}"#).spec.program.ends_with("bin/serve"));
     let meant = r#"{"script": "serve", "env": {"PM2_SERVE_PATH": "site", "PM2_SERVE_PORT": 81, "PM2_SERVE_SPA": true}}"#;
     let Job { spec, doubts } = folder.job(meant);
-    assert_eq!((spec.name.as_str(), spec.program.as_str(), doubts.len()), ("serve", "/opt/oxherd", 0));
+    assert_eq!(
+        (spec.name.as_str(), folder.without_me(&spec.program), doubts.len()),
+        ("serve", "~/bin/oxherd".into(), 0)
+    );
     let args = folder.without_me(spec.args.join(" "));
     assert_eq!(args, "serve-files ~/site 81 --host 0.0.0.0 --spa");
     assert_eq!(spec.sockets, oxherd_core::Sockets::Universal);
     let surroundings = Surroundings { as_pm2: true, ..folder.surroundings() };
     let apps = read(Path::new("eco.json"), r#"{"script": "serve"}"#, &surroundings).expect("it is a file");
-    assert_eq!(jobs(&apps, &surroundings).expect("it can be had")[0].spec.program, "/opt/oxherd");
+    assert!(jobs(&apps, &surroundings).expect("it can be had")[0].spec.program.ends_with("bin/oxherd"));
     let nowhere = Surroundings { file_server: None, ..surroundings };
     let why = jobs(&apps, &nowhere).expect_err("nobody serves").to_string();
     assert!(why.contains("not offered: `oxherd serve PATH PORT`"), "{why}");

@@ -148,3 +148,40 @@ fn a_password_is_asked_for_and_is_in_no_list_of_processes() {
     eventually("an answer", || (site.ask("GET", "/", asked).status == 200).then_some(()));
     assert_eq!(site.get("/missing").0, 401);
 }
+
+#[test]
+fn files_of_apps_have_servers_of_files() {
+    let pm2 = Pm2::new();
+    let root = pm2.home().surroundings().join("site");
+    fs::create_dir_all(&root).expect("the folder is ours");
+    fs::write(root.join("index.html"), "<h1>home</h1>").expect("the folder is ours");
+    fs::write(root.join("app.html"), "<h1>app</h1>").expect("the folder is ours");
+    let (one, two) = (ports::free(), ports::free());
+    let file = format!(
+        "module.exports = {{
+           apps: [{{ script: 'serve', env: {{
+             PM2_SERVE_PATH: './site', PM2_SERVE_PORT: {one}, PM2_SERVE_HOST: '127.0.0.1',
+             PM2_SERVE_SPA: 'true', PM2_SERVE_HOMEPAGE: './app.html',
+           }} }}],
+           static: [{{
+             path: './site', port: {two}, host: '127.0.0.1', monitor: 'key',
+             basic_auth: {{ username: 'ox', password: 'quiet' }},
+           }}],
+         }};"
+    );
+    pm2.home().write("ecosystem.config.js", &file);
+    let told = pm2.told(&["start", "ecosystem.config.js"]);
+    let doubt = format!("`monitor` of static-page-server-{two} has no effect here");
+    assert!(told.contains(&doubt), "{told}");
+    let get = |port: u16, fields: &str| {
+        let address = Address::reach(&format!("127.0.0.1:{port}"));
+        let answer = Client::connect(&address).and_then(|mut it| it.request("GET", "/nowhere", fields, b""));
+        answer.map(|it| (it.status, it.text())).ok()
+    };
+    let wanted = (200, "<h1>app</h1>".to_owned());
+    eventually("the page", || get(one, "").filter(|answer| *answer == wanted));
+    eventually("the question", || get(two, "").filter(|(status, _)| *status == 401));
+    assert_eq!(get(two, "authorization: Basic b3g6cXVpZXQ=\r\n").map(|it| it.0), Some(404));
+    let list = pm2.ok(&["ls"]);
+    assert!(list.contains("serve") && list.contains(&format!("static-page-server-{two}")), "{list}");
+}

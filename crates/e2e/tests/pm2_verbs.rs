@@ -9,7 +9,11 @@ use oxherd_e2e::{Pm2, eventually};
 
 const SERVER: &str = "
 require('node:http').createServer((_, res) => res.end('hi')).listen(0, '127.0.0.1');
-process.on('message', (message) => console.log('told ' + JSON.stringify(message)));
+process.on('message', (message) => {
+  console.log('told ' + JSON.stringify(message));
+  const data = { action_name: message.msg ?? message, return: { cleared: message.opts } };
+  process.send({ type: 'axm:reply', data });
+});
 process.on('SIGUSR2', () => console.log('signalled'));
 ";
 const QUEUE: &str = "
@@ -237,7 +241,7 @@ fn people_talk_to_workers() {
     pm2.ok(&["sendSignal", "SIGUSR2", "0"]);
     logs("web", "signalled");
     pm2.ok(&["trigger", "1", "clear", "all"]);
-    logs("web", r#"told {"msg":"clear","opts":"all"}"#);
+    logs("web", r#"told {"msg":"clear","name":"web","opts":"all"}"#);
 
     // Attached, in a pipe: what is typed goes to the worker, what it writes comes back, and the end of input is the end.
     let mut attached = pm2.command(&["attach", "queue"]);

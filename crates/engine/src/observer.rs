@@ -60,6 +60,11 @@ impl Ear {
         self.0.store(true, Ordering::Release);
     }
 
+    /// From now on nobody hears any.
+    pub fn close(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }

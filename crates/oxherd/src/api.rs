@@ -288,6 +288,47 @@ pub struct SendMessage {
     pub slot: Option<Slot>,
 }
 
+/// An action that programs have a name for: `POST /v1/apps/{selector}/trigger`. It goes over the channel as a message: the
+/// name as a text, or `{"msg": name, "opts": params, "name": app}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerApp {
+    /// Its name.
+    pub action: String,
+    /// What the program is told.
+    #[serde(default)]
+    pub params: Option<String>,
+    /// To the worker of one slot only.
+    #[serde(default)]
+    pub slot: Option<Slot>,
+    /// How long replies are waited for, in milliseconds; 20 s at most.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Who was reached by an action, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Triggered {
+    /// One for each app that the selector names.
+    pub apps: Vec<ReachedApp>,
+    /// In the order in which they came.
+    pub replies: Vec<ActionReply>,
+}
+
+/// What one worker's program made of an action: the `return` of its message
+/// `{"type": "axm:reply", "data": {"action_name": …, "return": …}}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ActionReply {
+    /// The app's id.
+    pub app: AppId,
+    /// Its name.
+    pub name: String,
+    /// Whose worker.
+    pub slot: Slot,
+    /// Any JSON value.
+    pub value: Box<RawValue>,
+}
+
 /// Who was reached: the answer to a signal, a line, a message, a reset and a flush.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {

@@ -128,16 +128,18 @@ async fn ask_for(client: &Client, steps: Vec<Step>) -> Result<(Asked, Option<Exi
         Ok(())
     };
     for Step { name, deed, spec, .. } in steps {
-        let Some(spec) = spec.map(|spec| *spec) else { continue };
-        match deed {
-            Deed::Start => fresh.push(spec),
-            Deed::Delete | Deed::Nothing => {}
-            Deed::StartAgain => take(Verb::Start, client.start(&name).await)?,
-            Deed::StartBy => take(Verb::Start, client.restart_by(&name, spec).await)?,
-            Deed::Restart(_) => take(Verb::Restart, client.restart_by(&name, spec).await)?,
-            Deed::Reload => take(Verb::Reload, client.reload(&name, Some(spec)).await)?,
-            Deed::Adjust => take(Verb::Adjust, client.adjust(&name, spec).await)?,
-            Deed::Scale(instances) => take(Verb::Scale, client.scale(&name, instances).await)?,
+        match (deed, spec.map(|spec| *spec)) {
+            (Deed::Start, spec) => fresh.extend(spec),
+            (Deed::Delete | Deed::Nothing, _) => {}
+            (Deed::StartAgain, _) => take(Verb::Start, client.start(&name).await)?,
+            (Deed::Scale(instances), _) => take(Verb::Scale, client.scale(&name, instances).await)?,
+            (Deed::Reload, spec) => take(Verb::Reload, client.reload(&name, spec).await)?,
+            (Deed::Restart(_), None) => take(Verb::Restart, client.restart(&name).await)?,
+            (Deed::Restart(_), Some(spec)) => take(Verb::Restart, client.restart_by(&name, spec).await)?,
+            (Deed::StartBy, Some(spec)) => take(Verb::Start, client.restart_by(&name, spec).await)?,
+            (Deed::Adjust, Some(spec)) => take(Verb::Adjust, client.adjust(&name, spec).await)?,
+            // Both bring a configuration.
+            (Deed::StartBy | Deed::Adjust, None) => {}
         }
     }
     if !fresh.is_empty() {

@@ -103,6 +103,7 @@ mod tests {
             environment: vec![("PATH".into(), "bin".into())],
             cpus: 1,
             env_name: None,
+            file_server: None,
             logs: None,
             as_pm2: false,
         };

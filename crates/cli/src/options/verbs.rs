@@ -162,6 +162,10 @@ pub(crate) struct TriggerOptions {
     /// What it is told
     #[arg(value_name = "PARAMS", allow_hyphen_values = true)]
     pub(crate) params: Option<String>,
+
+    /// How long replies are waited for, 20 s at most
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = oxherd_config::values::parse_span)]
+    pub(crate) wait: oxherd_engine::core::Span,
 }
 
 /// Keeps a setting for tools.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oxherd_core::{AppId, Desired, Exit, Notice, Outcome};
-use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
+use oxherd_engine::{Alert, Bulletin, Ear, Observer, OutputLine, Report, WorkerMessage};
 
 use super::driver::Saved;
 use super::faces::{Console, Render};
@@ -83,6 +83,14 @@ impl Observer for DaemonObserver {
             Some(console) => console.output(line),
             None => self.logs.line(line),
         }
+    }
+
+    fn message(&mut self, message: WorkerMessage) {
+        self.feed.message(&message);
+    }
+
+    fn ear(&self) -> Option<Ear> {
+        Some(self.feed.ear())
     }
 
     fn has_room(&mut self, app: AppId) -> bool {

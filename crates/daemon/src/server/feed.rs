@@ -7,8 +7,10 @@ use std::sync::mpsc as joining;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oxherd_core::{AppId, ChangeId, ChangeOutcome, Notice, Slot};
-use oxherd_engine::{Bulletin, OutputLine, Stream};
+use oxherd_engine::{Bulletin, Ear, OutputLine, Stream, WorkerMessage};
 use tokio::sync::mpsc;
+
+use super::replies::Replies;
 
 /// How many items may wait for one follower.
 const QUEUE_ITEMS: usize = 1024;
@@ -22,6 +24,7 @@ const ITEM_BYTES: usize = 64;
 pub struct Feed {
     news: Fan<News>,
     lines: Fan<Line>,
+    replies: Replies,
     outcomes: mpsc::UnboundedSender<(ChangeId, ChangeOutcome)>,
 }
 
@@ -30,6 +33,7 @@ pub struct Feed {
 pub struct Intake {
     pub(super) news: Gate<News>,
     pub(super) lines: Gate<Line>,
+    pub(super) replies: Replies,
     pub(super) outcomes: mpsc::UnboundedReceiver<(ChangeId, ChangeOutcome)>,
 }
 
@@ -39,8 +43,9 @@ pub fn feed() -> (Feed, Intake) {
     let (lines, lines_gate) = fan();
     // Unbounded, because an outcome must not be lost; there is one for each change that was asked for.
     let (outcomes, outcomes_in) = mpsc::unbounded_channel();
-    let feed = Feed { news, lines, outcomes };
-    (feed, Intake { news: news_gate, lines: lines_gate, outcomes: outcomes_in })
+    let replies = Replies::default();
+    let feed = Feed { news, lines, replies: replies.clone(), outcomes };
+    (feed, Intake { news: news_gate, lines: lines_gate, replies, outcomes: outcomes_in })
 }
 
 impl Feed {
@@ -51,6 +56,16 @@ impl Feed {
             drop(self.outcomes.send((*change, outcome.clone())));
         }
         self.news.push(0, |_| true, || News { bulletin: bulletin.clone(), at_ms: unix_millis() });
+    }
+
+    /// A worker sent a message.
+    pub fn message(&self, message: &WorkerMessage) {
+        self.replies.hear(message);
+    }
+
+    /// Open while messages are of interest.
+    pub fn ear(&self) -> Ear {
+        self.replies.ear()
     }
 
     /// A worker wrote a line.

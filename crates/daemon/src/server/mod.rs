@@ -19,11 +19,13 @@ mod probes;
 mod problem;
 mod reach;
 mod read;
+mod replies;
 mod routes;
 mod select;
 mod sse;
 mod state;
 mod tail;
+mod trigger;
 mod views;
 
 use std::fmt;
@@ -131,13 +133,14 @@ impl Server {
     }
 
     async fn run(self, listener: tokio::net::UnixListener, closing: Closing) -> io::Result<()> {
-        let Intake { news, lines, mut outcomes } = self.intake;
+        let Intake { news, lines, replies, mut outcomes } = self.intake;
         let parts = Parts {
             about: self.about,
             driver: self.driver,
             logs: self.logs,
             news,
             lines,
+            replies,
             table: self.changes,
             keep: self.keep,
             closing: closing.clone(),

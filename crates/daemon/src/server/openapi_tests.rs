@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxherd::api::{
-    Accepted, AcceptedChange, AdjustApp, AppView, ChangeView, Dropped, EnvView, Herd, LogLine, NewsItem,
-    OutputStream, Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, RestartApp, ScaleApp, SendLine,
-    SendMessage, SignalApp, SlotView, Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps, Upgrade,
-    WorkerView,
+    Accepted, AcceptedChange, ActionReply, AdjustApp, AppView, ChangeView, Dropped, EnvView, Herd, LogLine,
+    NewsItem, OutputStream, Pong, Problem, Reached, ReachedApp, RecycleApp, ReloadApp, RestartApp, ScaleApp,
+    SendLine, SendMessage, SignalApp, SlotView, Snapshot, SpecView, Specs, StandbyView, StartApp, StartApps,
+    TriggerApp, Triggered, Upgrade, WorkerView,
 };
 use oxherd_core::{
     About, AppId, AppSpec, ChangeId, ChangeOutcome, Distribution, Exit, Generation, GiveUp, InstanceId,
@@ -108,6 +108,12 @@ fn answers_have_exactly_the_properties_that_the_document_names() {
     check("SendMessage", &SendMessage { message, slot: Some(Slot(1)) });
     let reached = ReachedApp { app: AppId(0), name: "web".into(), count: 4 };
     check("Reached", &Reached { apps: vec![reached] });
+    let value = serde_json::value::RawValue::from_string("{\"a\":1}".into()).unwrap();
+    let reply = ActionReply { app: AppId(0), name: "web".into(), slot: Slot(1), value };
+    let apps = vec![ReachedApp { app: AppId(0), name: "web".into(), count: 4 }];
+    check("Triggered", &Triggered { apps, replies: vec![reply] });
+    let (action, params, slot) = ("clear".into(), Some("all".into()), Some(Slot(1)));
+    check("TriggerApp", &TriggerApp { action, params, slot, wait_ms: 3000 });
     check("Specs", &Specs { apps: vec![SpecView { app: AppId(0), spec: spec() }] });
     let env = vec![("PATH".into(), "/bin".into())];
     check("EnvView", &EnvView { app: AppId(0), name: "web".into(), slot: Slot(0), pid: Some(1), env });

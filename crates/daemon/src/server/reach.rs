@@ -18,13 +18,13 @@ use super::problem::{Answer, Failure, json};
 use super::select::{Which, select};
 use super::state::State;
 
-type Selector = Result<Path<String>, PathRejection>;
+pub(super) type Selector = Result<Path<String>, PathRejection>;
 
 /// Workers of one app, to be reached.
-struct Aim {
-    app: AppId,
-    name: String,
-    workers: Vec<InstanceId>,
+pub(super) struct Aim {
+    pub(super) app: AppId,
+    pub(super) name: String,
+    pub(super) workers: Vec<InstanceId>,
 }
 
 /// `POST /v1/apps/{selector}/signal`
@@ -59,7 +59,7 @@ pub(super) async fn message(state: Shared<Arc<State>>, selector: Selector, reque
 type Ask = (What, Option<Slot>);
 
 /// What goes to a worker.
-enum What {
+pub(super) enum What {
     Signal(Signal),
     Line(Vec<u8>),
     Message(Vec<u8>),
@@ -75,7 +75,7 @@ impl What {
     }
 
     /// Whether the worker was reached. One that has just ended was not.
-    async fn give(&self, state: &State, worker: InstanceId) -> Result<bool, Failure> {
+    pub(super) async fn give(&self, state: &State, worker: InstanceId) -> Result<bool, Failure> {
         let (reply, answer) = oneshot::channel();
         let reply = Box::new(move |result| drop(reply.send(result)));
         match self {
@@ -124,7 +124,12 @@ fn reached(apps: Vec<ReachedApp>) -> Response {
     json(StatusCode::OK, &Reached { apps })
 }
 
-fn aims(selector: &str, slot: Option<Slot>, what: &What, survey: &Survey) -> Result<Vec<Aim>, Failure> {
+pub(super) fn aims(
+    selector: &str,
+    slot: Option<Slot>,
+    what: &What,
+    survey: &Survey,
+) -> Result<Vec<Aim>, Failure> {
     let selected = select(selector, survey)?;
     let chosen = survey.status.apps.iter().filter(|app| selected.contains(&app.app));
     chosen.map(|app| aim(app, slot, what, survey)).collect()

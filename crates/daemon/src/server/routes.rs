@@ -13,7 +13,7 @@ use super::change::{self, each};
 use super::plan::Verb;
 use super::problem::{Answer, Failure};
 use super::state::State;
-use super::{events, logs, reach, read};
+use super::{events, logs, reach, read, trigger};
 
 /// A route and the answers that it may give, apart from those that any request may get: 403 (not your daemon),
 /// 500 (a bug) and 503 (too many connections, or the daemon is ending).
@@ -65,6 +65,7 @@ pub(super) fn routes() -> Vec<Route> {
         post_route("/v1/apps/{selector}/signal", REACH, post(reach::signal)),
         post_route("/v1/apps/{selector}/send", REACH, post(reach::send)),
         post_route("/v1/apps/{selector}/message", REACH, post(reach::message)),
+        post_route("/v1/apps/{selector}/trigger", REACH, post(trigger::trigger)),
         post_route("/v1/apps/{selector}/reset", REACH, post(reach::reset)),
         get_route("/v1/changes/{change}", &[200, 400, 404], get(read::change)),
         get_route("/v1/events", &[200, 400, 404], get(events::events)),

@@ -12,6 +12,7 @@ use super::changes::{Changes, Knowledge};
 use super::driver::{Driver, LogFiles};
 use super::feed::{Gate, Line, News};
 use super::problem::Failure;
+use super::replies::Replies;
 use super::views::{Samples, Sights};
 use super::{About, Keep};
 
@@ -26,6 +27,7 @@ pub(super) struct State {
     pub(super) logs: Box<dyn LogFiles>,
     pub(super) news: Gate<News>,
     pub(super) lines: Gate<Line>,
+    pub(super) replies: Replies,
     pub(super) samples: Mutex<Samples>,
     /// Held while a request is made, so that the changes between two looks are its own.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -44,6 +46,7 @@ pub(super) struct Parts {
     pub(super) logs: Box<dyn LogFiles>,
     pub(super) news: Gate<News>,
     pub(super) lines: Gate<Line>,
+    pub(super) replies: Replies,
     pub(super) table: Changes,
     pub(super) keep: Keep,
     pub(super) closing: Closing,
@@ -58,6 +61,7 @@ impl State {
             logs: parts.logs,
             news: parts.news,
             lines: parts.lines,
+            replies: parts.replies,
             samples: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             table: Mutex::new(parts.table),

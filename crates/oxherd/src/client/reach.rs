@@ -4,7 +4,9 @@ use oxherd_core::{Signal, Slot};
 
 use super::call::escape;
 use super::{Client, ClientError, Nothing};
-use crate::api::{EnvView, Reached, SendLine, SendMessage, SignalApp, Snapshot, Specs};
+use crate::api::{
+    EnvView, Reached, SendLine, SendMessage, SignalApp, Snapshot, Specs, TriggerApp, Triggered,
+};
 
 impl Client {
     /// The configurations of apps.
@@ -63,6 +65,14 @@ impl Client {
         let message = serde_json::value::RawValue::from_string(message.to_owned())
             .map_err(|error| ClientError::Strange { what: format!("the message: {error}") })?;
         self.reach(selector, "message", &SendMessage { message, slot }).await
+    }
+
+    /// Has programs do an action that they have a name for, and waits for what they reply.
+    ///
+    /// # Errors
+    /// As for [`Self::message`].
+    pub async fn trigger(&self, selector: &str, action: &TriggerApp) -> Result<Triggered, ClientError> {
+        self.change("POST", &format!("/v1/apps/{}/trigger", escape(selector)), action).await
     }
 
     /// Counts restarts and exits of apps anew.
