@@ -203,6 +203,7 @@ impl Traffic {
             self.refresh_group(listener);
         }
         self.settle_stranded(worker.place.app);
+        self.look_for_unused(worker.place);
         self.tell(News::Detached(instance));
     }
 

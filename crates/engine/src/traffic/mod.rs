@@ -34,6 +34,7 @@ mod takeover;
 mod tap;
 mod timers;
 mod traps;
+mod unused;
 mod weights;
 mod worker;
 
@@ -295,6 +296,7 @@ impl Traffic {
             Timer::LameDuck(instance) => self.on_lame_duck_timer(instance),
             Timer::Left(listener) => self.on_left_timer(listener),
             Timer::Retire(listener) => self.on_retire_timer(listener),
+            Timer::Unused(listener, left_by) => self.on_unused_timer(listener, left_by),
             Timer::Begun(app) => self.on_begun_timer(app),
             Timer::PutBack(instance) => self.on_put_back_timer(instance),
             Timer::Listens(instance, listener) => self.on_listens_timer(instance, listener),

@@ -99,7 +99,7 @@ impl Traffic {
         }
     }
 
-    fn is_used_but_by(&self, except: Option<usize>, listener: usize) -> bool {
+    pub(in crate::traffic) fn is_used_but_by(&self, except: Option<usize>, listener: usize) -> bool {
         let uses = |(number, worker): (usize, &crate::traffic::worker::Worker)| {
             Some(number) != except && worker.registered.contains(&listener)
         };

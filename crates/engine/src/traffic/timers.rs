@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oxherd_core::{AppId, InstanceId};
+use oxherd_core::{AppId, Generation, InstanceId};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Left(usize),
     /// Close the listeners of slots that are no more.
     Retire(usize),
+    /// Close a listener that the worker of this generation left as its last user.
+    Unused(usize, Generation),
     /// Let those go on who wait for a path that another has bound.
     Begun(AppId),
     /// Give back the files of Unix sockets that a worker on its way out may take away.

@@ -155,6 +155,7 @@ impl Traffic {
             }
             self.settle_stranded(borrower.place.app);
             self.on_begun_timer(borrower.place.app);
+            self.look_for_unused(borrower.place);
         }
         // It was to be started with its listeners, and could not be.
         for listener in self.opened.remove(&instance).unwrap_or_default() {

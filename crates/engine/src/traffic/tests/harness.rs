@@ -34,6 +34,8 @@ pub(super) struct Herd {
     pub(super) told: Vec<News>,
     instances: u32,
     parks_next: bool,
+    /// Of workers to come.
+    pub(super) generation: Generation,
 }
 
 impl Herd {
@@ -88,6 +90,7 @@ impl Herd {
             told: Vec::new(),
             instances: 0,
             parks_next: false,
+            generation: Generation(1),
         }
     }
 
@@ -156,7 +159,7 @@ impl Herd {
         worker.set_nonblocking(true).unwrap();
         self.instances += 1;
         let instance = InstanceId { starts: 0, number: self.instances };
-        let place = Place { app: APP, slot: Slot(slot), generation: Generation(1), instance };
+        let place = Place { app: APP, slot: Slot(slot), generation: self.generation, instance };
         let counters = Arc::new(Counters::default());
         let parks = std::mem::take(&mut self.parks_next);
         self.order(Order::Attach(Attachment {

@@ -1,10 +1,12 @@
 //! Queries: identities, ports, failures, what is closed when, and what is unlinked.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use super::harness::{Herd, client, key_of, number_after};
+use oxherd_core::Generation;
+
+use super::harness::{Herd, Worker, client, key_of, number_after};
 use crate::Alert;
 use crate::traffic::{News, Order};
 
@@ -86,6 +88,51 @@ fn a_leaving_worker_closes_nothing_for_others() {
     let (mut next, same) = herd.worker(0);
     assert_eq!(same, address);
     assert_eq!(next.take().unwrap().name(), 6);
+}
+
+/// A worker and its successor, which listens elsewhere; the first has ended.
+fn moved(herd: &mut Herd, next: Generation) -> (Worker, [SocketAddr; 2]) {
+    let (mut old, left) = herd.worker(0);
+    herd.generation = next;
+    let mut new = herd.attach(0);
+    let wanted = new.listen(herd, 1);
+    herd.order(Order::Admit(new.place.instance));
+    herd.order(Order::Withdraw(old.place.instance));
+    herd.bury(&mut old);
+    (new, [left, wanted])
+}
+
+#[test]
+fn where_a_new_generation_does_not_listen_nobody_waits_for_ever() {
+    for mut herd in [Herd::new(), Herd::kernel()] {
+        let (_new, [left, wanted]) = moved(&mut herd, Generation(2));
+        herd.pass(4000);
+        assert!(TcpStream::connect(left).is_ok(), "it may be wanted yet");
+        herd.pass(2000);
+        assert!(TcpStream::connect(left).is_err());
+        assert!(TcpStream::connect(wanted).is_ok());
+    }
+}
+
+#[test]
+fn where_a_worker_of_the_same_generation_has_crashed_its_successor_is_waited_for() {
+    for mut herd in [Herd::new(), Herd::kernel()] {
+        let (_new, [left, wanted]) = moved(&mut herd, Generation(1));
+        herd.pass(60_000);
+        assert!(TcpStream::connect(left).is_ok() && TcpStream::connect(wanted).is_ok());
+    }
+}
+
+#[test]
+fn a_second_port_of_a_new_generation_may_come_later() {
+    let mut herd = Herd::new();
+    let (mut new, [left, _]) = moved(&mut herd, Generation(2));
+    herd.pass(4000);
+    assert_eq!(new.listen(&mut herd, 0), left);
+    herd.pass(60_000);
+    let _client = client(left, 7);
+    herd.settle();
+    assert_eq!(new.take().unwrap().name(), 7);
 }
 
 #[test]
