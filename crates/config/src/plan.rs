@@ -49,23 +49,11 @@ pub struct Step {
     pub differences: Vec<Difference>,
     /// What it is to be; nothing where it is not to be, or stays what it is.
     pub spec: Option<Box<AppSpec>>,
-    /// Whether its workers hold what others may be waiting for, such as a port, and make way: they end before anything
-    /// starts.
-    pub makes_way: bool,
 }
 
 impl Step {
     fn new(name: &str, deed: Deed) -> Self {
-        Self { name: name.into(), deed, differences: Vec::new(), spec: None, makes_way: deed == Deed::Delete }
-    }
-
-    /// Whether a worker starts by another configuration.
-    pub fn starts_others(&self) -> bool {
-        match self.deed {
-            Deed::Start | Deed::StartAgain | Deed::StartBy => true,
-            Deed::Reload | Deed::Restart(_) => !self.differences.is_empty(),
-            Deed::Adjust | Deed::Scale(_) | Deed::Nothing | Deed::Delete => false,
-        }
+        Self { name: name.into(), deed, differences: Vec::new(), spec: None }
     }
 }
 
@@ -112,9 +100,7 @@ fn step(
         Deed::Restart(_) if app.spec == *spec => None,
         _ => wish,
     };
-    let hindered = spec.as_deref().is_some_and(|new| successor_hindrance(&app.spec, new).is_some());
-    let makes_way = matches!(deed, Deed::Restart(_)) && hindered && !differences.is_empty();
-    Step { spec, differences, makes_way, ..Step::new(&app.spec.name, deed) }
+    Step { spec, differences, ..Step::new(&app.spec.name, deed) }
 }
 
 /// What it takes to make an app what it is to be.
@@ -225,31 +211,22 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_ports_makes_way_before_anything_starts() {
+    fn who_binds_alone_is_restarted_and_who_was_stopped_starts_by_what_is_new() {
         let alone = |name: &str| AppSpec { sockets: Sockets::None, ..app(name) };
         let known = [running(&alone("a")), running(&alone("b")), running(&app("web")), running(&app("old"))];
         let mut wanted = [alone("a"), alone("b"), app("web"), app("new")];
         (wanted[0].args, wanted[2].cwd) = (vec!["--port=1".into()], "/srv".into());
         let told = |steps: Vec<Step>| {
-            let line = |step: Step| {
-                format!("{} {:?}{}", step.name, step.deed, if step.makes_way { " makes way" } else { "" })
-            };
-            steps.into_iter().map(line).collect::<Vec<_>>()
+            steps.into_iter().map(|step| format!("{} {:?}", step.name, step.deed)).collect::<Vec<_>>()
         };
         let alone = "Restart(\"each of its workers binds its own sockets\")";
         assert_eq!(
             told(plan(&known, &wanted, true)),
-            [
-                "old Delete makes way".into(),
-                format!("a {alone} makes way"),
-                "b Nothing".into(),
-                "web Reload".into(),
-                "new Start".into()
-            ]
+            ["old Delete", &format!("a {alone}"), "b Nothing", "web Reload", "new Start"]
         );
         assert_eq!(
             told(renewal(&known, &wanted, false)),
-            [format!("a {alone} makes way"), format!("b {alone}"), "web Reload".into(), "new Start".into()]
+            [&format!("a {alone}"), &format!("b {alone}"), "web Reload", "new Start"]
         );
         let restarted = told(renewal(&known, &wanted[2..3], true));
         assert_eq!(restarted, ["web Restart(\"it was asked for\")"]);

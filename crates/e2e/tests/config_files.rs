@@ -1,6 +1,6 @@
 //! Files of apps in all their languages, checked, started, and made the truth of what runs.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use oxherd_e2e::{Address, Home, eventually, http, places, ports};
 
@@ -280,7 +280,7 @@ fn what_concerns_the_daemon_alone_holds_at_once() {
 }
 
 #[test]
-fn ports_that_move_between_apps_are_free_before_anybody_takes_them() {
+fn ports_that_move_between_apps_are_taken_once_the_other_has_let_go() {
     let home = home();
     home.write(
         "binds.js",
@@ -297,7 +297,8 @@ fn ports_that_move_between_apps_are_free_before_anybody_takes_them() {
     };
     let file = eco(&home, &apps(one, two));
     home.ok(&["apply", &file]);
-    let before = [numbers(&home, "a"), numbers(&home, "b")];
+    let slots = |app: &str| numbers(&home, app).into_iter().map(|(slot, _)| slot).collect::<Vec<_>>();
+    let before = [slots("a"), slots("b")];
     let answer = |port: u16| {
         let address = Address::reach(&format!("127.0.0.1:{port}"));
         http::try_once(&address, "GET", "/", "", b"").ok().map(|answer| answer.text())
@@ -306,12 +307,56 @@ fn ports_that_move_between_apps_are_free_before_anybody_takes_them() {
     for (verb, (first, second)) in [("apply", (two, one)), ("reload", (one, two)), ("restart", (two, one))] {
         eco(&home, &apps(first, second));
         let (code, out, err) = ran(&home, &[verb, &file]);
-        assert_eq!(code, Some(0), "{verb}: {out}{err}");
-        let answers = eventually("both", || Some((answer(first)?, answer(second)?)));
-        assert_eq!(answers, ("a".into(), "b".into()), "{verb}: {out}{err}");
-        // Nobody has died of a port in use, and nobody has got another number.
-        assert_eq!([numbers(&home, "a"), numbers(&home, "b")], before, "{verb}: {out}{err}");
+        // Whoever has found its port in use several times is tried again, and nobody waits.
+        assert!(code == Some(0) || err.contains("is tried again"), "{verb}: {out}{err}");
+        eventually("each has its new port", || {
+            (answer(first)? == "a" && answer(second)? == "b").then_some(())
+        });
+        assert_eq!([slots("a"), slots("b")], before, "{verb}: {out}{err}");
     }
+}
+
+#[test]
+fn nobody_waits_for_another_app_or_for_the_command() {
+    let home = home();
+    // The first of them lets others wait until it is told to end.
+    home.write(
+        "slow.js",
+        "const fs = require('fs');
+const isFirst = process.env.KIND === '1';
+process.on('SIGTERM', () => isFirst || process.exit());
+setInterval(() => isFirst && fs.existsSync('go') && process.exit(), 20);
+fs.writeFileSync('armed', '');
+",
+    );
+    let apps = |kind: u32| {
+        let app = |name: &str, script: &str| {
+            format!(
+                "{{ name: '{name}', script: '{script}', exec_mode: 'fork', kill_timeout: '60s', env: {{ KIND: {kind} }} }}"
+            )
+        };
+        [app("slow", "slow.js"), app("fast", "server.js")].join(", ")
+    };
+    let file = eco(&home, &apps(1));
+    home.ok(&["apply", &file]);
+    let (slow, fast) = (home.pids("slow"), home.pids("fast"));
+    assert_eq!((slow.len(), fast.len()), (1, 1));
+    eventually("slow is ready", || home.surroundings().join("armed").exists().then_some(()));
+    eco(&home, &apps(2));
+    let mut apply = home.command(&["apply", &file]).stdout(Stdio::null()).spawn().expect("it runs");
+    eventually("fast is another", || {
+        let pids = home.pids("fast");
+        (pids.len() == 1 && pids != fast).then_some(())
+    });
+    assert_eq!(home.pids("slow"), slow, "it has not ended yet");
+    apply.kill().expect("it is our child");
+    apply.wait().expect("it is our child");
+    home.write("go", "");
+    eventually("slow is another", || {
+        let pids = home.pids("slow");
+        (pids.len() == 1 && pids != slow).then_some(())
+    });
+    assert_eq!(ran(&home, &["apply", &file, "--dry-run"]).1, "unchanged slow\nunchanged fast\n");
 }
 
 #[test]

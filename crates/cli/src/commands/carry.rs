@@ -1,14 +1,13 @@
-//! Steps of a plan, carried out in an order in which what one app gives up is there for another.
+//! Steps of a plan, carried out: what is not wanted ends first, then all else is asked for in one go.
 //!
-//! Whoever holds ports of its own and goes by another configuration makes way first, with what is not wanted any more; then
-//! all that is known is renewed; what is new comes last where others change, for it keeps nobody waiting.
+//! The daemon carries each step through by itself, so that nobody stays stopped when the command dies in between.
 
 use oxherd::api::Accepted;
 use oxherd::client::{Client, ClientError};
 use oxherd_config::{Deed, Running, Step};
-use oxherd_engine::core::AppSpec;
+use oxherd_engine::core::{AppSpec, Limits};
 
-use crate::commands::change::{Asked, Part, all_of, follow_part};
+use crate::commands::change::{Asked, Part, all_of, follow_each, follow_part};
 use crate::commands::daemon::{Ending, failed_call};
 use crate::exit::ExitStatus;
 use crate::view::progress::Verb;
@@ -31,89 +30,53 @@ pub(super) async fn running(client: &Client, is_dry: bool) -> Ending<Vec<Running
     Ok(running.collect())
 }
 
-/// Does it, and follows each part to its end. What is refused is told, and does not hinder the others.
+/// Does it, and follows it to its end. What the daemon refuses is told, and does not hinder the others.
 pub(super) async fn carry_out(client: &Client, steps: Vec<Step>) -> Ending<ExitStatus> {
-    let (ending, mut renewed, mut fresh) = parts(steps);
+    check(&steps)?;
+    let (ending, going_on): (Vec<Step>, Vec<Step>) = steps
+        .into_iter()
+        .filter(|step| step.deed != Deed::Nothing)
+        .partition(|step| step.deed == Deed::Delete);
     if !ending.is_empty() {
-        let is_last = renewed.is_empty() && fresh.is_empty();
-        match follow_part(client, Part::last_if(is_last), make_way(client, &ending)).await? {
-            ExitStatus::Success => {}
-            failed => return Ok(left_alone(failed, &ending)),
+        let part = Part::last_if(going_on.is_empty());
+        let status = follow_part(client, part, delete(client, &ending)).await?;
+        if status != ExitStatus::Success {
+            return Ok(status);
         }
     }
-    if !renewed.iter().any(Step::starts_others) {
-        renewed.append(&mut fresh);
+    if going_on.is_empty() {
+        return Ok(ExitStatus::Success);
     }
-    let mut status = ExitStatus::Success;
-    for (steps, part) in [(renewed, Part::last_if(fresh.is_empty())), (fresh, Part::Last)] {
-        if steps.is_empty() {
-            continue;
-        }
-        match ask_and_follow(client, steps, part).await? {
-            ExitStatus::Interrupted => return Ok(ExitStatus::Interrupted),
-            ended if status == ExitStatus::Success => status = ended,
-            _ => {}
-        }
-    }
-    Ok(status)
+    ask_and_follow(client, going_on).await
 }
 
-/// Who makes way first, what is changed then, and what is new. Who is alone need not make way for anybody.
-fn parts(steps: Vec<Step>) -> (Vec<Step>, Vec<Step>, Vec<Step>) {
-    let (mut ending, mut renewed, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-    let is_alone = steps.iter().filter(|step| step.starts_others()).count() < 2;
-    for step in steps {
-        match step.deed {
-            Deed::Nothing => {}
-            Deed::Delete => ending.push(step),
-            Deed::Start => fresh.push(step),
-            Deed::Restart(_) if step.makes_way && !is_alone => {
-                ending.push(step.clone());
-                renewed.push(step);
-            }
-            Deed::Restart(_)
-            | Deed::StartAgain
-            | Deed::StartBy
-            | Deed::Reload
-            | Deed::Adjust
-            | Deed::Scale(_) => renewed.push(step),
+/// What the daemon would refuse is found before anything ends.
+fn check(steps: &[Step]) -> Ending<()> {
+    for Step { name, spec, .. } in steps {
+        if let Some(Err(error)) = spec.as_ref().map(|spec| spec.check(Limits::default())) {
+            complain(&format!("{name}: {error}; nothing has changed"));
+            return Err(ExitStatus::Failure);
         }
     }
-    (ending, renewed, fresh)
+    Ok(())
 }
 
-async fn make_way(client: &Client, ending: &[Step]) -> Result<Asked, ClientError> {
+async fn delete(client: &Client, ending: &[Step]) -> Result<Asked, ClientError> {
     let mut all = Asked::new();
     for step in ending {
-        all.extend(match step.deed {
-            Deed::Delete => all_of(Verb::Delete, client.delete(&step.name).await?),
-            _ => all_of(Verb::Stop, client.stop(&step.name).await?),
-        });
+        all.extend(all_of(Verb::Delete, client.delete(&step.name).await?));
     }
     Ok(all)
 }
 
-/// Nobody starts those again that have made way.
-fn left_alone(status: ExitStatus, ending: &[Step]) -> ExitStatus {
-    let stopped: Vec<&str> =
-        ending.iter().filter(|step| step.deed != Deed::Delete).map(|step| step.name.as_str()).collect();
-    if !stopped.is_empty() {
-        complain(&format!(
-            "{} made way and is stopped: the same command again starts it",
-            stopped.join(", ")
-        ));
-    }
-    status
-}
-
-async fn ask_and_follow(client: &Client, steps: Vec<Step>, part: Part) -> Ending<ExitStatus> {
+async fn ask_and_follow(client: &Client, steps: Vec<Step>) -> Ending<ExitStatus> {
     let mut refused = None;
     let ask = async {
         let (all, refusal) = ask_for(client, steps).await?;
         refused = refusal;
         Ok(all)
     };
-    let status = follow_part(client, part, ask).await?;
+    let status = follow_each(client, ask).await?;
     Ok(refused.filter(|_| status == ExitStatus::Success).unwrap_or(status))
 }
 
@@ -146,34 +109,4 @@ async fn ask_for(client: &Client, steps: Vec<Step>) -> Result<(Asked, Option<Exi
         take(Verb::Start, client.start_all(fresh).await)?;
     }
     Ok((all, refused))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn step(name: &str, deed: Deed, makes_way: bool) -> Step {
-        let differences = match deed {
-            Deed::Start | Deed::Nothing | Deed::Delete => Vec::new(),
-            _ => oxherd_config::differences(&AppSpec::new("a", "x"), &AppSpec::new("a", "y")),
-        };
-        Step { name: name.into(), deed, differences, spec: None, makes_way }
-    }
-
-    fn names(steps: Vec<Step>) -> [String; 3] {
-        let (ending, renewed, fresh) = parts(steps);
-        [ending, renewed, fresh]
-            .map(|part| part.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(" "))
-    }
-
-    #[test]
-    fn who_holds_ports_ends_before_others_start_and_keeps_its_place() {
-        let [alone, reload] = [Deed::Restart("alone"), Deed::Reload];
-        let steps = vec![step("a", alone, true), step("b", alone, true), step("old", Deed::Delete, true)];
-        assert_eq!(names(steps), ["a b old", "a b", ""]);
-        assert_eq!(names(vec![step("a", alone, true), step("b", Deed::Adjust, false)]), ["", "a b", ""]);
-        let steps = vec![step("a", alone, true), step("new", Deed::Start, false), step("web", reload, false)];
-        assert_eq!(names(steps), ["a", "a web", "new"]);
-        assert_eq!(names(vec![step("a", alone, false), step("b", Deed::Nothing, false)]), ["", "a", ""]);
-    }
 }
