@@ -10,6 +10,7 @@ mod hidden;
 mod options;
 mod output;
 mod persona;
+mod replace;
 #[cfg(test)]
 mod testing;
 mod version;

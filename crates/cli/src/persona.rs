@@ -1,6 +1,7 @@
 //! Who this program is called as: by its own name, or through a link as PM2, whose habits it then has.
 //!
-//! Decided once, from the name of the program in the command line. Nothing else tells the two apart.
+//! Decided once, from the name of the program in the command line. Nothing else tells the two apart. With it goes the
+//! home, which is found once likewise.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,6 +22,7 @@ enum Persona {
 }
 
 static PERSONA: OnceLock<Persona> = OnceLock::new();
+static HOME: OnceLock<Home> = OnceLock::new();
 
 /// Recognises the name that the program is called by; `pm2-runtime` is the verb `runtime` of the others.
 pub(crate) fn enter(mut args: Vec<OsString>) -> Vec<OsString> {
@@ -79,12 +81,23 @@ pub(crate) fn doubt_prefix() -> &'static str {
     if is_pm2() { "[PM2][WARN] " } else { "oxherd: " }
 }
 
-/// The home of this user's daemon: as PM2 that is PM2's.
+/// The home of the daemon that a command talks to, which may be one that a herd in the foreground has made up; as PM2
+/// that is PM2's. Found once: what a command does may change where another search would end.
 pub(crate) fn home() -> Result<Home, HomeError> {
-    match pm2_folder().filter(|_| is_pm2()) {
-        Some(folder) => Home::at(&folder),
-        None => Home::find_served(),
+    if let Some(home) = HOME.get() {
+        return Ok(home.clone());
     }
+    let found = pm2_home().unwrap_or_else(Home::find_served)?;
+    Ok(HOME.get_or_init(|| found).clone())
+}
+
+/// The home for what lasts: where daemons are started, and settings are kept.
+pub(crate) fn lasting_home() -> Result<Home, HomeError> {
+    pm2_home().unwrap_or_else(Home::find)
+}
+
+fn pm2_home() -> Option<Result<Home, HomeError>> {
+    pm2_folder().filter(|_| is_pm2()).map(|folder| Home::at(&folder))
 }
 
 /// As PM2, the home that was named for a herd in the foreground.

@@ -273,12 +273,23 @@ fn a_home_that_cannot_be_written_is_made_up_for() {
     // Other commands find it there.
     let builder = place.herd(&[], &place.once("sleep 1000")).env("OXHERD_HOME", "");
     let herd = builder.env("HOME", "/proc/sys").env("TMPDIR", &tmp).start();
-    let ping = || {
+    let ask = |home: Option<&Path>, verb: &str| {
         let mut command = Command::new(places::oxherd());
-        command.arg("ping").env_remove("OXHERD_HOME").env("HOME", "/proc/sys").env("TMPDIR", &tmp);
-        command.output().expect("it runs").status.success().then_some(())
+        command.arg(verb).env_remove("OXHERD_HOME").env_remove("HOME").env("TMPDIR", &tmp);
+        let output = command.envs(home.map(|home| ("HOME", home))).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said + &String::from_utf8_lossy(&output.stderr)
     };
-    eventually("a daemon that is found", ping);
+    let is_there = |home: Option<&Path>| ask(home, "ping").starts_with("pong").then_some(());
+    eventually("a daemon that is found", || is_there(Some(Path::new("/proc/sys"))));
+    is_there(None).expect("without a home it is found as well");
+    // It is nobody's who has a home that can be used, also when no daemon is left there.
+    let good = Folder::new();
+    ask(Some(good.path()), "resurrect");
+    assert!(ask(Some(good.path()), "ping").contains(&format!("home {}", good.path().display())));
+    assert_eq!(ask(Some(good.path()), "kill"), "the daemon has ended, and all apps with it\n");
+    assert_eq!(ask(Some(good.path()), "kill"), "no daemon is running\n");
+    is_there(None).expect("it goes on");
     herd.stop();
     // One that was chosen is not made up for.
     let builder = place.herd(&[], &place.once("exit 0")).env("OXHERD_HOME", "/proc/sys/oxherd");

@@ -23,9 +23,17 @@ pub(super) fn home() -> Ending<Home> {
     persona::home().map_err(|error| fail(&error, ExitStatus::Usage))
 }
 
-/// The same, started if none runs.
+/// The home for what lasts.
+pub(super) fn lasting_home() -> Ending<Home> {
+    persona::lasting_home().map_err(|error| fail(&error, ExitStatus::Usage))
+}
+
+/// The same, started if none runs: never in a home that a herd in the foreground has made up, which may be joined.
 pub(super) fn started() -> Ending<Client> {
     let home = home()?;
+    if !persona::lasting_home().is_ok_and(|lasting| lasting == home) {
+        return Ok(Client::at(home.socket()));
+    }
     home.prepare().map_err(|error| fail(&error, ExitStatus::Failure))?;
     keeper::start(home.folder()).map_err(|error| fail(&error, ExitStatus::Failure))?;
     Ok(Client::at(home.socket()))

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use oxherd::api::Pong;
 use oxherd::client::{Client, ClientError};
+use oxherd_daemon::home::Home;
 
-use crate::commands::daemon::{Ending, failed_call, known, status_of, talk};
+use crate::commands::daemon::{Ending, failed_call, home, known, status_of, talk};
 use crate::exit::ExitStatus;
 use crate::options::UpgradeOptions;
-use crate::persona;
 use crate::voice::{complain, tell};
 
 /// How long a new daemon may take to answer.
@@ -61,10 +61,10 @@ async fn successor(client: &Client, before: &Pong) -> Option<Pong> {
 }
 
 pub(super) fn kill() -> ExitStatus {
-    status_of(known().and_then(|client| talk(end(&client))))
+    status_of(home().and_then(|home| talk(end(&home, &Client::at(home.socket())))))
 }
 
-async fn end(client: &Client) -> Ending<ExitStatus> {
+async fn end(home: &Home, client: &Client) -> Ending<ExitStatus> {
     match client.kill().await {
         Ok(()) => {}
         Err(ClientError::NotRunning { .. }) => {
@@ -73,7 +73,7 @@ async fn end(client: &Client) -> Ending<ExitStatus> {
         }
         Err(error) => return Err(failed_call(error)),
     }
-    if client.wait_end(LONGEST_END).await && is_left(client).await {
+    if client.wait_end(LONGEST_END).await && is_left(home, client).await {
         tell("the daemon has ended, and all apps with it");
         Ok(ExitStatus::Success)
     } else {
@@ -83,10 +83,10 @@ async fn end(client: &Client) -> Ending<ExitStatus> {
 }
 
 /// Waits until nobody has the home any more: what was still to be written is written then.
-async fn is_left(client: &Client) -> bool {
+async fn is_left(home: &Home, client: &Client) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        match persona::home().and_then(|home| home.lock()) {
+        match home.lock() {
             // Somebody else may have started another one meanwhile.
             Ok(None) if client.ping().await.is_err() => tokio::time::sleep(PAUSE).await,
             // A home that cannot be locked is nobody's.

@@ -5,7 +5,7 @@ use std::io;
 use oxherd::client::{Client, ClientError};
 use oxherd_engine::probe::Findings;
 
-use crate::commands::daemon::{Ending, home, known, status_of, talk};
+use crate::commands::daemon::{Ending, home, status_of, talk};
 use crate::exit::ExitStatus;
 use crate::version::version;
 use crate::view::form::Form;
@@ -18,7 +18,7 @@ pub(super) fn run() -> ExitStatus {
 
 fn report() -> Ending<ExitStatus> {
     let home = home()?;
-    let client = known()?;
+    let client = Client::at(home.socket());
     let form = Form::of(&io::stdout());
     print(&format!("oxherd {}\nhome {}\nsystem {}\n\n", version(), home.folder().display(), system()));
     print(&talk(apps(&client, form))?);

@@ -2,14 +2,14 @@
 //! reads. oxherd itself obeys none of them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::commands::daemon::{Ending, fail, home, status_of};
+use crate::commands::daemon::{Ending, fail, lasting_home, status_of};
 use crate::exit::ExitStatus;
 use crate::options::{ConfOptions, GetOptions, MultisetOptions, SetOptions, UnsetOptions};
+use crate::replace::replace;
 use crate::voice::{complain, print, tell};
 
 /// The file in the home folder.
@@ -99,7 +99,7 @@ fn unknown(key: &str, settings: &Settings) -> ExitStatus {
 
 /// In a home that is made if it is missing.
 fn file() -> Ending<PathBuf> {
-    let home = home()?;
+    let home = lasting_home()?;
     home.prepare().map_err(|error| fail(&error, ExitStatus::Failure))?;
     Ok(home.folder().join(FILE))
 }
@@ -120,15 +120,8 @@ fn read(path: &Path) -> Ending<Settings> {
 
 /// In one step: a reader finds the old file or the new one.
 fn write(path: &Path, settings: &Settings) -> Ending<()> {
-    let fresh = path.with_extension(format!("json.{}", std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&serde_json::to_vec_pretty(settings).map_err(io::Error::other)?)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    write().map_err(|error| {
-        drop(fs::remove_file(&fresh));
-        fail(&format!("cannot write {}: {error}", path.display()), ExitStatus::Failure)
-    })
+    let bytes = serde_json::to_vec_pretty(settings).map_err(io::Error::other);
+    bytes
+        .and_then(|bytes| replace(path, &bytes, 0o600))
+        .map_err(|error| fail(&format!("cannot write {}: {error}", path.display()), ExitStatus::Failure))
 }

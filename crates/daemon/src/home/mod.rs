@@ -63,18 +63,34 @@ impl Home {
         Self::at(&chosen(|name| env::var_os(name)).ok_or(HomeError::Unknown)?)
     }
 
-    /// The home that a client means: the usual one, or where nobody chose one and nobody was ever there, the one that a herd
-    /// in the foreground has made up for it.
+    /// The home that a client means: the usual one, or where nobody chose one and it cannot be used, the one that a herd in
+    /// the foreground has made up for it and serves. Whoever starts what lasts wants [`Home::find`].
     ///
     /// # Errors
     /// As for [`Home::find`].
     pub fn find_served() -> Result<Self, HomeError> {
-        let usual = Self::find()?;
-        if is_chosen() || usual.socket().exists() {
-            return Ok(usual);
+        match is_chosen() {
+            true => Self::find(),
+            false => Self::served(Self::find(), substitutes()),
         }
-        let is_served = |home: &Self| check_folder(&home.folder).is_ok() && home.socket().exists();
-        Ok(substitutes().filter_map(|folder| Self::at(&folder).ok()).find(is_served).unwrap_or(usual))
+    }
+
+    fn served(
+        usual: Result<Self, HomeError>,
+        mut substitutes: impl Iterator<Item = PathBuf>,
+    ) -> Result<Self, HomeError> {
+        let is_answered = |home: &Self| somebody_listens(&home.socket()).unwrap_or(false);
+        if usual.as_ref().is_ok_and(is_answered) {
+            return usual;
+        }
+        let is_served = |home: &Self| check_folder(&home.folder).is_ok() && is_answered(home);
+        // Before the usual one is tried, which makes it: most often nobody is there.
+        let Some(substitute) =
+            substitutes.find_map(|folder| Self::at(&folder).ok().filter(|home| is_served(home)))
+        else {
+            return usual;
+        };
+        usual.and_then(Self::usable).or(Ok(substitute))
     }
 
     /// The home at `folder`; a relative path counts from the current folder.
@@ -97,15 +113,14 @@ impl Home {
     /// # Errors
     /// No folder can be used.
     pub fn for_foreground() -> Result<(Self, Option<String>), HomeError> {
-        let usable = |home: Self| home.prepare().map(|()| home);
-        let refusal = match Self::find().and_then(usable) {
+        let refusal = match Self::find().and_then(Self::usable) {
             Ok(home) => return Ok((home, None)),
             Err(error) => error,
         };
         if is_chosen() {
             return Err(refusal);
         }
-        let found = substitutes().find_map(|folder| Self::at(&folder).and_then(usable).ok());
+        let found = substitutes().find_map(|folder| Self::at(&folder).and_then(Self::usable).ok());
         let Some(home) = found else { return Err(refusal) };
         let doubt = format!("{refusal}; using {} instead", home.folder.display());
         Ok((home, Some(doubt)))
@@ -173,6 +188,10 @@ impl Home {
         open_append(&probe).map_err(HomeError::refused(&self.folder))?;
         fs::remove_file(&probe).map_err(HomeError::refused(&self.folder))?;
         make_folder(&self.logs())
+    }
+
+    fn usable(self) -> Result<Self, HomeError> {
+        self.prepare().map(|()| self)
     }
 
     /// Takes the home for this process, until the last copy of the descriptor is closed; `None` while another

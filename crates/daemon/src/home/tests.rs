@@ -67,6 +67,28 @@ fn the_variables_choose_the_home() {
 }
 
 #[test]
+fn a_home_that_was_made_up_is_meant_only_where_it_is_served_and_the_usual_one_is_of_no_use() {
+    let scratch = Scratch::new();
+    let folder = scratch.join("made-up");
+    let meant = |usual| Home::served(usual, [scratch.join("none"), folder.clone()].into_iter());
+    let unknown = || Err(HomeError::Unknown);
+    let useless = || {
+        fs::write(scratch.join("file"), "").unwrap();
+        Home::at(&scratch.join("file"))
+    };
+    let made_up = Home::at(&folder).unwrap();
+    made_up.prepare().unwrap();
+    let herd = UnixListener::bind(made_up.socket()).unwrap();
+    assert_eq!(meant(unknown()).unwrap(), made_up);
+    assert_eq!(meant(useless()).unwrap(), made_up);
+    assert_eq!(meant(Ok(home_in(&scratch))).unwrap(), home_in(&scratch), "a good home is made");
+    drop(herd);
+    wait_until_nobody_listens(&made_up.socket());
+    assert!(matches!(meant(unknown()), Err(HomeError::Unknown)), "a dead herd's socket is no herd");
+    assert_eq!(meant(useless()).unwrap(), useless().unwrap());
+}
+
+#[test]
 fn a_relative_home_is_made_absolute() {
     let home = Home::at(Path::new("some/where")).unwrap();
     assert!(home.folder().is_absolute() && home.folder().ends_with("some/where"));
