@@ -79,7 +79,7 @@ pub(super) struct Keeper {
     pub(super) upgrade_failure: Option<String>,
     /// How often this process has become another program.
     pub(super) upgrades: u32,
-    watchdog: Option<Watchdog>,
+    pub(super) watchdog: Option<Watchdog>,
 }
 
 impl Keeper {

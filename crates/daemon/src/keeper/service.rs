@@ -27,13 +27,18 @@ pub(super) fn tell_ready() {
 
 /// Says that this process is the keeper from now on. The manager must let all processes of the service speak.
 pub(super) fn tell_successor() {
-    tell(&format!("MAINPID={}\n", std::process::id()));
+    tell(&main_process());
+}
+
+fn main_process() -> String {
+    format!("MAINPID={}\n", std::process::id())
 }
 
 /// Signs of life for a manager that wants them.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     every_ms: u64,
+    sign: String,
     /// When the next is due, in milliseconds of the monotonic clock.
     pub(super) due_ms: u64,
 }
@@ -42,15 +47,30 @@ impl Watchdog {
     /// Nothing where no sign is wanted.
     pub(super) fn of_environment() -> Option<Self> {
         let patience_us: u64 = env::var(PATIENCE).ok()?.parse().ok()?;
-        (patience_us > 0).then(|| Self { every_ms: (patience_us / 1000 / SIGNS).max(1), due_ms: 0 })
+        (patience_us > 0).then(|| Self::every((patience_us / 1000 / SIGNS).max(1)))
+    }
+
+    fn every(every_ms: u64) -> Self {
+        Self { every_ms, sign: "WATCHDOG=1\n".into(), due_ms: 0 }
+    }
+
+    /// From now on each sign says as well that this process is the keeper: a word is lost when the manager is busy.
+    pub(super) fn speak_as_successor(&mut self) {
+        self.sign = main_process() + "WATCHDOG=1\n";
     }
 
     /// Gives a sign if it is time.
     pub(super) fn look(&mut self, now_ms: u64) {
-        if self.due_ms <= now_ms {
-            self.due_ms = now_ms + self.every_ms;
-            tell("WATCHDOG=1\n");
+        if let Some(sign) = self.due(now_ms) {
+            tell(sign);
         }
+    }
+
+    fn due(&mut self, now_ms: u64) -> Option<&str> {
+        (self.due_ms <= now_ms).then(|| {
+            self.due_ms = now_ms + self.every_ms;
+            self.sign.as_str()
+        })
     }
 }
 
@@ -69,4 +89,21 @@ fn send(socket: &OsStr, text: &str) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     sender.set_nonblocking(true)?;
     sender.send_to_addr(text.as_bytes(), &address).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_says_who_it_is_with_each_sign_of_life() {
+        let mut watchdog = Watchdog::every(10);
+        assert_eq!(watchdog.due(5), Some("WATCHDOG=1\n"));
+        watchdog.speak_as_successor();
+        assert_eq!(watchdog.due(14), None);
+        let expected = format!("MAINPID={}\nWATCHDOG=1\n", std::process::id());
+        for now_ms in [15, 25] {
+            assert_eq!(watchdog.due(now_ms), Some(expected.as_str()));
+        }
+    }
 }

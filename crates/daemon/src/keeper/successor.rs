@@ -122,6 +122,9 @@ impl Keeper {
         self.end_unknown();
         self.answer(&Answer::Done);
         service::tell_successor();
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.speak_as_successor();
+        }
         self.has_taken_over();
     }
 
