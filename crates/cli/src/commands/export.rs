@@ -23,7 +23,7 @@ fn kubernetes(options: &KubernetesOptions) -> Ending<ExitStatus> {
     for word in &options.of {
         members.extend(match is_file(word) {
             true => of_file(word, options)?,
-            false => of_daemon(word)?.into_iter().map(|spec| member(spec, false)).collect(),
+            false => of_daemon(word)?,
         });
     }
     let choices =
@@ -57,12 +57,30 @@ fn of_file(word: &str, options: &KubernetesOptions) -> Ending<Vec<Member>> {
     Ok(jobs.into_iter().map(|job| member(job.spec, is_alone)).collect())
 }
 
-fn of_daemon(selector: &str) -> Ending<Vec<AppSpec>> {
+fn of_daemon(selector: &str) -> Ending<Vec<Member>> {
     let client = known()?;
-    talk(async {
+    let (specs, herd) = talk(async {
         let specs = client.specs(selector).await.map_err(failed_call)?;
-        Ok(specs.apps.into_iter().map(|app| app.spec).collect())
-    })
+        Ok((specs.apps, client.apps().await.map_err(failed_call)?.apps))
+    })?;
+    let members = specs.into_iter().map(|mut view| {
+        let app = herd.iter().find(|app| app.app == view.app);
+        put_instances(&mut view.spec, app.map(|app| app.instances));
+        member(view.spec, false)
+    });
+    Ok(members.collect())
+}
+
+/// As many as the app was scaled to, which its file says nothing of.
+fn put_instances(spec: &mut AppSpec, now: Option<u32>) {
+    let Some(now) = now.filter(|now| *now != spec.instances && spec.scaling.is_none()) else { return };
+    match &spec.upkeep.about.file {
+        Some(file) => doubt(&format!(
+            "{}: was scaled from {} to {now}, and is run as its file says: change `instances` in {file}",
+            spec.name, spec.instances
+        )),
+        None => spec.instances = now,
+    }
 }
 
 /// The image has the file where it is from here: its folder of work stands for this one.

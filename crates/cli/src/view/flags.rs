@@ -126,9 +126,11 @@ fn put_command(words: &mut Vec<String>, spec: &AppSpec) {
 
 /// As `--node-args` takes it for one word.
 fn quoted(word: &str) -> String {
-    match word.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\')) {
-        true if !word.contains('\'') => format!("'{word}'"),
-        _ => word.to_owned(),
+    let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\'');
+    match word {
+        _ if !word.is_empty() && word.chars().all(is_plain) => word.to_owned(),
+        _ if !word.contains('\'') => format!("'{word}'"),
+        _ => format!("\"{}\"", word.replace('\\', r"\\").replace('"', "\\\"")),
     }
 }
 
@@ -139,9 +141,18 @@ fn name_of(sockets: Sockets) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use oxherd_config::values::Words;
     use oxherd_engine::core::{Scaling, Span};
 
     use super::*;
+
+    #[test]
+    fn words_of_the_interpreter_come_back_as_they_were() {
+        for word in ["-r", r"C:\x", "", "a b", "it's", "it's a", r#"say "hi""#, r#"it's "a" \ b\"#, "\t\n"] {
+            let words: Words = quoted(word).parse().unwrap();
+            assert_eq!(words.0, [word], "{}", quoted(word));
+        }
+    }
 
     #[test]
     fn what_an_option_has_is_said_and_the_rest_is_told() {
