@@ -70,6 +70,7 @@ fn a_service_of_systemd_outlives_all_but_the_machine() {
     let tally = load.stop();
     assert_eq!(tally.failed(), 0, "{tally}");
     assert_eq!(machine.property(SERVICE, "ActiveState"), "active");
+    assert_eq!(machine.property(SERVICE, "Result"), "success");
     assert_eq!(machine.property(SERVICE, "NRestarts"), "0");
 
     // When both are killed nobody is left, and systemd starts all again.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::Command;
 
 use oxherd_daemon::home::Home;
@@ -12,8 +12,9 @@ use crate::commands::daemon::{Ending, fail, status_of};
 use crate::exit::ExitStatus;
 use crate::options::{Platform, StartupOptions};
 use crate::persona;
+use crate::replace::replace;
 use crate::view::pm2::user_name;
-use crate::view::unit::{Boot, openrc_script, systemd_unit};
+use crate::view::unit::{Boot, openrc_script, shell_word, systemd_unit};
 use crate::voice::{complain, print, tell};
 
 const SYSTEMD_FOLDER: &str = "/etc/systemd/system";
@@ -125,25 +126,36 @@ fn boot(options: &StartupOptions) -> Ending<Boot> {
     if !is_plain(&user) || !is_plain(&service) {
         return Err(refuse("names of users and services have letters, digits, `.`, `_`, `-` and `@` only"));
     }
-    let own_home = || std::env::var("HOME").ok().filter(|_| options.user.is_none());
-    let of_database = || home_of(&user);
-    let Some(user_home) = options.hp.clone().or_else(own_home).or_else(of_database) else {
-        return Err(refuse(&format!("user {user} is not in /etc/passwd: name its home folder with --hp")));
-    };
-    let chosen = persona::home().ok().filter(|_| options.user.is_none() && options.hp.is_none());
-    let folder = if persona::is_pm2() { ".pm2" } else { ".oxherd" };
-    let home = chosen.map_or_else(|| Path::new(&user_home).join(folder), |home| home.folder().to_owned());
+    let home = home_for(options, &user)?;
     let program = std::env::current_exe()
         .map_err(|error| fail(&format!("cannot find this program: {error}"), ExitStatus::Failure))?;
-    Ok(Boot {
+    let path = std::env::var_os("PATH").unwrap_or_default().into_string();
+    let boot = Boot {
         service,
         user: (!options.user_unit).then_some(user),
         home,
         program,
-        path: std::env::var("PATH").unwrap_or_default(),
+        path: path.map_err(|_| refuse("PATH is no UTF-8: choose another"))?,
         waits_for_network: options.wait_ip,
         home_variable: persona::home_variable(),
-    })
+    };
+    boot.checked().map_err(|why| refuse(&why))
+}
+
+/// The daemon's home: the one that is named, the caller's own, or by the user's home folder.
+fn home_for(options: &StartupOptions, user: &str) -> Ending<PathBuf> {
+    let own = || persona::lasting_home().ok().filter(|_| options.user.is_none() && options.hp.is_none());
+    let named = options.home.clone().or_else(|| Some(own()?.folder().to_owned()));
+    let home = named.or_else(|| {
+        let folder = if persona::is_pm2() { ".pm2" } else { ".oxherd" };
+        Some(Path::new(&options.hp.clone().or_else(|| home_of(user))?).join(folder))
+    });
+    let Some(home) = home else {
+        let why = format!("user {user} is not in /etc/passwd: name its home folder with --hp");
+        return Err(fail(&why, ExitStatus::Usage));
+    };
+    let home = Home::at(&home).map_err(|error| fail(&error, ExitStatus::Usage))?;
+    Ok(home.folder().to_owned())
 }
 
 /// From the system's own list of users.
@@ -162,19 +174,30 @@ fn may_write(options: &StartupOptions) -> bool {
 
 /// The line that does it as root.
 fn ask_root(verb: &str, platform: Platform, boot: &Boot) -> ExitStatus {
+    let called_as = std::env::args_os().next().map(PathBuf::from).filter(|_| persona::is_pm2());
+    // What root calls must have the habits of what was called: those of PM2 go by a link's name.
+    let program = match called_as {
+        Some(name) if name.components().count() > 1 => path::absolute(name).unwrap_or_default(),
+        Some(name) => name,
+        None => boot.program.clone(),
+    };
+    let line = root_line(&program.to_string_lossy(), verb, platform, boot);
+    tell("this needs root; copy this line:");
+    print(&line);
+    ExitStatus::Success
+}
+
+/// Whatever it is called by, it comes to the same home.
+fn root_line(program: &str, verb: &str, platform: Platform, boot: &Boot) -> String {
     let platform = match platform {
         Platform::Systemd => "systemd",
         Platform::Openrc => "openrc",
     };
-    let user = boot.user.as_deref().unwrap_or_default();
-    let home = boot.home.parent().unwrap_or(&boot.home).display();
-    tell("this needs root; copy this line:");
-    print(&format!(
-        "sudo env PATH=\"$PATH\" {} {verb} {platform} -u {user} --hp {home} --service-name {}\n",
-        boot.program.display(),
-        boot.service
-    ));
-    ExitStatus::Success
+    let (user, home) = (boot.user.as_deref().unwrap_or_default(), boot.home.to_string_lossy());
+    let words = [program, verb, platform, "-u", user, "--home", &home, "--service-name", &boot.service];
+    let waits = boot.waits_for_network.then_some("--wait-ip");
+    let words: Vec<String> = words.into_iter().chain(waits).map(shell_word).collect();
+    format!("sudo env PATH=\"$PATH\" {}\n", words.join(" "))
 }
 
 fn place(options: &StartupOptions, platform: Platform, boot: &Boot) -> Ending<PathBuf> {
@@ -201,12 +224,9 @@ fn user_folder() -> Ending<PathBuf> {
 }
 
 fn write(path: &Path, text: &str, platform: Platform) -> Ending<()> {
-    use std::os::unix::fs::PermissionsExt;
     let mode = if platform == Platform::Openrc { 0o755 } else { 0o644 };
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let done = fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, text))
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+    let done = fs::create_dir_all(folder).and_then(|()| replace(path, text.as_bytes(), mode));
     done.map_err(|error| fail(&format!("cannot write {}: {error}", path.display()), ExitStatus::Failure))
 }
 
@@ -254,4 +274,29 @@ fn run_all(orders: &[Vec<&str>]) -> Ending<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Command};
+
+    fn boot_of(line: &[&str]) -> Boot {
+        match cli::parse(line.iter().map(Into::into)).unwrap().command {
+            Command::Startup(options) => boot(&options).unwrap(),
+            _ => panic!("another verb"),
+        }
+    }
+
+    #[test]
+    fn what_root_is_asked_to_call_comes_to_the_same() {
+        let words = ["-u", "ox", "--home", "/srv/it's", "--service-name", "s-1", "--wait-ip"];
+        let asked = boot_of(&[&["oxherd", "startup", "systemd"], &words[..]].concat());
+        assert_eq!(asked.home, Path::new("/srv/it's"));
+        let line = root_line("/opt/o x/oxherd", "startup", Platform::Systemd, &asked);
+        let expected = r#"sudo env PATH="$PATH" '/opt/o x/oxherd' startup systemd -u ox --home '/srv/it'\''s' --service-name s-1 --wait-ip"#;
+        assert_eq!(line.trim_end(), expected);
+        let by_user = boot_of(&["oxherd", "startup", "-u", "ox", "--hp", "/home/ox"]);
+        assert_eq!(by_user.home, Path::new("/home/ox/.oxherd"));
+    }
 }

@@ -1,5 +1,7 @@
 //! The options of the verbs that start nothing new.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ChangeOptions, KeepOptions};
@@ -249,6 +251,10 @@ pub(crate) struct StartupOptions {
     /// That user's home folder [default: from the user database]
     #[arg(long, value_name = "DIR")]
     pub(crate) hp: Option<String>,
+
+    /// The daemon's home folder itself [default: `.oxherd` in the user's, `.pm2` when called as pm2]
+    #[arg(long, value_name = "DIR", conflicts_with = "hp")]
+    pub(crate) home: Option<PathBuf>,
 
     /// Name of the service [default: oxherd-USER, pm2-USER when called as pm2]
     #[arg(long, value_name = "NAME")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What is to be started, and for whom.
+/// What is to be started, and for whom. What comes of it is one line for each value: see [`Boot::checked`].
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
     pub(crate) service: String,
@@ -15,6 +15,30 @@ pub(crate) struct Boot {
     pub(crate) waits_for_network: bool,
     /// What programs know the home by.
     pub(crate) home_variable: &'static str,
+}
+
+impl Boot {
+    /// The same, unless something in it cannot be written down: what comes after the end of a line would be an order of
+    /// its own, which root may carry out.
+    pub(crate) fn checked(self) -> Result<Self, String> {
+        let (home, program) = (self.home.to_str(), self.program.to_str());
+        let values = [
+            ("the home folder", home),
+            ("the path of this program", program),
+            ("PATH", Some(self.path.as_str())),
+            ("the service's name", Some(self.service.as_str())),
+            ("the user's name", Some(self.user.as_deref().unwrap_or_default())),
+        ];
+        for (name, value) in values {
+            let value = value.ok_or_else(|| format!("{name} is no UTF-8: choose another"))?;
+            if value.contains(char::is_control) {
+                return Err(format!(
+                    "{name} has a control character, which cannot be written down: {value:?}"
+                ));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// A unit. The keeper is the main process and says itself when it serves; told to end it has all apps drain.
@@ -53,6 +77,9 @@ ExecReload={program} reload all
 Restart=on-failure
 # Told to end it ends, whatever became of a keeper before it.
 RestartPreventExitStatus=0
+# Nor is a keeper that was killed a failure of the service, unless nothing is left of it.
+SuccessExitStatus=SIGKILL
+RestartForceExitStatus=SIGKILL
 # The keeper is told; it has the apps finish what is in hand.
 KillMode=mixed
 TimeoutStopSec=5min
@@ -143,6 +170,15 @@ status() {{
     )
 }
 
+/// A word of a shell's, as it is where that is enough.
+pub(crate) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => quoted(text),
+    }
+}
+
 /// A word of a shell's.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -171,5 +207,29 @@ mod tests {
             Boot { user: None, home: "/home/o x/100%/$HOME".into(), home_variable: "PM2_HOME", ..boot() };
         insta::assert_snapshot!("unit_systemd_user", systemd_unit(&own));
         insta::assert_snapshot!("unit_openrc", openrc_script(&boot()));
+    }
+
+    #[test]
+    fn what_would_be_a_line_of_its_own_is_refused() {
+        assert!(boot().checked().is_ok());
+        let evil = "/bin\nExecStartPre=+/bin/evil";
+        let refused = [
+            (Boot { home: evil.into(), ..boot() }, "the home folder has"),
+            (Boot { program: evil.into(), ..boot() }, "the path of this program has"),
+            (Boot { path: evil.into(), ..boot() }, "PATH has"),
+            (Boot { path: "/bin\r".into(), ..boot() }, "PATH has"),
+            (Boot { service: evil.into(), ..boot() }, "the service's name has"),
+            (Boot { user: Some(evil.into()), ..boot() }, "the user's name has"),
+        ];
+        for (boot, why) in refused {
+            let error = boot.checked().unwrap_err();
+            assert!(error.starts_with(why) && !error.contains(char::is_control), "{error}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_shell_are_quoted_where_they_must_be() {
+        let said = ["/a-b.c", "", "a b", "it's", "$(x)", "a;b"].map(shell_word);
+        assert_eq!(said, ["/a-b.c", "''", "'a b'", r"'it'\''s'", "'$(x)'", "'a;b'"]);
     }
 }
