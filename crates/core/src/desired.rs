@@ -99,7 +99,7 @@ impl DesiredApp {
         App {
             id: app,
             desired: if up { app::Desired::Up } else { app::Desired::Stopped },
-            instances: instances.clamp(1, limits.max_instances.max(1)),
+            instances: spec.kept_within(instances.clamp(1, limits.max_instances.max(1))),
             generation,
             newest: generation,
             specs: BTreeMap::from([(generation, Arc::new(spec))]),

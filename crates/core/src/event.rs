@@ -110,6 +110,9 @@ pub enum Event {
         /// The part of the time since the last look that its serving workers used the CPU, or waited for it, on average,
         /// in thousandths.
         busy: u32,
+        /// So many connections at least waited to be accepted, all the time that was looked.
+        #[serde(default)]
+        waiting: u32,
     },
     /// The worker is asked whether it is well, and has been silent for too long.
     Hung {

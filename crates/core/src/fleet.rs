@@ -12,8 +12,8 @@ use crate::outbox::Outbox;
 use crate::policy::{Ended, Verdict};
 use crate::settle::Pending;
 use crate::{
-    Action, AppId, AppSpec, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place, RecycleReason,
-    ReloadFailure, RetireReason, Span, SpawnFailure,
+    Action, AppId, AppSpec, Event, Exit, GiveUp, InstanceId, Moment, Notice, Outcome, Place, ReloadFailure,
+    RetireReason, Span, SpawnFailure,
 };
 
 /// No chain of deadlines that are due at once is longer than a life, and a life has fewer phases.
@@ -127,8 +127,8 @@ impl Fleet {
             Event::Measured { instance, memory, requests } => {
                 self.on_measured(instance, memory, requests, now);
             }
-            Event::Loaded { app, busy } => self.on_loaded(app, busy, now),
-            Event::Hung { instance } => self.recycle_by_rule(instance, RecycleReason::Hung, now),
+            Event::Loaded { app, busy, waiting } => self.on_loaded(app, busy, waiting, now),
+            Event::Hung { instance } => self.on_hung(instance, now),
             Event::Exited { instance, exit } => self.on_exited(instance, exit, now),
             Event::DoorsClosed { app } => self.on_doors_closed(app),
         }

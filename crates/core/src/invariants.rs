@@ -59,6 +59,9 @@ impl Fleet {
             };
             assert!(fits, "{:?} of {} slots", reload.resize, app.instances);
         }
+        let (slots, bounds) = (app.instances, app.spec().scaling);
+        let within = app.spec().kept_within(slots) == slots;
+        assert!(within || app.reload.is_some(), "{slots} slots are not within {bounds:?}");
         assert!(app.specs.contains_key(&app.generation), "the last good configuration is forgotten");
         assert!(app.generation <= app.newest, "a generation newer than the newest");
     }

@@ -14,9 +14,11 @@ impl Fleet {
         let generation = app.newest.next();
         let spec = wish.spec.unwrap_or_else(|| app.spec().clone());
         let from = app.instances;
-        let resize = match wish.instances.unwrap_or(from) {
-            to if to > from => Some(Resize::Grown { from }),
-            to if to < from => Some(Resize::Shrinks { to }),
+        // It may have been asked for while other bounds held.
+        let to = spec.kept_within(wish.instances.unwrap_or(from));
+        let resize = match to {
+            _ if to > from => Some(Resize::Grown { from }),
+            _ if to < from => Some(Resize::Shrinks { to }),
             _ => None,
         };
         app.newest = generation;
@@ -30,7 +32,7 @@ impl Fleet {
         });
         self.await_goal(wish.change, id, Goal::Reload);
         self.out.tell(Notice::ReloadStarted { app: id, generation, change: wish.change });
-        if let (Some(Resize::Grown { .. }), Some(to)) = (resize, wish.instances) {
+        if let Some(Resize::Grown { .. }) = resize {
             self.resize(id, to);
         }
     }

@@ -189,7 +189,7 @@ impl Fleet {
     ) -> Result<(), Refusal> {
         let limits = self.state.limits;
         self.app_mut(id)?.spec().check_instances(instances, limits)?;
-        self.app_mut(id)?.spec().check_within(instances)?;
+        self.app_mut(id)?.check_within(instances)?;
         let app = self.running_app(id)?;
         let from = std::mem::replace(&mut app.instances, instances);
         // The last word counts, also against reloads that were asked for earlier.

@@ -53,8 +53,11 @@ impl Fleet {
         let newest = ids.chain([last]).max().unwrap_or(last);
         self.state.starts = newest.starts.max(inventory.starts);
         self.state.last_instance = if newest.starts == self.state.starts { newest.number } else { 0 };
-        let apps = inventory.children.iter().map(|child| child.label.0.app.0.saturating_add(1));
-        self.state.last_app = apps.max().unwrap_or(0).max(self.state.last_app);
+        // Nor that of an app which is forgotten while something of it is left.
+        let apps =
+            inventory.children.iter().map(|child| child.label.0.app).chain(inventory.listening.clone());
+        self.state.last_app =
+            apps.map(|app| app.0.saturating_add(1)).max().unwrap_or(0).max(self.state.last_app);
     }
 
     /// Those without an app: who still lives is killed again, of the others the rest is swept.
@@ -292,6 +295,9 @@ impl Instance {
         }
         if is_ready {
             self.serve(around, out);
+        } else if child.shows_ready(around) && !has_channel {
+            // That it listens is not told again.
+            self.pass_gate(around, out);
         }
     }
 

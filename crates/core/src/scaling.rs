@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::App;
 use crate::fleet::Fleet;
 use crate::{AppId, AppSpec, Moment, Notice, Span, SpecError};
 
@@ -45,8 +46,16 @@ impl Pressure {
     }
 }
 
+/// How busy workers are that leave so many connections waiting all the time, whatever they compute: with one for each
+/// of them everybody has as much as he can do, and as long as there is any they are not too many.
+fn with_queue(busy: u32, waiting: u32, slots: u32) -> u32 {
+    let each = u64::from(waiting) * 1000 / u64::from(slots.max(1));
+    let queued = u32::try_from(each).unwrap_or(u32::MAX).clamp(IDLE, 1000);
+    if waiting == 0 { busy } else { busy.max(queued) }
+}
+
 impl Fleet {
-    pub(crate) fn on_loaded(&mut self, id: AppId, busy: u32, now: Moment) {
+    pub(crate) fn on_loaded(&mut self, id: AppId, busy: u32, waiting: u32, now: Moment) {
         let Some(app) = self.state.apps.get(&id) else { return };
         let calm = app.is_up() && app.reload.is_none() && self.all_serve(app);
         let Some(app) = self.state.apps.get_mut(&id) else { return };
@@ -57,7 +66,7 @@ impl Fleet {
             return;
         }
         let mut pressure = app.pressure;
-        let to = app.spec().kept_within(pressure.weigh(from, busy, now));
+        let to = app.spec().kept_within(pressure.weigh(from, with_queue(busy, waiting, from), now));
         app.pressure = pressure;
         if to != from {
             app.instances = to;
@@ -72,13 +81,23 @@ impl AppSpec {
         self.scaling.map_or(slots, |it| slots.clamp(it.min, it.max.max(it.min)))
     }
 
-    pub(crate) fn check_within(&self, wanted: u32) -> Result<(), SpecError> {
+    fn check_within(&self, wanted: u32) -> Result<(), SpecError> {
         match self.scaling {
             Some(it) if !(it.min..=it.max).contains(&wanted) => {
                 Err(SpecError::OutOfBounds { wanted, min: it.min, max: it.max })
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl App {
+    /// Whether it may have so many slots now, and also once the reloads that are asked for are done, or have failed.
+    pub(crate) fn check_within(&self, wanted: u32) -> Result<(), SpecError> {
+        let coming = self.reload.as_ref().map(|reload| self.spec_of(reload.generation));
+        let queued = self.queued.as_ref().and_then(|queued| queued.spec.as_ref());
+        let mut all = [self.spec()].into_iter().chain(coming).chain(queued);
+        all.try_for_each(|spec| spec.check_within(wanted))
     }
 }
 
@@ -100,6 +119,15 @@ mod tests {
     fn three_busy_looks_in_a_row_add_a_slot() {
         assert_eq!(looks(2, [750, 900, 1000, 1000, 800, 750]), [2, 2, 3, 3, 3, 4]);
         assert_eq!(looks(2, [750, 900, 749, 900, 900]), [2; 5]);
+    }
+
+    #[test]
+    fn a_queue_that_stays_is_load_of_those_who_leave_it() {
+        assert_eq!(with_queue(120, 0, 2), 120);
+        assert_eq!([1, 2, 3].map(|waiting| with_queue(0, waiting, 4)), [500, 500, 750]);
+        assert_eq!([4, 511, u32::MAX].map(|waiting| with_queue(100, waiting, 4)), [1000; 3]);
+        assert_eq!(with_queue(900, 1, 4), 900);
+        assert_eq!(looks(4, [with_queue(0, 1, 4); 200]), [4; 200], "who leaves somebody waiting is not idle");
     }
 
     #[test]

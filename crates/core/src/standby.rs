@@ -234,11 +234,10 @@ impl Fleet {
         !app.slots.iter().any(|(slot, state)| is_coming(*slot, state))
     }
 
-    /// One of a batch goes on without the others; a standby is of no use.
+    /// One of a batch goes on without the others; a standby is of no use, also when it was heard to listen before.
     pub(crate) fn on_cannot_park(&mut self, id: InstanceId, now: Moment) {
-        let Some(instance) = self.state.instances.get_mut(&id).filter(|it| it.held && !it.is_parked()) else {
-            return;
-        };
+        let held = self.state.instances.get_mut(&id).filter(|it| it.held && !it.facts.parked);
+        let Some(instance) = held else { return };
         instance.held = false;
         let place = instance.place;
         let Some(app) = self.state.apps.get_mut(&place.app) else { return };

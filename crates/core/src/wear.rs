@@ -20,6 +20,13 @@ impl Fleet {
         }
     }
 
+    /// One that does not serve has nothing to answer for.
+    pub(crate) fn on_hung(&mut self, id: InstanceId, now: Moment) {
+        if self.serves(id) {
+            self.recycle_by_rule(id, RecycleReason::Hung, now);
+        }
+    }
+
     /// Whether figures like these are a reason to replace the worker: then they are to be told.
     pub fn is_worn(&self, id: InstanceId, memory: Option<u64>, requests: Option<u64>) -> bool {
         self.wear_of(id, memory, requests).is_some()

@@ -5,12 +5,13 @@
 use std::fmt::Write;
 
 use oxherd_core::{
-    AppId, AppSpec, Distribution, Event, Exit, Fleet, InstanceId, Limits, Moment, Request, Sockets, Span,
-    SpawnFailure,
+    AppId, AppSpec, Distribution, Event, Exit, Fleet, InstanceId, Limits, Moment, Probe, Request, Scaling,
+    Sockets, Span, SpawnFailure,
 };
 
 const FIRST: InstanceId = InstanceId { starts: 0, number: 1 };
 const APP: AppId = AppId(0);
+const LIMIT_BYTES: u64 = 100;
 
 /// What happens to an instance.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,12 @@ enum Fact {
     Resumed,
     Misbehaved,
     ErrorReported,
+    Probed,
+    Hung,
+    /// Its memory is above the limit.
+    Measured,
+    /// The app was seen to be busy for the third time.
+    Loaded,
     Exited,
     /// The app is stopped, and its doors are closed.
     Stop,
@@ -38,7 +45,7 @@ enum Fact {
     Timeout,
 }
 
-const FACTS: [Fact; 18] = [
+const FACTS: [Fact; 22] = [
     Fact::Spawned,
     Fact::SpawnFailed,
     Fact::Online,
@@ -53,6 +60,10 @@ const FACTS: [Fact; 18] = [
     Fact::Resumed,
     Fact::Misbehaved,
     Fact::ErrorReported,
+    Fact::Probed,
+    Fact::Hung,
+    Fact::Measured,
+    Fact::Loaded,
     Fact::Exited,
     Fact::Stop,
     Fact::Kill,
@@ -66,6 +77,8 @@ enum Kind {
     Plain,
     /// The same, with `wait_ready`.
     WaitReady,
+    /// The same, asked from outside whether it serves.
+    Probed,
     /// The same, lent its sockets.
     Universal,
     /// A standby beside a worker that serves.
@@ -75,7 +88,7 @@ enum Kind {
 }
 
 /// Each phase, and how an instance comes to be in it.
-const PHASES: [(&str, Kind, &[Fact]); 22] = [
+const PHASES: [(&str, Kind, &[Fact]); 24] = [
     ("Spawning", Kind::Plain, &[]),
     ("Aborting (stopped before it was born)", Kind::Plain, &[Fact::Stop]),
     ("Starting, silent so far", Kind::Plain, &[Fact::Spawned]),
@@ -93,6 +106,8 @@ const PHASES: [(&str, Kind, &[Fact]); 22] = [
         Kind::Plain,
         &[Fact::Spawned, Fact::Listening, Fact::Stop, Fact::Timeout, Fact::Timeout],
     ),
+    ("Starting, to be probed", Kind::Probed, &[Fact::Spawned, Fact::Online]),
+    ("Starting, probed", Kind::Probed, &[Fact::Spawned, Fact::Listening]),
     ("Starting, lent its sockets", Kind::Universal, &[Fact::Spawned]),
     ("Serving Admitted, lent its sockets", Kind::Universal, &[Fact::Spawned, Fact::Listening]),
     (
@@ -122,6 +137,10 @@ impl Bench {
     fn new(kind: Kind, path: &[Fact]) -> Self {
         let mut spec = AppSpec { restart_delay: Some(Span::from_secs(1)), ..AppSpec::new("app", "program") };
         spec.wait_ready = kind == Kind::WaitReady;
+        spec.max_memory_restart = Some(LIMIT_BYTES);
+        let second = Span::from_secs(1);
+        let probe = Probe { url: "tcp://localhost:80".into(), interval: second, timeout: second };
+        spec.ready_probe = (kind == Kind::Probed).then_some(probe);
         spec.standby = u32::from(kind == Kind::Standby);
         if kind == Kind::Universal {
             (spec.sockets, spec.distribution) = (Sockets::Universal, Distribution::Kernel);
@@ -129,10 +148,11 @@ impl Bench {
         if kind == Kind::Successor {
             (spec.instances, spec.parallel) = (2, 2);
         }
+        spec.scaling = Some(Scaling { min: spec.instances, max: spec.instances + 1 });
         let fleet = Fleet::new(Limits::default(), "boot", 0);
         let mut bench = Self { fleet, id: FIRST, now: Moment::from_millis(0) };
         let serving = match kind {
-            Kind::Plain | Kind::WaitReady | Kind::Universal => 0,
+            Kind::Plain | Kind::WaitReady | Kind::Probed | Kind::Universal => 0,
             Kind::Standby => 1,
             Kind::Successor => spec.instances,
         };
@@ -173,6 +193,10 @@ impl Bench {
             Fact::Resumed => Event::Resumed { instance },
             Fact::Misbehaved => Event::Misbehaved { instance, what: "garbage".into() },
             Fact::ErrorReported => Event::ErrorReported { instance, error: "oh".into() },
+            Fact::Probed => Event::Probed { instance },
+            Fact::Hung => Event::Hung { instance },
+            Fact::Measured => Event::Measured { instance, memory: Some(LIMIT_BYTES + 1), requests: None },
+            Fact::Loaded => return self.be_busy(),
             Fact::Exited => Event::Exited { instance, exit: Exit::Code(1) },
             Fact::Stop => {
                 self.ask(Request::Stop { app: APP });
@@ -182,6 +206,12 @@ impl Bench {
             Fact::Timeout => return self.pass_time(),
         };
         self.fleet.handle_event(event, self.now);
+    }
+
+    fn be_busy(&mut self) {
+        for _ in 0..3 {
+            self.fleet.handle_event(Event::Loaded { app: APP, busy: 1000, waiting: 0 }, self.now);
+        }
     }
 
     fn pass_time(&mut self) {

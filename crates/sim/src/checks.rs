@@ -8,9 +8,10 @@ use crate::World;
 const LIVES_PER_SLOT: usize = 3;
 
 impl World {
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&mut self) {
         self.fleet.check_invariants();
         let status = self.fleet.status(self.now);
+        self.ledger.check(&self.fleet, &status);
         let mut expected = 0;
         for app in &status.apps {
             for slot in &app.slots {
@@ -89,6 +90,11 @@ impl World {
                     && self.os.admitted.contains(&slot.instances[0].place.instance);
                 let over =
                     matches!(slot.status, Status::Errored | Status::Stopped) && slot.instances.is_empty();
+                // One whose successors are never ready in time goes on.
+                let hung = slot.instances.iter().find(|it| self.is_hung(it.place.instance));
+                if let Some(hung) = hung.filter(|_| !self.mode.faults()) {
+                    return Some(format!("{} does not answer and goes on", hung.place.instance));
+                }
                 if !serves && !over {
                     return Some(format!("slot {} of {} is {:?}", slot.slot.0, app.name, slot));
                 }

@@ -63,7 +63,8 @@ impl World {
         let kind_listens = is_seen && children.iter().filter(kind).any(|other| other.listens);
         let may_be_silent = !kind_listens && !self.os.listening.contains(&place.app) && !spec.wait_ready;
         let of_age = child.born.is_some_and(|born| self.now.since(born) >= spec.min_uptime);
-        child.was_ready || by_listening || may_be_silent && of_age
+        let unasked = spec.ready_probe.is_none();
+        child.was_ready || unasked && (by_listening || may_be_silent && of_age)
     }
 }
 

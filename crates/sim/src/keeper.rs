@@ -62,13 +62,13 @@ impl Os {
                 Life::Alive => {
                     it.stuck |= it.channel && !it.listens && !it.ready && rng.chance(50);
                     again.extend(shows(*id, it));
-                    let unheld = it.parks && it.plan.cannot_park;
-                    again.extend(unheld.then_some(Event::CannotPark { instance: *id }));
+                    again.extend(it.unlent.then_some(Event::CannotPark { instance: *id }));
                 }
                 Life::Over if it.sweeps == 0 => {
                     it.untold = it.exit.is_some() && (it.untold || rng.chance(50));
-                    let exit = it.exit.filter(|_| it.untold);
-                    again.extend(exit.map(|exit| Event::Exited { instance: *id, exit }));
+                    // What was taken note of the keeper has forgotten.
+                    it.exit = it.exit.filter(|_| it.untold);
+                    again.extend(it.exit.map(|exit| Event::Exited { instance: *id, exit }));
                 }
                 Life::Over => {}
             }

@@ -6,6 +6,8 @@
 mod checks;
 mod imageless;
 mod keeper;
+mod ledger;
+mod looks;
 mod orders;
 pub mod os;
 pub mod plan;

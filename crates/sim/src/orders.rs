@@ -15,10 +15,7 @@ impl Os {
         match action {
             Action::Spawn { place, spec, parks } => self.spawn(*place, spec, *parks, now),
             Action::Admit { instance } => self.admit(*instance, now),
-            Action::Probe { instance } => {
-                let after = self.processes.get(instance).map_or(0, |it| it.plan.online_after);
-                self.tell(Event::Probed { instance: *instance }, now, after);
-            }
+            Action::Probe { instance } => self.probe(*instance, now),
             Action::Withdraw { instance } => self.withdraw(*instance, now),
             Action::Disconnect { instance, .. } => self.disconnect(*instance, now),
             Action::Terminate { instance, .. } => self.terminate(*instance, now),
@@ -28,7 +25,8 @@ impl Os {
             Action::CloseDoors { app } => self.close_doors(*app, now),
             Action::CloseListeners { app } => self.close_listeners(*app),
             Action::RetireSlot { app, slot } => {
-                let holds = |it: &Process| it.place.app == *app && it.slot == *slot && !it.parks;
+                let holds =
+                    |it: &Process| it.place.app == *app && it.slot == *slot && !it.parks && !it.unlent;
                 let used = self.alive().any(holds);
                 assert!(!used || self.lossy, "slot {} of {app:?} is retired under a living worker", slot.0);
             }
@@ -42,10 +40,10 @@ impl Os {
         let shut = self.closing.contains(&place.app);
         assert!(!shut || self.lossy, "{id} is spawned behind closed doors");
         let mut rng = Rng::new(self.seed.wrapping_mul(31) ^ self.processes.len() as u64);
-        let mut plan = if self.calm || !self.mode.faults() {
-            Plan::healthy(&mut rng, spec)
-        } else {
-            Plan::faulty(&mut rng, spec)
+        let mut plan = match (self.calm, self.mode.faults()) {
+            (true, _) => Plan::calm(&mut rng, spec),
+            (false, false) => Plan::healthy(&mut rng, spec),
+            (false, true) => Plan::faulty(&mut rng, spec),
         };
         if !self.mode.stalls() {
             plan.stalls = None;
@@ -55,6 +53,18 @@ impl Os {
         let process = Process::new(place, spec, plan, parks);
         self.processes.insert(id, process);
         self.schedule(born, Happening::Step(id, Step::Born));
+    }
+
+    fn probe(&mut self, id: InstanceId, now: Moment) {
+        let calm = self.calm;
+        let Some(it) = self.processes.get_mut(&id) else { panic!("{id} is probed and was never ordered") };
+        it.asked = true;
+        let answers = if calm { Some(1) } else { it.plan.well_after };
+        // Who is asked again answers no sooner.
+        let answer = Happening::Tell(Event::Probed { instance: id });
+        if let Some(after) = answers.filter(|_| self.queue.values().all(|it| *it != answer)) {
+            self.tell(Event::Probed { instance: id }, now, after);
+        }
     }
 
     /// It may come again, and before the process wants to listen.

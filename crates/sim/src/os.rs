@@ -28,6 +28,8 @@ pub(crate) enum Step {
     Resume,
     Misbehave,
     Depart,
+    Hang,
+    Grow,
     CloseChannel,
     /// By its plan, as a fault.
     End(Exit),
@@ -121,13 +123,16 @@ impl Os {
     /// From now on nothing fails any more, and what hangs comes loose.
     pub fn calm_down(&mut self, now: Moment) {
         self.calm = true;
-        let mut steps = Vec::new();
+        let (mut steps, mut well) = (Vec::new(), Vec::new());
         for (id, it) in &mut self.processes {
             if it.life == Life::Ordered {
-                it.plan = Plan::healthy(&mut Rng::new(self.seed), &it.spec);
+                it.plan = Plan::calm(&mut Rng::new(self.seed), &it.spec);
             }
             if it.life != Life::Alive {
                 continue;
+            }
+            if it.asked {
+                well.push(*id);
             }
             let speaks = it.spec.sockets == Sockets::Channel && Program::of(&it.spec) == Program::Speaks;
             if it.stalled {
@@ -148,6 +153,7 @@ impl Os {
         for (id, step) in steps {
             self.schedule(now + Span::from_millis(100), Happening::Step(id, step));
         }
+        well.into_iter().for_each(|instance| self.tell(Event::Probed { instance }, now, 100));
     }
 
     pub(crate) fn schedule(&mut self, at: Moment, happening: Happening) {
@@ -242,6 +248,8 @@ impl Os {
                     self.leave(id, now, after);
                 }
             }
+            Step::Hang if it.life == Life::Alive && !calm => it.hung = true,
+            Step::Grow if it.life == Life::Alive && !calm => it.large = true,
             Step::HangUp if open && !calm => {
                 it.channel = false;
                 self.tell(Event::ChannelClosed { instance: id }, now, channel);
@@ -260,6 +268,8 @@ impl Os {
             | Step::Resume
             | Step::Misbehave
             | Step::Depart
+            | Step::Hang
+            | Step::Grow
             | Step::HangUp
             | Step::CloseChannel => {}
         }
@@ -268,10 +278,7 @@ impl Os {
     fn listen(&mut self, id: InstanceId, now: Moment) {
         let Some(it) = self.processes.get_mut(&id) else { return };
         let (app, lag) = (it.place.app, it.plan.channel_lag);
-        if it.parks && it.plan.cannot_park {
-            // It was told when it was born.
-            it.parks = false;
-        }
+        it.parks &= !it.unlent;
         if it.parks {
             it.parked = true;
             return self.tell(Event::Parked { instance: id }, now, lag);
@@ -303,15 +310,17 @@ impl Os {
         it.life = Life::Alive;
         it.born_at = Some(now);
         let (channel, borrows) = (it.channel, it.borrows());
-        self.tell(Event::Spawned { instance: id }, now, plan.host_lag);
-        if self.processes.get(&id).is_some_and(|it| it.parks) && plan.cannot_park {
-            self.tell(Event::CannotPark { instance: id }, now, plan.host_lag);
-        }
-        if let Some(after) = plan.wears_after {
-            self.tell(Event::Hung { instance: id }, now, after);
+        // Whoever starts it knows at once that nobody will see it want to listen.
+        let unlent = it.parks && plan.cannot_park;
+        it.unlent = unlent;
+        self.tell(Event::Spawned { instance: id }, now, if unlent { 0 } else { plan.host_lag });
+        if unlent {
+            self.tell(Event::CannotPark { instance: id }, now, 0);
         }
         let mut steps: Vec<(u64, Step)> =
             plan.ends.map(|(at, exit)| (at, Step::End(exit))).into_iter().collect();
+        steps.extend(plan.hangs_after.map(|at| (at, Step::Hang)));
+        steps.extend(plan.grows_after.map(|at| (at, Step::Grow)));
         if channel {
             steps.push((plan.online_after, Step::Online));
             steps.extend(plan.listens_after.map(|at| (at, Step::Listen)));

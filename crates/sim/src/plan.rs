@@ -51,8 +51,12 @@ pub struct Plan {
     pub misbehaves_after: Option<u64>,
     /// Reports an error each time.
     pub errors: Vec<u64>,
-    /// Is found not to be well, and is to be replaced.
-    pub wears_after: Option<u64>,
+    /// Answers no more when it is asked whether it is well.
+    pub hangs_after: Option<u64>,
+    /// Uses more memory than any limit.
+    pub grows_after: Option<u64>,
+    /// From a probe's begin to its answer, if ever.
+    pub well_after: Option<u64>,
     /// Leaves after `Disconnect`, if ever.
     pub leaves_after: Option<u64>,
     /// Ends after the polite signal, if ever.
@@ -86,12 +90,19 @@ impl Plan {
             stalls: None,
             misbehaves_after: None,
             errors: Vec::new(),
-            wears_after: rng.chance(10).then(|| rng.below(2000)),
+            hangs_after: rng.chance(10).then(|| rng.below(2000)),
+            grows_after: rng.chance(20).then(|| rng.below(4000)),
+            well_after: Some(rng.below(100)),
             leaves_after: Some(rng.below(50)),
             obeys_after: Some(rng.below(50)),
             dies_after: rng.below(20),
             answers_after: Some(rng.below(100)),
         }
+    }
+
+    /// A process of a time in which nothing fails.
+    pub fn calm(rng: &mut Rng, spec: &AppSpec) -> Self {
+        Self { hangs_after: None, grows_after: None, ..Self::healthy(rng, spec) }
     }
 
     /// A process that may have any fault.
@@ -113,6 +124,9 @@ impl Plan {
         }
         if rng.chance(10) {
             plan.ready_after = None;
+        }
+        if rng.chance(8) {
+            plan.well_after = None;
         }
         plan.departs_after = rng.chance(5).then(|| at(rng));
         plan.closes_after = rng.chance(5).then(|| at(rng));

@@ -47,6 +47,16 @@ pub struct Process {
     pub withdrawn: bool,
     /// It broke the protocol.
     pub misbehaved: bool,
+    /// It was to be held and cannot be: it binds its own sockets.
+    pub unlent: bool,
+    /// It is to be asked from outside whether it serves.
+    pub asked: bool,
+    /// It does not answer when it is asked whether it is well.
+    pub hung: bool,
+    /// It uses more memory than it may.
+    pub large: bool,
+    /// How many requests it has served.
+    pub served: u64,
     /// It was asked to leave.
     pub disconnected: bool,
     /// It announced that it leaves.
@@ -98,6 +108,11 @@ impl Process {
             withdrawing: false,
             withdrawn: false,
             misbehaved: false,
+            unlent: false,
+            asked: false,
+            hung: false,
+            large: false,
+            served: 0,
             disconnected: false,
             departed: false,
             terminated: false,

@@ -96,6 +96,7 @@ impl World {
                 self.build(desired, children.clone());
             }
         }
+        self.ledger.begin_anew(self.forgetful || imageless);
         self.memories.0.clear();
         self.memories.keep(&self.fleet, self.executed);
         self.check_takeover(&old, &before, &children, current);

@@ -1,9 +1,11 @@
 //! Random wishes and configurations. They are drawn, never judged.
 
 use oxherd_core::{
-    AppId, AppSpec, Distribution, InstanceId, RecycleReason, Request, RestartWhen, Slot, Sockets, Span,
+    AppId, AppSpec, Distribution, InstanceId, Probe, RecycleReason, Request, RestartWhen, Scaling, Slot,
+    Sockets, Span,
 };
 
+use crate::looks::LARGE;
 use crate::{Mode, Rng};
 
 /// A configuration with small spans, so that much happens in little time.
@@ -29,6 +31,7 @@ pub fn spec(rng: &mut Rng, mode: Mode, name: String) -> AppSpec {
         spec.standby = rng.pick(&[0, 0, 1, 1, 2]);
     }
     spec.shutdown_with_message = rng.chance(30);
+    add_rules(rng, mode, &mut spec);
     if !mode.faults() {
         return spec;
     }
@@ -41,6 +44,23 @@ pub fn spec(rng: &mut Rng, mode: Mode, name: String) -> AppSpec {
     spec.error_window = millis(rng, 10_000);
     spec.listen_timeout = millis(rng, 3000);
     spec
+}
+
+/// By what its workers are counted, found ready, and replaced.
+fn add_rules(rng: &mut Rng, mode: Mode, spec: &mut AppSpec) {
+    if rng.chance(25) {
+        let min = 1 + rng.below(3) as u32;
+        spec.scaling = Some(Scaling { min, max: min + rng.below(3) as u32 });
+    }
+    let second = Span::from_secs(1);
+    let probe = Probe { url: "tcp://localhost:1".into(), interval: second, timeout: second };
+    spec.ready_probe = rng.chance(15).then_some(probe);
+    spec.max_memory_restart = rng.chance(15).then_some(LARGE - 1);
+    // So small a bound is the same for every worker.
+    spec.max_requests = (rng.chance(15) && spec.sockets == Sockets::Channel).then_some(4);
+    // Paired worlds have the same workers by different ids, and with them other bounds.
+    spec.max_lifetime =
+        (rng.chance(10) && mode != Mode::Paired).then(|| Span::from_millis(20_000 + rng.below(40_000)));
 }
 
 /// A wish about one of `apps`, or for a new one.
@@ -68,9 +88,7 @@ pub fn draw(rng: &mut Rng, mode: Mode, apps: &[(AppId, String)], count: u64) -> 
         }
         45..60 => Request::Scale { app, instances: 1 + rng.below(5) as u32 },
         60..80 => {
-            // Drawn apart, so that what comes after it is the same with and without one.
-            let mut apart = Rng::new(count);
-            let spec = apart.chance(30).then(|| Box::new(spec(&mut apart, mode, name)));
+            let spec = rng.chance(30).then(|| Box::new(spec(rng, mode, name)));
             Request::Restart { app, spec }
         }
         80..93 => Request::Stop { app },

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use oxherd_core::{
-    Action, ChangeId, ChangeOutcome, Fleet, InstanceId, Limits, Moment, Notice, ReloadFailure, Request, Span,
+    Action, ChangeId, ChangeOutcome, Event, Fleet, InstanceId, Limits, Moment, Notice, ReloadFailure,
+    Request, Span,
 };
 
+use crate::ledger::Ledger;
 use crate::os::Os;
 use crate::process::Life;
 use crate::takeover::Memories;
@@ -50,6 +52,12 @@ pub struct World {
     pub(crate) reborn_at: Moment,
     handled: u64,
     trace: bool,
+    /// When the machine is looked at next.
+    pub(crate) look_at: Option<Moment>,
+    /// The load of every app, in place of one that is drawn.
+    pub load: Option<u32>,
+    /// What must not become less by what has happened.
+    pub(crate) ledger: Ledger,
 }
 
 impl World {
@@ -76,6 +84,9 @@ impl World {
             reborn_at: Moment::default(),
             handled: 0,
             trace,
+            look_at: None,
+            load: None,
+            ledger: Ledger::default(),
         }
     }
 
@@ -88,6 +99,9 @@ impl World {
                 self.mix_wishes();
             }
             let pause = self.rng.pick(&[0, 20, 300, 2000, 6000]);
+            // Of a load it takes a minute to see that it is gone.
+            let scales = self.apps_with(|spec| spec.scaling.is_some()).next().is_some();
+            let pause = if scales && self.rng.chance(10) { 150_000 } else { pause };
             let until = self.now + Span::from_millis(self.rng.below(pause + 1));
             self.live_until(until);
         }
@@ -119,6 +133,16 @@ impl World {
             self.step(next);
         }
         self.now = self.now.max(until);
+    }
+
+    /// Lets everything happen that does in the next `span`.
+    pub fn live_for(&mut self, span: Span) {
+        self.live_until(self.now + span);
+    }
+
+    /// How many slots are to be filled, of all apps.
+    pub fn slots(&self) -> u32 {
+        self.fleet.status(self.now).apps.iter().map(|app| app.instances).sum()
     }
 
     /// Lives until the fleet is as it is wanted, and checks that it comes to be so in time.
@@ -183,22 +207,37 @@ impl World {
     }
 
     fn next(&self) -> Option<Moment> {
-        self.os.next().into_iter().chain(self.fleet.poll_timeout()).min().map(|next| next.max(self.now))
+        let next = self.os.next().into_iter().chain(self.fleet.poll_timeout()).chain(self.look_at).min();
+        next.map(|next| next.max(self.now))
     }
 
     fn step(&mut self, next: Moment) {
         self.now = self.now.max(next);
+        self.happen();
+        self.arm_looks();
+    }
+
+    fn happen(&mut self) {
         if self.fleet.poll_timeout().is_some_and(|due| due <= self.now) {
             self.say("! time");
             self.fleet.handle_timeout(self.now);
             let ahead = self.fleet.poll_timeout().is_none_or(|due| due > self.now);
             assert!(ahead, "the timer does not advance");
+            self.ledger.bind(None);
+        } else if self.look_at.is_some_and(|due| due <= self.now) {
+            return self.look();
         } else if let Some(event) = self.os.happen(self.now) {
-            self.say(&format!("! {event:?}"));
-            self.fleet.handle_event(event, self.now);
+            return self.take_in(event);
         } else {
             return;
         }
+        self.after_handler();
+    }
+
+    pub(crate) fn take_in(&mut self, event: Event) {
+        self.say(&format!("! {event:?}"));
+        self.ledger.bind(Some(&event));
+        self.fleet.handle_event(event, self.now);
         self.after_handler();
     }
 
@@ -254,6 +293,7 @@ impl World {
         if let Notice::Ready { place, .. } = notice {
             self.note_ready(place.instance);
         }
+        self.ledger.note(&notice);
         if let Notice::Changed { change, outcome } = notice {
             let known = self.changes.insert(change, Some(outcome));
             assert!(known == Some(None) || self.forgetful, "{change:?} ends and was not open: {known:?}");

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oxherd_core::{AppId, Request, Sockets};
+use oxherd_core::{AppId, Request, Scaling, Sockets, Span};
 use oxherd_sim::{Mode, Rng, World, wish};
 
 const SEEDS: u64 = 1500;
@@ -79,6 +79,8 @@ fn a_reload_keeps_the_capacity() {
             // Of those, every worker ends before the next starts.
             spec.sockets = Sockets::Channel;
         }
+        // Here the number is as it is wished.
+        spec.scaling = None;
         world.ask(Request::Start { spec: Box::new(spec.clone()) });
         world.converge();
         let mut wanted = vec![spec.instances as usize];
@@ -108,5 +110,25 @@ fn a_reload_keeps_the_capacity() {
             spec.instances as usize,
             "the last reload brought another number"
         );
+    });
+}
+
+/// The number of slots follows a load that lasts, to its bounds and not beyond.
+#[test]
+fn a_load_that_lasts_moves_the_number_to_its_bounds() {
+    sweep(24, |seed, trace| {
+        let mut rng = Rng::new(seed);
+        let mut world = World::new(seed, Mode::Healthy, trace);
+        let kind = rng.pick(&["speaks", "lent", "silent"]);
+        let mut spec = wish::spec(&mut rng, Mode::Healthy, format!("{kind}-{seed}"));
+        let Scaling { min, max } = *spec.scaling.get_or_insert(Scaling { min: 1, max: 3 });
+        (spec.max_lifetime, spec.max_requests) = (None, None);
+        world.ask(Request::Start { spec: Box::new(spec) });
+        for (load, bound) in [(1000, max), (0, min), (1000, max)] {
+            world.load = Some(load);
+            let seconds = if load == 0 { 70 * u64::from(max) } else { 60 };
+            world.live_for(Span::from_secs(seconds));
+            assert_eq!(world.slots(), bound, "slots under a load of {load}");
+        }
     });
 }

@@ -1,8 +1,8 @@
 //! The number of slots follows the load.
 
-use oxherd_core::{Event, Scaling};
+use oxherd_core::{AppSpec, Event, Scaling};
 
-use crate::script::{APP, Script, app_with};
+use crate::script::{APP, Script, app, app_with};
 
 fn scaled(min: u32, max: u32) -> Script {
     app_with(min, |spec| spec.scaling = Some(Scaling { min, max })).up()
@@ -10,7 +10,19 @@ fn scaled(min: u32, max: u32) -> Script {
 
 /// So many looks, one a second, that find the workers so busy.
 fn looks(script: Script, count: u32, busy: u32) -> Script {
-    (0..count).fold(script, |script, _| script.event(Event::Loaded { app: APP, busy }).later(1000))
+    seen(script, count, busy, 0)
+}
+
+fn seen(script: Script, count: u32, busy: u32, waiting: u32) -> Script {
+    (0..count).fold(script, |script, _| script.event(Event::Loaded { app: APP, busy, waiting }).later(1000))
+}
+
+#[test]
+fn connections_that_wait_are_load_whatever_the_workers_compute() {
+    let script = seen(scaled(2, 3), 2, 10, 2).did([]);
+    let script = seen(script, 1, 10, 2).did(["spawn 3 s2 g1"]).told(["scaled 2 to 3"]).serves(3);
+    let script = seen(script, 100, 10, 1);
+    assert_eq!(script.status().apps[0].instances, 3, "somebody waits");
 }
 
 #[test]
@@ -39,4 +51,26 @@ fn the_number_stays_within_its_bounds_whatever_is_asked() {
         spec.scaling = Some(Scaling { min: 3, max: 4 });
     });
     assert_eq!(script.status().apps[0].instances, 3);
+}
+
+#[test]
+fn bounds_that_a_reload_brings_hold_for_what_is_asked_meanwhile() {
+    let scaled = |min, max| move |spec: &mut AppSpec| spec.scaling = Some(Scaling { min, max });
+    let beyond = "5 instances are not between 1 and 4, where the load decides: reload with other bounds";
+    let script = app(5).up().reload_with(scaled(1, 4)).scale(5).refused(beyond);
+    let script = script.reload_with(scaled(1, 3)).scale(4);
+    script.refused("4 instances are not between 1 and 3, where the load decides: reload with other bounds");
+}
+
+#[test]
+fn a_reload_that_waited_keeps_to_its_bounds_whatever_came_of_the_one_before() {
+    let to = |instances| move |spec: &mut AppSpec| (spec.instances, spec.scaling) = (instances, None);
+    let script =
+        app(1).up().reload_with(to(3)).reload_with(|spec| spec.scaling = Some(Scaling { min: 2, max: 3 }));
+    // The first one adds two slots, and fails: they are gone again when the second begins.
+    let script = script.exits(2, 1);
+    assert_eq!(script.status().apps[0].instances, 3, "asked for when there were three");
+    let script = app(4).up().reload_with(|spec| spec.scaling = Some(Scaling { min: 1, max: 2 }));
+    let script = script.serves(5).goes(1).serves(6).goes(2);
+    assert_eq!(script.status().apps[0].instances, 2);
 }

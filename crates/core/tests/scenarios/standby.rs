@@ -127,6 +127,13 @@ fn one_that_cannot_be_held_goes_and_is_not_booted_again_before_a_reload() {
 }
 
 #[test]
+fn one_that_is_heard_to_listen_before_the_word_that_it_cannot_be_held_takes_no_slot() {
+    let script = app_with(1, |spec| spec.standby = 1).up().listening(2);
+    let script = script.event(Event::CannotPark { instance: id(2) }).did(["SIGTERM 2"]);
+    script.exits(1, 1).did(["sweep 1"]).later(100).did(["spawn 3 s0 g1"]);
+}
+
+#[test]
 fn one_of_a_batch_that_cannot_be_held_goes_on_alone() {
     let script = app_with(2, |spec| spec.parallel = 2).up().reload().spawned(3).spawned(4);
     let script = script.event(Event::CannotPark { instance: id(3) }).parked(4);

@@ -1,7 +1,8 @@
 //! Workers that were not ready when their primary ended are replaced, and nobody is blamed for it.
 
 use oxherd_core::{
-    Child, Event, Fleet, Generation, Image, Inventory, Label, Moment, Place, Slot, SlotRestarts, Sockets,
+    Child, Distribution, Event, Fleet, Generation, Image, Inventory, Label, Moment, Place, Probe, Slot,
+    SlotRestarts, Sockets, Span,
 };
 
 use crate::script::{APP, Script, app, app_with, id};
@@ -217,6 +218,19 @@ fn without_an_image_one_that_does_not_listen_yet_is_told_by_its_apps_listener() 
     // That of another app says nothing.
     let other = Inventory { listening: [oxherd_core::AppId(7)].into(), ..inventory([child(0, 1, 1)]) };
     without_image(app(1).up().at(3000), other).did(["admit 1"]);
+}
+
+#[test]
+fn without_an_image_one_that_listens_is_asked_again_whether_it_serves() {
+    let second = Span::from_secs(1);
+    let probe = Probe { url: "tcp://localhost:80".into(), interval: second, timeout: second };
+    let script = app_with(1, |spec| {
+        (spec.sockets, spec.distribution) = (Sockets::Universal, Distribution::Kernel);
+        spec.ready_probe = Some(probe);
+    });
+    let script = script.start().spawned(1).listening(1).did(["spawn 1 s0 g1", "probe 1"]);
+    let script = distrusted(script, [listens(0, 1, 1)]).told(["1 adopted"]).did(["unpark 1 s0", "probe 1"]);
+    script.event(Event::Probed { instance: id(1) }).did(["admit 1"]);
 }
 
 #[test]

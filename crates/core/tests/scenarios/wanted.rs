@@ -1,6 +1,6 @@
 //! What is wanted: apps that are known but stopped, what is saved, and changes that are under way.
 
-use oxherd_core::{AppSpec, ChangeId, Fleet, Generation, Inventory, Limits, Moment, Request};
+use oxherd_core::{AppId, AppSpec, ChangeId, Desired, Fleet, Generation, Inventory, Limits, Moment, Request};
 
 use crate::script::{APP, Script, app};
 
@@ -78,6 +78,17 @@ fn what_is_wanted_outlives_a_boot_but_ids_of_changes_go_on() {
     let again = fleet.desired();
     assert_eq!((again.apps[0].instances, &again.apps[0].spec), (1, &desired.apps[0].spec));
     assert_eq!(again.apps[0].generation, Generation(1));
+}
+
+/// What is left of a forgotten app would be taken for the new one's.
+#[test]
+fn the_id_of_an_app_of_which_a_listener_is_left_is_not_given_again() {
+    let listening = [AppId(4)].into();
+    let inventory = Inventory { boot_id: "boot".into(), starts: 1, listening, ..Inventory::default() };
+    let mut fleet = Fleet::from_desired(Desired::default(), Limits::default(), &inventory, Moment::default());
+    let spec = Box::new(AppSpec::new("new", "node"));
+    fleet.handle_request(Request::Start { spec }, Moment::default()).expect("it is accepted");
+    assert_eq!(fleet.status(Moment::default()).apps[0].app, AppId(5));
 }
 
 #[test]

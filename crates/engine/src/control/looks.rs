@@ -25,6 +25,8 @@ pub(super) struct Looks {
     health: Option<Moment>,
     /// When CPU clocks were read last.
     loads_at: Option<Moment>,
+    /// How busy the apps are whose queues are being looked at.
+    busy: BTreeMap<AppId, u32>,
     asking: Budget,
 }
 
@@ -143,8 +145,15 @@ impl Control<'_> {
         }
         for (app, (sum, count)) in shares {
             let busy = u32::try_from(sum / count.max(1)).unwrap_or(u32::MAX);
-            self.fleet.handle_event(Event::Loaded { app, busy }, now);
+            self.looks.busy.insert(app, busy);
+            self.traffic.orders.send(Order::CountWaiting(app));
         }
+    }
+
+    /// With who waits for it, all is known of an app's load.
+    pub(super) fn on_waiting(&mut self, app: AppId, waiting: u32) {
+        let Some(busy) = self.looks.busy.remove(&app) else { return };
+        self.fleet.handle_event(Event::Loaded { app, busy, waiting }, now());
         self.carry_out();
     }
 

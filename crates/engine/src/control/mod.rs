@@ -259,6 +259,7 @@ impl<'a> Control<'a> {
                 News::Alert(alert) => self.observer.alert(&alert),
                 News::Message(parcel) => self.on_message(parcel),
                 News::Detached(instance) => self.on_detached(instance),
+                News::Waiting(app, waiting) => self.on_waiting(app, waiting),
                 News::Lost => self.traffic_lost = true,
             }
         }

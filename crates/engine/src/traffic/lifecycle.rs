@@ -39,6 +39,7 @@ impl Traffic {
                 Order::Send(parcel) => self.send_parcel(parcel),
                 Order::Visit(instance, port, connection) => self.visit(instance, port, connection),
                 Order::CloseDoors(app) => self.close_doors(app),
+                Order::CountWaiting(app) => self.count_waiting(app),
                 Order::CloseListeners(app) => self.close_listeners(app),
                 Order::RetireSlot(app, slot) => self.retire_slot(app, slot),
                 Order::TakeOver(bequest) => self.take_over(bequest),

@@ -35,6 +35,7 @@ mod tap;
 mod timers;
 mod traps;
 mod unused;
+mod waiting;
 mod weights;
 mod worker;
 
@@ -186,6 +187,8 @@ pub(crate) struct Traffic {
     /// What workers use that are being started with their listeners.
     opened: BTreeMap<InstanceId, Vec<usize>>,
     steerings: Steerings,
+    /// The apps whose queues are being looked at.
+    counts: BTreeMap<AppId, waiting::Count>,
     timers: Timers,
     alarm: Alarm,
     stash: Box<dyn Stash>,
@@ -229,6 +232,7 @@ impl Traffic {
             orders,
             news,
             apps: BTreeMap::new(),
+            counts: BTreeMap::new(),
             workers: Workers::default(),
             borrowers: Borrowers::default(),
             listeners: Listeners::default(),
@@ -293,6 +297,7 @@ impl Traffic {
             Timer::RetryAccept => self.on_retry_accept(),
             Timer::RetryListener(listener) => self.on_retry_listener(listener),
             Timer::Doors(app) => self.check_doors(app),
+            Timer::Waiting(app) => self.look_at_queues(app),
             Timer::LameDuck(instance) => self.on_lame_duck_timer(instance),
             Timer::Left(listener) => self.on_left_timer(listener),
             Timer::Retire(listener) => self.on_retire_timer(listener),

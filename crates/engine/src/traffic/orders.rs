@@ -39,6 +39,8 @@ pub(crate) enum Order {
     Send(Parcel),
     /// Hand it a connection of the primary's own, as if a client had come to the listener with this port.
     Visit(InstanceId, u16, OwnedFd),
+    /// Look how many connections wait for the app. Answered by `Waiting`.
+    CountWaiting(AppId),
     /// Close an app's listeners.
     CloseListeners(AppId),
     /// A slot is gone.
@@ -157,6 +159,8 @@ pub(crate) enum News {
     Alert(Alert),
     /// A program's own message, where somebody wants to hear it.
     Message(Delivery),
+    /// So many connections waited for the app at least, all the time that was looked.
+    Waiting(AppId, u32),
     /// The traffic thread has panicked.
     Lost,
     /// A worker's channel is read to its end and its connections are taken back.

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     RetryListener(usize),
     /// Look whether anybody still waits at a stopping app's listeners.
     Doors(AppId),
+    /// Look whether connections still wait for an app.
+    Waiting(AppId),
     /// Look whether a withdrawn worker that borrows has anything in hand.
     LameDuck(InstanceId),
     /// Weigh the workers of a listener by their load.

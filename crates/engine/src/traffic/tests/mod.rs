@@ -32,6 +32,7 @@ mod takeover;
 mod tap;
 mod tokens;
 mod values;
+mod waiting;
 mod withdraw;
 
 /// The same on channels that are written as values.
