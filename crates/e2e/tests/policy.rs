@@ -1,9 +1,12 @@
 //! The rules by which workers are replaced, counted ready, and ended, observed on real programs.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use oxherd_e2e::http::{self, Client};
-use oxherd_e2e::{Address, Home, Load, Roll, eventually, eventually_within, places, procs};
+use oxherd_e2e::{Address, Home, Load, Roll, eventually, eventually_within, places, ports, procs};
+use rustix::net::{self, AddressFamily, SocketType};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -121,6 +124,26 @@ fn who_does_not_answer_is_replaced_and_killed() {
     assert_eq!(online(&home, "idle"), idle, "one that answers is well");
 }
 
+/// An address that is taken, and refuses connections until it is opened.
+struct Knocked(OwnedFd);
+
+impl Knocked {
+    fn new() -> Self {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+        Self(socket)
+    }
+
+    fn address(&self) -> SocketAddrV4 {
+        let address = net::getsockname(&self.0).expect("it is bound");
+        SocketAddrV4::try_from(address).expect("of IPv4")
+    }
+
+    fn open(&self) {
+        net::listen(&self.0, 16).expect("it listens");
+    }
+}
+
 #[test]
 fn ready_is_who_says_so_or_is_found_so() {
     let home = home();
@@ -140,12 +163,17 @@ fn ready_is_who_says_so_or_is_found_so() {
         "policy/server.js",
         json!({"ready_probe": probe("/well"), "listen_timeout": 1500}),
     );
+    let place = Knocked::new();
+    let probe = json!({"url": format!("tcp://{}", place.address()), "interval": 50, "timeout": 500});
+    start(&home, "knocks", "node", "policy/server.js", json!({ "ready_probe": probe }));
     // Those who have not said it are not ready, whatever else happens.
     eventually("both wait", || (status(&home, "says") == "starting").then_some(()));
     eventually("it is probed", || (status(&home, "found") == "starting").then_some(()));
     open_gate(&home, "says");
     wait_online(&home, "says", 2);
-    assert_eq!(status(&home, "found"), "starting");
+    assert_eq!(["found", "knocks"].map(|app| status(&home, app)), ["starting"; 2]);
+    place.open();
+    wait_online(&home, "knocks", 1);
     open_gate(&home, "found");
     let before = wait_online(&home, "found", 1);
     // A release that is not well replaces nobody.
@@ -155,16 +183,31 @@ fn ready_is_who_says_so_or_is_found_so() {
     assert_eq!(online(&home, "found"), before);
 }
 
+/// One app computes; the workers of the other, which know of nothing, mostly wait, and so do those who come to them.
 #[test]
-fn the_number_of_slots_follows_the_load() {
+fn the_number_of_slots_follows_the_load_and_nobody_is_lost_when_one_goes() {
     let home = home();
-    start(&home, "scales", "node", "policy/server.js", json!({"scaling": {"min": 1, "max": 2}}));
-    wait_online(&home, "scales", 1);
-    let load = Load::short(&home.address("scales"), "/busy", 4);
-    wait_online(&home, "scales", 2);
-    let tally = load.stop();
-    assert_eq!(tally.failed(), 0, "{tally}");
-    assert!(!home.run(&["scale", "scales", "7"]).status.success(), "beyond the bounds");
+    let bounds = json!({"min": 1, "max": 2});
+    start(&home, "computes", "node", "policy/server.js", json!({ "scaling": bounds }));
+    let port = ports::free().to_string();
+    let args = json!([places::fixture("policy/serial.py"), "127.0.0.1", port, "0.05"]);
+    let more = json!({"args": args, "sockets": "universal", "distribution": "kernel", "scaling": bounds});
+    start(&home, "waits", "python3", "", more);
+    let apps = ["computes", "waits"];
+    apps.iter().for_each(|app| drop(wait_online(&home, app, 1)));
+    let loads = apps.map(|app| Load::short(&home.address(app), "/busy", 6));
+    apps.iter().for_each(|app| drop(wait_online(&home, app, 2)));
+    for (app, load) in apps.iter().zip(&loads) {
+        let going = online(&home, app)[1].1;
+        home.ok(&["scale", app, "1"]);
+        assert!(procs::wait_gone(going, Duration::from_secs(10)), "{}", home.log());
+        load.wait_more(20);
+    }
+    for load in loads {
+        let tally = load.stop();
+        assert_eq!(tally.failed(), 0, "{tally}\n{}", home.log());
+    }
+    assert!(!home.run(&["scale", "computes", "7"]).status.success(), "beyond the bounds");
 }
 
 #[test]
