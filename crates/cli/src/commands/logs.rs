@@ -87,6 +87,8 @@ async fn print(lines: &mut Events<LogLine>, gutters: &mut Gutters) -> Ended {
         let written = match lines.next().await {
             Ok(Some(Told::Item(line))) => out.write_all(gutters.frame(&line).as_bytes()),
             Ok(Some(Told::Dropped(count))) => {
+                // On a terminal both are one text.
+                drop(out.write_all(gutters.end().as_bytes()).and_then(|()| out.flush()));
                 complain(&format!("{count} lines were not read fast enough; the files have them"));
                 Ok(())
             }

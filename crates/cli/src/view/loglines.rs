@@ -92,17 +92,15 @@ impl Gutters {
     }
 
     fn piece(&mut self, line: &LogLine, start: impl FnOnce(&mut Self) -> String) -> String {
-        // A line from a file that several slots share may be anybody's.
-        let is_same = |(app, slot, stream): (AppId, Option<Slot>, OutputStream)| {
-            app == line.app && stream == line.stream && (slot.is_none() || slot == line.slot)
-        };
-        let goes_on = line.goes_on && self.amid.is_some_and(is_same);
+        // A line from a file that several slots share has no slot: whose it is nobody knows.
+        let source = (line.app, line.slot, line.stream);
+        let goes_on = line.goes_on && self.amid == Some(source);
         if line.goes_on && !goes_on && line.text.is_empty() && !line.more {
             // It was ended already.
             return String::new();
         }
         let start = if goes_on { String::new() } else { format!("{}{}", self.end(), start(self)) };
-        self.amid = line.more.then_some((line.app, line.slot, line.stream));
+        self.amid = line.more.then_some(source);
         format!("{start}{}{}", self.marked(&line.text), if line.more { "" } else { "\n" })
     }
 
@@ -226,8 +224,11 @@ mod tests {
             ..line(0, "web", slot, OutputStream::Stdout)
         };
         let lines = [
-            piece(None, "from the file", false, true),
+            piece(None, "from a file", false, true),
+            piece(None, " of several", true, true),
             piece(Some(0), "?", true, false),
+            LogLine { at_ms: None, ..piece(Some(0), "from its own file", false, true) },
+            piece(Some(0), "!", true, false),
             piece(Some(0), "a", false, true),
             piece(Some(0), "b", true, true),
             piece(Some(1), "other", false, true),
@@ -241,11 +242,11 @@ mod tests {
         };
         assert_eq!(
             all(Kind::Framed { as_pm2: false }),
-            "web | from the file?\nweb:0 | ab\nweb:1 | other\nweb:0 | c\n"
+            "web | from a file of several\nweb:0 | ?\nweb   | from its own file!\nweb:0 | ab\nweb:1 | other\nweb:0 | c\n"
         );
-        assert_eq!(all(Kind::Raw), "from the file?\nab\nother\nc\n");
+        assert_eq!(all(Kind::Raw), "from a file of several\n?\nfrom its own file!\nab\nother\nc\n");
         assert!(all(Kind::Pairs).contains(" message=\"other\" more=true\n"));
-        assert_eq!(all(Kind::Json).matches("\"more\":true").count(), 4);
+        assert_eq!(all(Kind::Json).matches("\"more\":true").count(), 6);
     }
 
     #[test]

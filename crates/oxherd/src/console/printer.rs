@@ -147,15 +147,19 @@ struct Writer<W, T> {
 impl<W: Write, T: Fn(&Loss) -> Vec<u8>> Writer<W, T> {
     fn run(mut self) {
         let mut emptied = Vec::new();
+        let mut last = b'\n';
         while let Some((mut queue, loss)) = self.shared.next(emptied) {
             let lines_before = count_lines(&queue);
             if loss.lines > 0 {
-                if queue.last().is_some_and(|last| *last != b'\n') {
+                if *queue.last().unwrap_or(&last) != b'\n' {
                     queue.push(b'\n');
                 }
                 queue.extend_from_slice(&(self.tell)(&loss));
             }
-            if let Err((written, error)) = write_all(&mut self.sink, &queue) {
+            let outcome = write_all(&mut self.sink, &queue);
+            let written = outcome.as_ref().map_or_else(|(written, _)| *written, |()| queue.len());
+            last = queue.get(..written).and_then(<[u8]>::last).copied().unwrap_or(last);
+            if let Err((written, error)) = outcome {
                 let unwritten = lines_before.saturating_sub(count_lines(queue.get(..written).unwrap_or(&[])));
                 if !self.shared.failed(unwritten + loss.lines, &error) {
                     break;
@@ -246,6 +250,19 @@ mod tests {
         answers.send(Ok(())).unwrap();
         assert!(printer.finish(until()));
         assert!(given.recv().is_err(), "nothing is left");
+    }
+
+    #[test]
+    fn a_loss_is_told_on_a_line_of_its_own() {
+        let (printer, given, answers) = gated(6);
+        printer.print(b"begun");
+        assert_eq!(given.recv_timeout(DEADLINE).unwrap(), "begun");
+        printer.print(b"too long\n");
+        let finished = thread::spawn(move || printer.finish(until()));
+        answers.send(Ok(())).unwrap();
+        assert_eq!(given.recv_timeout(DEADLINE).unwrap(), "\n[1 None]\n");
+        answers.send(Ok(())).unwrap();
+        assert!(finished.join().unwrap());
     }
 
     #[test]
