@@ -328,6 +328,57 @@ fn a_prompt_is_seen_before_it_is_answered_and_its_line_goes_on() {
     assert_eq!(count(&home, "dropped_lines"), 0);
 }
 
+/// Numbered lines: slowly, each in three writes and a character in two of them; and as fast as a shell writes.
+const COUNTING_TWICE: &str = "
+i=0; while :; do i=$((i+1)); echo \"line $i of many\"; done >&2 &
+i=0; while :; do i=$((i+1)); printf \"line $i \\342\"; sleep 0.003; printf '\\202'; sleep 0.003; printf '\\254\\n'; done";
+
+#[test]
+fn an_upgrade_loses_no_line() {
+    let home = Home::new();
+    start(&home, COUNTING_TWICE, "1");
+    let lines = || read(&out_file(&home)).lines().count();
+    for _ in 0..4 {
+        let before = lines();
+        eventually("more lines", || (lines() > before + 20).then_some(()));
+        home.ok(&["upgrade"]);
+    }
+    home.ok(&["stop", "talk"]);
+    home.ok(&["kill"]);
+    let slow = read(&out_file(&home));
+    for (index, line) in slow.lines().enumerate() {
+        let is_last = index + 1 == slow.lines().count();
+        assert!(is_last || line == format!("line {} \u{20ac}", index + 1), "line {}: {line:?}", index + 1);
+    }
+    let fast = read(&home.path().join("logs/talk-error.log"));
+    let numbers = || fast.lines().filter_map(number);
+    assert_eq!(
+        numbers().max(),
+        Some(numbers().count() as u64 + told_lost(&fast)),
+        "all are there or counted"
+    );
+}
+
+/// The first one asks, and the others write a line.
+const ASKING_BESIDE: &str = "
+if [ $OXHERD_SLOT = 0 ]; then printf 'name? '; else echo whole; fi
+sleep 600";
+
+#[test]
+fn what_one_has_begun_is_no_beginning_of_anothers_line() {
+    let home = Home::new();
+    let script = home.write("talk.sh", ASKING_BESIDE);
+    home.ok(&["start", &script, "-i", "1", "--restart", "never", "--log-date-format", "[D]"]);
+    let becomes = |text: &str| eventually(text, || (read(&out_file(&home)) == text).then_some(()));
+    becomes("D: name? ");
+    home.ok(&["scale", "talk", "2"]);
+    becomes("D: name? \nD: whole\n");
+    home.ok(&["upgrade"]);
+    home.ok(&["stop", "talk"]);
+    home.ok(&["kill"]);
+    assert_eq!(read(&out_file(&home)), "D: name? \nD: whole\n", "that it has ended is no line");
+}
+
 #[test]
 fn logs_show_what_is_asked_for() {
     let home = Home::new();

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use oxherd_core::{AppId, Notice, Place, Span};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,16 @@ pub trait Observer {
     fn bulletin(&mut self, bulletin: &Bulletin);
     /// A worker wrote a line.
     fn output(&mut self, line: &OutputLine<'_>);
+    /// The primary is about to be replaced on purpose: waits until the lines that it was given are where they go, so far as
+    /// that takes no longer than `patience`.
+    fn settle(&mut self, patience: Duration) {
+        let _ = patience;
+    }
+    /// The next line of this stream is the rest of one whose beginning the primary before this one has handed on. Told of
+    /// all of them before any line.
+    fn begun(&mut self, place: Place, stream: Stream) {
+        let _ = (place, stream);
+    }
     /// Whether output of this app's workers can be taken at the moment. While it cannot, and for two seconds at most, it
     /// is left in their pipes; from then on it is read nevertheless, until there was room again.
     fn has_room(&mut self, app: AppId) -> bool {

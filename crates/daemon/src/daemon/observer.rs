@@ -1,18 +1,18 @@
 //! Hears of everything on the control thread and hands it on: to the logs, the control server, the saved state, and
-//! the daemon's own log. It must never wait.
+//! the daemon's own log. It must never wait, but before an upgrade.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oxherd_core::{AppId, Desired, Exit, Notice, Outcome};
-use oxherd_engine::{Alert, Bulletin, Ear, Observer, OutputLine, Report, WorkerMessage};
+use oxherd_core::{AppId, Desired, Exit, Notice, Outcome, Place};
+use oxherd_engine::{Alert, Bulletin, Ear, Observer, OutputLine, Report, Stream, WorkerMessage};
 
 use super::driver::Saved;
 use super::faces::{Console, Render};
 use crate::ledger::Ledger;
 use crate::logs::Logs;
-use crate::server::Feed;
+use crate::server::{Feed, LogFiles};
 use crate::upkeep::Upkeep;
 use crate::voice;
 
@@ -83,6 +83,16 @@ impl Observer for DaemonObserver {
             Some(console) => console.output(line),
             None => self.logs.line(line),
         }
+    }
+
+    fn settle(&mut self, patience: Duration) {
+        let (tell, told) = mpsc::channel();
+        self.logs.written(Box::new(move |()| tell.send(()).unwrap_or_default()));
+        told.recv_timeout(patience).unwrap_or_default();
+    }
+
+    fn begun(&mut self, place: Place, stream: Stream) {
+        self.logs.begun(place, stream);
     }
 
     fn message(&mut self, message: WorkerMessage) {

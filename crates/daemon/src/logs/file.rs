@@ -14,7 +14,7 @@ use oxherd_os::clock::wall_millis;
 use oxherd_os::files::open_append;
 
 use super::attic::{self, Attic};
-use super::queue::Piece;
+use super::queue::{Piece, Start};
 use crate::home::cause;
 
 /// When files are looked after.
@@ -154,24 +154,28 @@ impl LogFile {
         }
     }
 
-    /// Opens it where need be, and completes what is there. With `goes_on` what comes first is the rest of the line that
-    /// a daemon before this one has begun.
-    pub(super) fn begin(&mut self, goes_on: bool, pace: &Pace) -> (u64, io::Result<()>) {
+    /// Opens it where need be, and completes what is there.
+    pub(super) fn begin(&mut self, start: Start, pace: &Pace) -> (u64, io::Result<()>) {
         self.used = Instant::now();
-        let (lost, opened) = match self.make_ready(goes_on, pace) {
+        let (lost, opened) = match self.make_ready(start == Start::Rest, pace) {
             Ok(lost) => (lost, self.complete().and_then(|()| self.tell_lost())),
             Err(error) => (0, Err(error)),
         };
+        let opened = opened.and_then(|()| match self.amid {
+            // The queue did not know of it.
+            Some(_) if start == Start::Anew => self.append(b"\n").1,
+            _ => Ok(()),
+        });
         (lost, self.note(opened, pace))
     }
 
     /// Writes a piece; returns how many lines of it are lost.
     pub(super) fn put(&mut self, piece: &Piece, pace: &Pace) -> (u64, io::Result<()>) {
         match piece {
-            Piece::Lines(lines) => {
-                let (lost, outcome) = self.append(lines);
-                self.unsaid.lines += lost;
-                (lost, self.note(outcome, pace))
+            Piece::Lines(lines) => self.put_lines(lines, pace),
+            Piece::Rest { joined, alone } => {
+                let lines = if self.amid.is_some() { joined } else { alone };
+                self.put_lines(lines, pace)
             }
             Piece::Lost(lines) => {
                 self.unsaid.lines += lines;
@@ -181,10 +185,16 @@ impl LogFile {
         }
     }
 
+    fn put_lines(&mut self, lines: &[u8], pace: &Pace) -> (u64, io::Result<()>) {
+        let (lost, outcome) = self.append(lines);
+        self.unsaid.lines += lost;
+        (lost, self.note(outcome, pace))
+    }
+
     /// Loses a piece; returns how many lines that are.
     pub(super) fn lose(&mut self, piece: &Piece) -> u64 {
         let (lost, told_before) = match piece {
-            Piece::Lines(lines) => (count(lines), 0),
+            Piece::Lines(lines) | Piece::Rest { joined: lines, .. } => (count(lines), 0),
             Piece::Lost(lines) => (0, *lines),
         };
         self.unsaid.lines += lost + told_before;

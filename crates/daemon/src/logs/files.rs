@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oxherd_core::{InstanceId, LogSpec, Rotate};
+use oxherd_core::{AppId, InstanceId, LogSpec, Rotate};
 
 use super::names;
 use crate::pidfiles::numbered;
@@ -18,7 +18,7 @@ const NOTHING: &str = "/dev/null";
 /// A file by its number in the queue.
 pub(super) type FileId = u32;
 /// Whose line it is: while one worker takes the place of another, both write.
-pub(super) type Source = (InstanceId, usize);
+pub(super) type Source = (AppId, InstanceId, usize);
 
 /// A file that lines go to.
 #[derive(Debug)]
@@ -33,13 +33,6 @@ pub(super) struct FileState {
     pub(super) unsaid: u64,
     /// The last one was lost after that many releases: until the next there is no room either.
     pub(super) unsaid_since: u64,
-}
-
-impl FileState {
-    /// Whether what this one has begun was ended already, by somebody else's line.
-    pub(super) fn is_ended(&self, source: Source) -> bool {
-        !self.is_fresh && self.midline != Some(source)
-    }
 }
 
 /// All files.
@@ -72,9 +65,11 @@ impl Files {
         self.states.get_mut(&id)
     }
 
-    /// Forgets files that nobody writes to and of which nothing is to be told.
-    pub(super) fn keep_only(&mut self, used: &BTreeSet<FileId>) {
-        self.states.retain(|id, state| used.contains(id) || state.unsaid > 0);
+    /// Forgets files that nobody writes to and of which nothing is to be told. One that ends within a line is known as
+    /// long as the app whose line that is: whoever comes next must not go on with it.
+    pub(super) fn keep_only(&mut self, used: &BTreeSet<FileId>, is_known: impl Fn(AppId) -> bool) {
+        let is_amid = |state: &FileState| state.midline.is_some_and(|(app, ..)| is_known(app));
+        self.states.retain(|id, state| used.contains(id) || state.unsaid > 0 || is_amid(state));
         let states = &self.states;
         self.by_path.retain(|_, id| states.contains_key(id));
     }

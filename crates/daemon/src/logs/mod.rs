@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use oxherd_core::{AppId, LogSpec, Slot};
+use oxherd_core::{AppId, LogSpec, Place, Slot};
 use oxherd_engine::{OutputLine, Stream};
 
 use self::file::Pace;
@@ -61,6 +61,12 @@ impl Logs {
     pub fn line(&self, line: &OutputLine<'_>) {
         let OutputLine { place, stream, bytes, goes_on, more } = *line;
         self.ours.shared.line(Line { place, stream: index(stream), bytes, goes_on, more });
+    }
+
+    /// The next line of this stream is the rest of one whose beginning a daemon before this one has taken. To be said of
+    /// all of them before their lines come: only together they tell whose line a file ends with.
+    pub fn begun(&self, place: Place, stream: Stream) {
+        self.ours.shared.begun(place, index(stream));
     }
 
     /// Whether lines of the app can be taken in a heap.

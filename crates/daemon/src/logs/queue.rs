@@ -51,6 +51,8 @@ struct State {
     releases: u64,
     /// There are lines lost that no pile tells of.
     has_unsaid: bool,
+    /// Whose beginnings of lines a daemon before this one has written, and which slot that is.
+    begun: BTreeMap<Source, Slot>,
     is_reopening: bool,
     is_waiting: bool,
     stage: Stage,
@@ -90,14 +92,27 @@ struct App {
 #[derive(Debug, Default)]
 pub(super) struct Pile {
     pub(super) pieces: Vec<(AppId, Piece)>,
-    /// It begins within a line that a daemon before this one has begun.
-    pub(super) goes_on: bool,
+    pub(super) start: Start,
+}
+
+/// How a pile begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Where the pile before it has ended.
+    #[default]
+    Next,
+    /// On a line of its own, whatever the file ends with.
+    Anew,
+    /// With the rest of a line that a daemon before this one has begun.
+    Rest,
 }
 
 #[derive(Debug)]
 pub(super) enum Piece {
     /// Lines; the last one may go on in the next piece.
     Lines(Vec<u8>),
+    /// The rest of a line: `joined` where the file ends with its beginning, and `alone` where that was ended.
+    Rest { joined: Vec<u8>, alone: Vec<u8> },
     /// So many lines are missing here.
     Lost(u64),
 }
@@ -106,6 +121,7 @@ impl Piece {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Lines(lines) => lines.len(),
+            Self::Rest { joined, alone } => joined.len() + alone.len(),
             Self::Lost(_) => 0,
         }
     }
@@ -161,6 +177,11 @@ impl Shared {
 
     pub(super) fn line(&self, line: Line<'_>) {
         self.change(|state| state.line(line));
+    }
+
+    /// This stream goes on with a line whose beginning a daemon before this one has written.
+    pub(super) fn begun(&self, place: Place, stream: usize) {
+        self.lock().begun.insert((place.app, place.instance, stream), place.slot);
     }
 
     /// Whether there is room for what one look at a worker brings, and more.
@@ -304,6 +325,22 @@ impl State {
         for file in self.route(line.place.app, line.place.slot, line.stream).into_iter().flatten() {
             self.push(file, line);
         }
+        if !self.begun.is_empty() {
+            self.begun.remove(&line.source());
+        }
+    }
+
+    /// Whether a daemon before this one has written the beginning of a line of this source to the file, and of no
+    /// other: of several nobody knows any more whose it is that the file ends with.
+    fn has_begun_alone(&mut self, source: Source, file: FileId) -> bool {
+        if !self.begun.contains_key(&source) {
+            return false;
+        }
+        let others: Vec<_> =
+            self.begun.iter().filter(|(it, _)| **it != source).map(|(it, slot)| (*it, *slot)).collect();
+        others
+            .into_iter()
+            .all(|((app, _, stream), slot)| !self.route(app, slot, stream).contains(&Some(file)))
     }
 
     fn route(&mut self, id: AppId, slot: Slot, stream: usize) -> [Option<FileId>; 2] {
@@ -318,13 +355,18 @@ impl State {
     }
 
     fn push(&mut self, id: FileId, line: Line<'_>) {
-        let place = line.place;
+        let (place, source) = (line.place, line.source());
+        let is_first = self.files.get(id).is_some_and(|file| file.is_fresh);
+        let is_known_rest = is_first && line.goes_on && self.has_begun_alone(source, id);
         let (Some(app), Some(file)) = (self.apps.get_mut(&place.app), self.files.get(id)) else { return };
-        if line.is_only_an_end() && file.is_ended(line.source()) && !app.style.is_of_records() {
+        let is_of_records = app.style.is_of_records();
+        let is_only_an_end = line.is_only_an_end() && !is_of_records;
+        if is_only_an_end && !is_first && file.midline != Some(source) {
+            // Somebody else's line has ended it already.
             return;
         }
         let pile = self.open.entry(id).or_default();
-        let is_first = mem::take(&mut file.is_fresh);
+        file.is_fresh = false;
         // What a date or a record adds is little, and counted with the next.
         let cost = line.bytes.len() + 1;
         let fits = app.bytes + cost <= APP_BYTES_MAX && self.bytes + cost <= ALL_BYTES_MAX;
@@ -338,11 +380,12 @@ impl State {
             return;
         }
         pile.tell_lost(place.app, mem::take(&mut file.unsaid));
-        // Which of several workers has begun the line that a file ends with, nobody knows any more.
-        let is_rest = is_first && line.goes_on && app.writes_alone();
-        pile.goes_on |= is_rest;
-        let source = line.source();
-        let goes_on = file.midline == Some(source) || is_rest;
+        // That a line ends is true of whichever the file ends with.
+        let is_rest = (is_known_rest || (is_first && is_only_an_end)) && !is_of_records;
+        if is_first {
+            pile.start = if is_rest { Start::Rest } else { Start::Anew };
+        }
+        let goes_on = file.midline == Some(source) && !is_of_records;
         let about = About {
             at_ms: wall_millis(),
             app: app.name.as_deref().unwrap_or_default(),
@@ -351,14 +394,23 @@ impl State {
             goes_on,
             more: line.more,
         };
-        let piece = pile.piece(place.app, cost);
-        let before = piece.len();
-        if file.midline.is_some() && !goes_on {
-            piece.push(b'\n');
-        }
-        app.style.write(piece, line.bytes, &about);
-        let taken = piece.len() - before;
-        file.midline = (line.more && !app.style.is_of_records()).then_some(source);
+        let taken = if is_rest {
+            let (mut joined, mut alone) = (Vec::new(), Vec::new());
+            app.style.write(&mut joined, line.bytes, &About { goes_on: true, ..about });
+            if !is_only_an_end {
+                app.style.write(&mut alone, line.bytes, &about);
+            }
+            pile.rest(place.app, joined, alone)
+        } else {
+            let piece = pile.piece(place.app, cost);
+            let before = piece.len();
+            if file.midline.is_some() && !goes_on {
+                piece.push(b'\n');
+            }
+            app.style.write(piece, line.bytes, &about);
+            piece.len() - before
+        };
+        file.midline = (line.more && !is_of_records).then_some(source);
         app.bytes += taken;
         self.bytes += taken;
     }
@@ -386,7 +438,7 @@ impl State {
         let routed = self.apps.values().flat_map(|app| app.routes.values().flatten().flatten());
         let piled = self.open.keys().chain(self.sealed.iter().flat_map(|(piles, _)| piles.keys()));
         let used = routed.chain(piled).copied().collect();
-        self.files.keep_only(&used);
+        self.files.keep_only(&used, |app| self.apps.contains_key(&app));
     }
 
     fn paths(&self, id: AppId, slot: Slot) -> LogPaths {
@@ -473,6 +525,7 @@ impl State {
         app.is_forgotten = true;
         if app.bytes == 0 {
             let stem = self.apps.remove(&id).and_then(|app| app.stem);
+            self.begun.retain(|(app, ..), _| *app != id);
             self.free(stem);
             self.forget_files();
         }
@@ -481,18 +534,11 @@ impl State {
 
 impl Line<'_> {
     fn source(&self) -> Source {
-        (self.place.instance, self.stream)
+        (self.place.app, self.place.instance, self.stream)
     }
 
     fn is_only_an_end(&self) -> bool {
         self.goes_on && self.bytes.is_empty() && !self.more
-    }
-}
-
-impl App {
-    /// Whether no two of its workers share a file, and a line of a file is one of theirs.
-    fn writes_alone(&self) -> bool {
-        (self.spec.per_slot || self.numbers.len() <= 1) && !self.style.is_of_records()
     }
 }
 
@@ -501,15 +547,23 @@ impl Pile {
     fn piece(&mut self, app: AppId, bytes: usize) -> &mut Vec<u8> {
         let has_room = |(owner, piece): &(AppId, Piece)| match piece {
             Piece::Lines(lines) => *owner == app && lines.len() + bytes <= PIECE_BYTES,
-            Piece::Lost(_) => false,
+            Piece::Rest { .. } | Piece::Lost(_) => false,
         };
         if !self.pieces.last().is_some_and(has_room) {
             self.pieces.push((app, Piece::Lines(Vec::with_capacity(bytes))));
         }
         match self.pieces.last_mut() {
             Some((_, Piece::Lines(lines))) => lines,
-            Some((_, Piece::Lost(_))) | None => unreachable!("a piece of lines was just put there"),
+            _ => unreachable!("a piece of lines was just put there"),
         }
+    }
+
+    /// Takes the rest of a line; returns how many bytes that are.
+    fn rest(&mut self, app: AppId, joined: Vec<u8>, alone: Vec<u8>) -> usize {
+        let piece = Piece::Rest { joined, alone };
+        let bytes = piece.bytes();
+        self.pieces.push((app, piece));
+        bytes
     }
 
     fn tell_lost(&mut self, app: AppId, lines: u64) {

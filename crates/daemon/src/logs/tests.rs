@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 use std::sync::mpsc;
 
-use oxherd_core::{Generation, InstanceId, Place, Rotate};
+use oxherd_core::{Generation, InstanceId, Rotate};
 
 use super::*;
 use crate::home::scratch::{DEADLINE, Scratch, eventually};
@@ -57,7 +57,10 @@ impl Scene {
 
     /// The rest of a line.
     fn rest(&self, slot: u32, bytes: &[u8]) {
-        let (place, stream) = (place(WEB, slot), Stream::Stdout);
+        self.rest_of(place(WEB, slot), Stream::Stdout, bytes);
+    }
+
+    fn rest_of(&self, place: Place, stream: Stream, bytes: &[u8]) {
         self.logs.line(&OutputLine { place, stream, bytes, goes_on: true, more: false });
     }
 
@@ -354,23 +357,89 @@ fn the_rest_of_a_line_follows_its_beginning() {
 fn a_line_goes_on_where_the_daemon_before_has_ended() {
     let number = |slots: u32| (0..slots).map(|slot| (Slot(slot), slot)).collect::<BTreeMap<_, _>>();
     let of_records = LogSpec { json: true, ..LogSpec::default() };
-    for (slots, spec, slot, expected) in [
-        (1, LogSpec::default(), 0, "name? Ada\n"),
-        // Which of the two has asked is not known, and no record goes on.
-        (2, LogSpec::default(), 0, "name? \nAda\n"),
-        (1, of_records, 0, "name? \n{\"message\":\"Ada\""),
-        // Its file has another name.
-        (2, LogSpec { per_slot: true, ..LogSpec::default() }, 1, "name? Ada\n"),
+    for (begun, spec, slot, expected) in [
+        (&[0][..], LogSpec::default(), 0, "name? Ada\n"),
+        // Which of the two has asked last is not known, and no record goes on.
+        (&[0, 1], LogSpec::default(), 0, "name? \nAda\n"),
+        (&[0], of_records, 0, "name? \n{\"message\":\"Ada\""),
+        // Each has a file of its own.
+        (&[0, 1], LogSpec { per_slot: true, ..LogSpec::default() }, 1, "name? Ada\n"),
     ] {
         let scene = Scene::new();
         fs::create_dir(scene.path("")).unwrap();
         let name = if spec.per_slot { "web-out-1.log" } else { "web-out.log" };
         fs::write(scene.path(name), "name? ").unwrap();
-        scene.logs.know(WEB, "web", &spec, number(slots));
+        scene.logs.know(WEB, "web", &spec, number(2));
+        begun.iter().for_each(|slot| scene.logs.begun(place(WEB, *slot), Stream::Stdout));
         scene.rest(slot, b"Ada");
         scene.settle();
         assert!(scene.read(name).starts_with(expected), "{:?}", scene.read(name));
     }
+}
+
+/// What is in a file that ends with `before` when this daemon begins, after these rests of lines.
+fn after_a_handover(before: &str, date: Option<&str>, rests: &[(Place, Stream, &str)]) -> String {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("")).unwrap();
+    fs::write(scene.path("all.log"), before).unwrap();
+    let all = Some(scene.path("all.log").display().to_string());
+    let spec =
+        LogSpec { out: all.clone(), err: all, date_format: date.map(str::to_owned), ..LogSpec::default() };
+    scene.know(WEB, "web", &spec);
+    scene.know(API, "api", &spec);
+    rests.iter().for_each(|(place, stream, _)| scene.logs.begun(*place, *stream));
+    rests.iter().for_each(|(place, stream, text)| scene.rest_of(*place, *stream, text.as_bytes()));
+    scene.settle();
+    scene.read("all.log")
+}
+
+#[test]
+fn after_a_handover_no_rest_goes_on_with_somebody_elses_beginning() {
+    use Stream::{Stderr, Stdout};
+    let successor = Place { instance: InstanceId { starts: 0, number: 9 }, ..place(WEB, 0) };
+    let web = (place(WEB, 0), Stdout, "OUT2");
+    for other in
+        [(place(WEB, 0), Stderr, "ERR2"), (place(API, 0), Stdout, "API2"), (successor, Stdout, "NEW2")]
+    {
+        let text = format!("first \nOUT2\n{}\n", other.2);
+        assert_eq!(after_a_handover("first ", None, &[web, other]), text);
+    }
+    assert_eq!(after_a_handover("OUT1 ", Some("[D]"), &[web]), "OUT1 OUT2\n");
+    assert_eq!(after_a_handover("OUT1 \nother\n", Some("[D]"), &[web]), "OUT1 \nother\nD: OUT2\n");
+    let end = (place(WEB, 0), Stdout, "");
+    assert_eq!(after_a_handover("OUT1 ", Some("[D]"), &[end]), "OUT1 \n");
+    assert_eq!(after_a_handover("OUT1 \nother\n", Some("[D]"), &[end]), "OUT1 \nother\n", "it has ended");
+}
+
+#[test]
+fn a_line_that_is_not_ended_stays_alone_whatever_becomes_of_its_app() {
+    let scene = Scene::new();
+    let numbers = |slots: u32| (0..slots).map(|slot| (Slot(slot), slot)).collect::<BTreeMap<_, _>>();
+    let know = |slots| scene.logs.know(WEB, "web", &LogSpec::default(), numbers(slots));
+    know(1);
+    scene.piece(WEB, 0, Stream::Stdout, b"0? ", true);
+    scene.settle();
+    know(2);
+    scene.piece(WEB, 1, Stream::Stdout, b"whole", false);
+    scene.piece(WEB, 1, Stream::Stdout, b"1? ", true);
+    scene.settle();
+    know(3);
+    scene.rest(1, b"yes");
+    scene.piece(WEB, 0, Stream::Stdout, b"0? ", true);
+    scene.settle();
+    // One whose line nobody knows of any more.
+    scene.logs.forget(WEB);
+    scene.settle();
+    scene.know(AppId(3), "web", &LogSpec::default());
+    scene.say(AppId(3), Stream::Stdout, b"another app");
+    scene.know(AppId(3), "web", &LogSpec { json: true, ..LogSpec::default() });
+    scene.settle();
+    assert_eq!(scene.read("web-out.log"), "0? \nwhole\n1? yes\n0? \nanother app\n");
+    scene.piece(API, 0, Stream::Stdout, b"? ", true);
+    scene.know(API, "api", &LogSpec { json: true, ..LogSpec::default() });
+    scene.rest_of(place(API, 0), Stream::Stdout, b"record");
+    scene.settle();
+    assert!(scene.read("api-out.log").starts_with("? \n{"), "{:?}", scene.read("api-out.log"));
 }
 
 #[test]

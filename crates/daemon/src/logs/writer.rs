@@ -114,7 +114,7 @@ impl Writer {
         let mut outcome = Ok(());
         let is_resting = kept.file.is_resting() && !is_last;
         if !is_resting {
-            let (lost, begun) = kept.file.begin(pile.goes_on, &self.pace);
+            let (lost, begun) = kept.file.begin(pile.start, &self.pace);
             let owner = pile.pieces.first().map(|(app, _)| *app);
             owner.into_iter().for_each(|app| self.shared.release(app, 0, lost));
             outcome = begun;

@@ -175,6 +175,11 @@ impl Control<'_> {
         watch(&child.pidfd, Part::Process);
         stdout.iter().for_each(|fd| watch(fd, Part::Stdout));
         stderr.iter().for_each(|fd| watch(fd, Part::Stderr));
+        for (pipe, stream) in [(&stdout, Stream::Stdout), (&stderr, Stream::Stderr)] {
+            if pipe.is_some() && counters.is_amid(stream) {
+                self.observer.begun(place, stream);
+            }
+        }
         let state = ChildState {
             place,
             process: child,
@@ -271,7 +276,7 @@ impl Control<'_> {
             self.held_back.insert((instance, stream));
             return;
         }
-        let open = pump.read(now, |piece| observer.output(&piece.of(place, stream)));
+        let open = pump.read(now, !may_wait, |piece| observer.output(&piece.of(place, stream)));
         if !open && let Some(pump) = slot.take() {
             drop(self.poller.remove(pump.fd()));
         }

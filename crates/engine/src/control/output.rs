@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use oxherd_core::{InstanceId, Moment, Place, Span};
 
@@ -21,6 +22,10 @@ const PATIENCE: Span = Span::from_secs(2);
 const UNENDED_PATIENCE: Span = Span::from_secs(1);
 /// How much one worker may have read at a time, so that one that only writes does not starve the others.
 const MAX_READS: usize = 16;
+/// How much of one that has ended: more than any pipe holds, be it packet by packet.
+const LAST_READS: usize = 1024;
+/// How long what was handed on may take to arrive before an upgrade.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One pipe of a worker.
 #[derive(Debug)]
@@ -76,9 +81,10 @@ impl Pump {
     }
 
     /// Reads what is there and gives each line to `emit`, or a piece of one that goes on. Returns whether more may come.
-    pub(super) fn read(&mut self, now: Moment, mut emit: impl FnMut(Piece<'_>)) -> bool {
+    /// With `is_last` there is no later: everything that is in the pipe.
+    pub(super) fn read(&mut self, now: Moment, is_last: bool, mut emit: impl FnMut(Piece<'_>)) -> bool {
         let mut buffer = [0; READ_BYTES];
-        for _ in 0..MAX_READS {
+        for _ in 0..if is_last { LAST_READS } else { MAX_READS } {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => {
                     self.finish(emit);
@@ -86,7 +92,7 @@ impl Pump {
                 }
                 Ok(count) => {
                     self.take(buffer.get(..count).unwrap_or_default(), now, &mut emit);
-                    if count < READ_BYTES {
+                    if count < READ_BYTES && !is_last {
                         // It is empty, or tells of itself again: one more call would find nothing.
                         return true;
                     }
@@ -106,12 +112,21 @@ impl Pump {
     }
 
     /// The same, however long it was held.
-    pub(super) fn hand_on_now(&mut self, emit: &mut impl FnMut(Piece<'_>)) {
+    fn hand_on_now(&mut self, emit: &mut impl FnMut(Piece<'_>)) {
+        self.hand_on_bytes(whole_characters(&self.partial), emit);
+    }
+
+    /// Gives out all that is held of a line, be it half a character: nobody is there to hold it any longer.
+    fn hand_on_all(&mut self, emit: &mut impl FnMut(Piece<'_>)) {
+        self.hand_on_bytes(self.partial.len(), emit);
+    }
+
+    fn hand_on_bytes(&mut self, count: usize, emit: &mut impl FnMut(Piece<'_>)) {
         self.since = None;
-        if self.partial.is_empty() {
+        if count == 0 {
             return;
         }
-        let rest = self.partial.split_off(whole_characters(&self.partial));
+        let rest = self.partial.split_off(count);
         let goes_on = std::mem::replace(&mut self.has_begun, true);
         emit(Piece { bytes: &self.partial, goes_on, more: true });
         self.partial = rest;
@@ -188,11 +203,16 @@ impl Control<'_> {
         }
     }
 
-    /// Nothing that was read is to end with this primary.
-    pub(super) fn hand_on_all_output(&mut self) {
-        for (instance, stream) in std::mem::take(&mut self.unended).into_keys() {
-            self.with_pump(instance, stream, |pump, mut emit| pump.hand_on_now(&mut emit));
+    /// Hands on all that was read, and waits until it has arrived: nothing of it is to end with this primary. That holds
+    /// as long as nothing more is read.
+    pub(super) fn settle_output(&mut self) {
+        let instances: Vec<_> = self.children.iter().map(|state| state.place.instance).collect();
+        for instance in instances {
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                self.with_pump(instance, stream, |pump, mut emit| pump.hand_on_all(&mut emit));
+            }
         }
+        self.observer.settle(SETTLE_PATIENCE);
     }
 
     /// Notes what is held of a line of the stream, for the clock and for the primary that comes next.
@@ -235,13 +255,17 @@ fn whole_characters(bytes: &[u8]) -> usize {
     let last = bytes.iter().enumerate().skip(from).rev().find(|(_, byte)| **byte >= 0xc0);
     let length = |lead: u8| if lead >= 0xf0 { 4 } else { 2 + usize::from(lead >= 0xe0) };
     match last {
-        Some((at, lead)) if at + length(*lead) > bytes.len() && at > 0 => at,
+        Some((at, lead)) if at + length(*lead) > bytes.len() => at,
         _ => bytes.len(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use rustix::pipe::PipeFlags;
+
     use super::*;
 
     fn pump(has_begun: bool) -> Pump {
@@ -302,6 +326,33 @@ mod tests {
     }
 
     #[test]
+    fn half_a_character_waits_for_the_other_half_unless_nobody_is_there_for_it() {
+        let at = |millis| Moment::from_millis(millis);
+        let mut pump = pump(false);
+        let mut pieces = Vec::new();
+        let mut emit = |piece: Piece<'_>| pieces.push((piece.bytes.to_vec(), piece.goes_on, piece.more));
+        pump.take(b"\xe2\x82", at(0), &mut emit);
+        pump.hand_on(at(1000), &mut emit);
+        assert_eq!((pump.due(), pump.has_begun()), (None, false), "nothing of it is whole");
+        pump.take(b"\xac\xe2", at(2000), &mut emit);
+        pump.hand_on(at(3000), &mut emit);
+        pump.hand_on_all(&mut emit);
+        pump.hand_on_all(&mut emit);
+        assert_eq!(pieces, [("\u{20ac}".into(), false, true), (b"\xe2".to_vec(), true, true)]);
+    }
+
+    #[test]
+    fn of_one_that_has_ended_all_packets_are_read() {
+        let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::DIRECT | PipeFlags::NONBLOCK).unwrap();
+        let mut theirs = File::from(theirs);
+        (0..10).for_each(|number| theirs.write_all(format!("{number}\n").as_bytes()).unwrap());
+        let mut lines = Vec::new();
+        let mut pump = Pump::new(ours, false);
+        assert!(pump.read(Moment::from_millis(0), true, |piece| lines.push(shown(piece))));
+        assert_eq!(lines.concat(), "0123456789");
+    }
+
+    #[test]
     fn a_line_that_another_primary_has_begun_goes_on() {
         let mut pump = pump(true);
         let mut lines = Vec::new();
@@ -312,9 +363,14 @@ mod tests {
     #[test]
     fn pieces_end_between_characters() {
         assert_eq!(whole_characters("xü".as_bytes()), 3);
-        for (bytes, whole) in
-            [(&b"x\xc3"[..], 1), (b"x\xe2\x82", 1), (b"x\xf0\x9f\x98", 1), (b"x\xff", 1), (b"xyz", 3)]
-        {
+        for (bytes, whole) in [
+            (&b"x\xc3"[..], 1),
+            (b"\xe2\x82", 0),
+            (b"x\xe2\x82", 1),
+            (b"x\xf0\x9f\x98", 1),
+            (b"x\xff", 1),
+            (b"xyz", 3),
+        ] {
             assert_eq!(whole_characters(bytes), whole, "{bytes:?}");
         }
         assert_eq!(whole_characters(b"\xbf\xbf\xbf\xbf"), 4, "none at all");

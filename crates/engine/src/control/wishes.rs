@@ -1,6 +1,9 @@
 //! Wishes, from other threads or by signals: each is answered once what it changed is kept.
 
+use std::time::{Duration, Instant};
+
 use oxherd_core::{ChangeId, Refusal, Request};
+use oxherd_os::{Events, Interest, Poller};
 
 use crate::control::{Control, now};
 #[cfg(debug_assertions)]
@@ -8,6 +11,9 @@ use crate::handle::Culprit;
 use crate::handle::{Survey, Wish};
 #[cfg(debug_assertions)]
 use crate::traffic::Order;
+
+/// How long the primary waits to be killed for an upgrade.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 impl Control<'_> {
     pub(super) fn on_wishes(&mut self) {
@@ -17,9 +23,13 @@ impl Control<'_> {
                 Wish::Survey(asked, reply) => reply(self.survey(&asked)),
                 Wish::Upgrade(program, reply) => {
                     self.keep_now();
-                    // Written while the keeper asks the other program what it knows.
-                    self.hand_on_all_output();
-                    reply(self.host.upgrade(program.as_deref()));
+                    self.settle_output();
+                    let outcome = self.host.upgrade(program.as_deref());
+                    let is_over = outcome.is_ok();
+                    reply(outcome);
+                    if is_over {
+                        self.await_end();
+                    }
                 }
                 Wish::Fork(app, env, reply) => reply(self.on_fork(app, env)),
                 Wish::Signal(instance, signal, reply) => reply(self.signal_one(instance, signal)),
@@ -30,6 +40,23 @@ impl Control<'_> {
                 Wish::Panic(Culprit::Control) => panic!("planted on the control thread"),
                 #[cfg(debug_assertions)]
                 Wish::Panic(Culprit::Traffic) => self.traffic.orders.send(Order::Panic),
+            }
+        }
+    }
+
+    /// This primary is being killed. Whatever it read or decided meanwhile would end with it, so it does nothing: what
+    /// workers write stays in their pipes. Returns only if the one who was to kill it is gone.
+    fn await_end(&self) {
+        let Some(loss) = self.host.loss() else { return };
+        let given_up = Instant::now() + LONGEST_END;
+        let watched = Poller::new().and_then(|poller| poller.add(loss, 0, Interest::READ).map(|()| poller));
+        let Ok(poller) = watched else { return };
+        let mut events = Events::with_capacity(1);
+        loop {
+            let left = given_up.saturating_duration_since(Instant::now());
+            match poller.wait(&mut events, Some(left)) {
+                Ok(0) if !left.is_zero() => {}
+                _ => return,
             }
         }
     }
