@@ -35,7 +35,7 @@ pub use file::{FILE_BYTES_MAX, STDIN, is_config, jobs, load, read};
 pub use job::{Job, JobError, Origin, Surroundings, Wish};
 pub use keys::nearest_of;
 pub use owner::OwnerError;
-pub use plan::{Deed, Running, Step, plan, renewal};
+pub use plan::{Deed, GivenUp, Running, Step, plan, renewal};
 pub use raw::RawApp;
 pub use schema::schema;
 pub use serve::{AUTHORIZATION, Served};

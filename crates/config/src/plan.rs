@@ -13,6 +13,20 @@ pub struct Running {
     pub instances: u32,
     /// Whether they are to be filled at all.
     pub up: bool,
+    /// Which of them are empty, and not filled any more.
+    pub given_up: GivenUp,
+}
+
+/// How many of an app's slots are empty because what was started in them failed too often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GivenUp {
+    /// None is.
+    #[default]
+    None,
+    /// Others serve, or are through.
+    Some,
+    /// Nobody is left.
+    All,
 }
 
 /// What is done with an app.
@@ -20,9 +34,9 @@ pub struct Running {
 pub enum Deed {
     /// It is not known yet.
     Start,
-    /// It is known, was stopped, and is as it should be.
+    /// It is known, was stopped or has given up, and is configured as it should be.
     StartAgain,
-    /// It is known, was stopped, and starts by the new configuration.
+    /// It is known, was stopped or has given up, and starts by the new configuration.
     StartBy,
     /// Every worker is replaced, successor first.
     Reload,
@@ -106,9 +120,12 @@ fn step(
 /// What it takes to make an app what it is to be.
 fn judge(app: &Running, new: &AppSpec, differences: &[Difference]) -> Deed {
     match (app.up, differences) {
+        (true, []) if app.given_up != GivenUp::None => Deed::StartAgain,
         (true, []) => Deed::Nothing,
         (false, []) if new.autostart => Deed::StartAgain,
         (false, []) => Deed::Nothing,
+        // Workers are missing, whatever differs.
+        (true, _) if app.given_up != GivenUp::None => replacement(app, new),
         (true, [only]) if only.key == "instances" => Deed::Scale(new.instances),
         (true, _) if self::differences(&app.spec.adjusted_to(new), new).is_empty() => Deed::Adjust,
         (true, _) | (false, _) => replacement(app, new),
@@ -118,7 +135,7 @@ fn judge(app: &Running, new: &AppSpec, differences: &[Difference]) -> Deed {
 /// How every worker becomes one by the new configuration.
 fn replacement(app: &Running, new: &AppSpec) -> Deed {
     match successor_hindrance(&app.spec, new) {
-        _ if !app.up => Deed::StartBy,
+        _ if !app.up || app.given_up == GivenUp::All => Deed::StartBy,
         Some(why) => Deed::Restart(why),
         None => Deed::Reload,
     }
@@ -148,7 +165,7 @@ mod tests {
     }
 
     fn running(spec: &AppSpec) -> Running {
-        Running { spec: spec.clone(), instances: spec.instances, up: true }
+        Running { spec: spec.clone(), instances: spec.instances, up: true, given_up: GivenUp::None }
     }
 
     /// What is done when an app becomes this.
@@ -196,6 +213,13 @@ mod tests {
         );
         assert_eq!(deed(|old| old.up = false, |_| {}), "StartAgain: ");
         assert_eq!(deed(|old| old.up = false, |new| new.parallel = 2), "StartBy: parallel: 1 → 2");
+        let dead = |old: &mut Running| old.given_up = GivenUp::All;
+        assert_eq!(deed(dead, |_| {}), "StartAgain: ");
+        assert_eq!(deed(dead, |new| new.parallel = 2), "StartBy: parallel: 1 → 2");
+        assert_eq!(deed(dead, |new| new.instances = 2), "StartBy: instances: 1 → 2");
+        let gapped = |old: &mut Running| old.given_up = GivenUp::Some;
+        assert_eq!(deed(gapped, |_| {}), "StartAgain: ");
+        assert_eq!(deed(gapped, |new| new.parallel = 2), "Reload: parallel: 1 → 2");
         let by_name = |old: &mut Running| (old.up, old.spec.autostart) = (false, false);
         assert_eq!(deed(by_name, |new| new.autostart = false), "Nothing: ");
     }

@@ -2,10 +2,10 @@
 //!
 //! The daemon carries each step through by itself, so that nobody stays stopped when the command dies in between.
 
-use oxherd::api::Accepted;
+use oxherd::api::{Accepted, AppView, SlotView};
 use oxherd::client::{Client, ClientError};
-use oxherd_config::{Deed, Running, Step};
-use oxherd_engine::core::{AppSpec, Limits};
+use oxherd_config::{Deed, GivenUp, Running, Step};
+use oxherd_engine::core::{AppSpec, Limits, Status};
 
 use crate::commands::change::{Asked, Part, all_of, follow_each, follow_part};
 use crate::commands::daemon::{Ending, failed_call};
@@ -25,9 +25,19 @@ pub(super) async fn running(client: &Client, is_dry: bool) -> Ending<Vec<Running
     let specs = client.specs("all").await.map_err(failed_call)?.apps;
     let running = specs.into_iter().filter_map(|view| {
         let app = herd.apps.iter().find(|app| app.app == view.app)?;
-        Some(Running { spec: view.spec, instances: app.instances, up: app.up })
+        let given_up = given_up(app);
+        Some(Running { spec: view.spec, instances: app.instances, up: app.up, given_up })
     });
     Ok(running.collect())
+}
+
+fn given_up(app: &AppView) -> GivenUp {
+    let is_empty = |slot: &SlotView| matches!(slot.status, Status::Errored | Status::Stopped);
+    match app.slots.iter().any(|slot| slot.status == Status::Errored) {
+        false => GivenUp::None,
+        true if app.slots.iter().all(is_empty) => GivenUp::All,
+        true => GivenUp::Some,
+    }
 }
 
 /// Does it, and follows it to its end. What the daemon refuses is told, and does not hinder the others.
