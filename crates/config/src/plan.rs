@@ -42,7 +42,8 @@ pub enum Deed {
     Reload,
     /// It ends and starts anew: for this reason a successor cannot take over.
     Restart(&'static str),
-    /// It goes by the new configuration at once: nothing differs that a worker was started with.
+    /// It goes by the new configuration at once: nothing differs that a worker was started with. Or it is stopped, and
+    /// stays so.
     Adjust,
     /// Only the number of its slots differs.
     Scale(u32),
@@ -110,7 +111,7 @@ fn step(
     let deed = judge(app, spec, &differences);
     let spec = match deed {
         // The environment is that of whoever called then.
-        Deed::Adjust => Some(Box::new(app.spec.adjusted_to(spec))),
+        Deed::Adjust if app.up => Some(Box::new(app.spec.adjusted_to(spec))),
         Deed::Restart(_) if app.spec == *spec => None,
         _ => wish,
     };
@@ -124,6 +125,7 @@ fn judge(app: &Running, new: &AppSpec, differences: &[Difference]) -> Deed {
         (true, []) => Deed::Nothing,
         (false, []) if new.autostart => Deed::StartAgain,
         (false, []) => Deed::Nothing,
+        (false, _) if !new.autostart => Deed::Adjust,
         // Workers are missing, whatever differs.
         (true, _) if app.given_up != GivenUp::None => replacement(app, new),
         (true, [only]) if only.key == "instances" => Deed::Scale(new.instances),
@@ -222,6 +224,8 @@ mod tests {
         assert_eq!(deed(gapped, |new| new.parallel = 2), "Reload: parallel: 1 → 2");
         let by_name = |old: &mut Running| (old.up, old.spec.autostart) = (false, false);
         assert_eq!(deed(by_name, |new| new.autostart = false), "Nothing: ");
+        let other = |new: &mut AppSpec| (new.autostart, new.cwd) = (false, "/srv".into());
+        assert_eq!(deed(by_name, other), "Adjust: cwd: / → /srv");
     }
 
     #[test]

@@ -22,6 +22,9 @@ impl Fleet {
         if app.reload.is_some() {
             return self.request_reload(id, Some(spec), change, now);
         }
+        if !app.is_up() {
+            return self.take_over_stopped(id, *spec, change);
+        }
         if app.spec().adjusted_to(&spec) != *spec {
             return Err(Refusal::NeedsWorkers(app.spec().name.clone()));
         }
@@ -30,12 +33,23 @@ impl Fleet {
             None => spec.instances,
         };
         app.specs.insert(app.generation, Arc::new(*spec));
-        let resizes = app.is_up() && app.instances != to;
+        let resizes = app.instances != to;
         self.resize(id, to);
         self.await_goal(change, id, Goal::Serving);
         if !resizes {
             self.conclude(change, ChangeOutcome::Done);
         }
+        Ok(())
+    }
+
+    /// No worker goes by what it was, and none is started by what it is.
+    fn take_over_stopped(&mut self, id: AppId, spec: AppSpec, change: ChangeId) -> Result<(), Refusal> {
+        if self.app_mut(id)?.spec().name != spec.name {
+            return Err(Refusal::Fixed("name"));
+        }
+        self.adopt_spec(id, spec);
+        self.await_goal(change, id, Goal::Gone);
+        self.conclude(change, ChangeOutcome::Done);
         Ok(())
     }
 }

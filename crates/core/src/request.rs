@@ -41,7 +41,8 @@ pub enum Request {
         spec: Option<Box<AppSpec>>,
     },
     /// Go by another configuration at once that no worker has to be replaced for: one that differs in nothing that a
-    /// process was started with ([`AppSpec::adjusted_to`]). While a reload is under way it follows that, as another.
+    /// process was started with ([`AppSpec::adjusted_to`]). While a reload is under way it follows that, as another. An
+    /// app that is stopped goes by whatever it says when it starts, and stays stopped.
     Adjust {
         /// Which app.
         app: AppId,

@@ -168,7 +168,7 @@ impl Fleet {
     }
 
     /// What the app runs by from now on. Whoever runs by another goes on by that one until it has ended.
-    fn adopt_spec(&mut self, id: AppId, spec: AppSpec) {
+    pub(crate) fn adopt_spec(&mut self, id: AppId, spec: AppSpec) {
         let Some(app) = self.state.apps.get_mut(&id) else { return };
         let to = match spec.scaling {
             Some(_) => spec.kept_within(app.instances),

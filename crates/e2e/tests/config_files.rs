@@ -360,6 +360,43 @@ fs.writeFileSync('armed', '');
 }
 
 #[test]
+fn who_has_given_up_starts_and_who_starts_by_name_stays_stopped() {
+    let home = home();
+    home.write("code.js", "throw new Error('broken');\n");
+    let file = eco(&home, "{ name: 'web', script: 'code.js', max_restarts: 1 }");
+    let given_up = || {
+        eventually("it gives up", || {
+            let herd = home.herd();
+            (herd["apps"][0]["slots"][0]["status"] == "errored").then_some(())
+        });
+    };
+    let applied = |code: i32| {
+        let (ended, out, err) = ran(&home, &["apply", &file]);
+        assert_eq!(ended, Some(code), "{out}{err}");
+        out
+    };
+    applied(1);
+    given_up();
+    assert!(applied(1).starts_with("start web\n"));
+    given_up();
+    eco(&home, "{ name: 'web', script: 'code.js', max_restarts: 2 }");
+    assert!(applied(1).starts_with("start web\n  max_restarts: "));
+    given_up();
+    home.write("code.js", SERVER);
+    assert!(applied(0).starts_with("start web\n"));
+    assert_eq!(told(&home, "web")["from"], "code.js");
+
+    home.ok(&["stop", "web"]);
+    eco(&home, "{ name: 'web', script: 'other.js', autostart: false }");
+    let out = applied(0);
+    assert!(out.starts_with("adjust web, no worker is replaced\n  autostart: "), "{out}");
+    assert!(home.pids("web").is_empty());
+    assert_eq!(applied(0), "unchanged web\n");
+    home.ok(&["start", "web"]);
+    assert_eq!(told(&home, "web")["from"], "other.js");
+}
+
+#[test]
 fn unknown_keys_are_warnings_for_those_who_call_pm2() {
     let home = home();
     let home_path = home.path();

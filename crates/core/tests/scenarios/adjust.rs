@@ -34,7 +34,13 @@ fn a_stopped_app_takes_it_over_and_stays_stopped() {
     let mut script = app(1).up().stop().doors_closed().goes(1);
     script.forget();
     let script = adjust(script, |spec| (spec.instances, spec.parallel) = (2, 2)).did([]);
-    script.told(["scaled 1 to 2", "change 3 done"]).restart().did(["spawn 2 s0 g1", "spawn 3 s1 g1"]);
+    script.told(["scaled 1 to 2", "change 3 done"]).restart().did(["spawn 2 s0 g2", "spawn 3 s1 g2"]);
+    // Nobody goes by what it was: it may be anything else but another app.
+    let mut script = app(1).up().stop().doors_closed().goes(1);
+    script.forget();
+    let script = adjust(script, |spec| spec.cwd = "/srv".into()).did([]).told(["change 3 done"]);
+    adjust(script, |spec| spec.name = "other".into())
+        .refused("this cannot change the name of an app: delete it and start it anew");
 }
 
 #[test]

@@ -116,7 +116,10 @@ fn verb_step(status: &AppStatus, verb: &Verb) -> Step {
         Verb::Stop => step(status, Aim::Stopped, Request::Stop { app }),
         Verb::Restart(spec) => step(status, Aim::Serving, Request::Restart { app, spec: spec.clone() }),
         Verb::Reload(spec) => reload(status, spec.clone()),
-        Verb::Adjust(spec) => step(status, Aim::Serving, Request::Adjust { app, spec: spec.clone() }),
+        Verb::Adjust(spec) => {
+            let aim = if status.up { Aim::Serving } else { Aim::Stopped };
+            step(status, aim, Request::Adjust { app, spec: spec.clone() })
+        }
         Verb::Scale(instances) => step(status, Aim::Serving, Request::Scale { app, instances: *instances }),
         Verb::Recycle(slot) => {
             step(status, Aim::Serving, Request::Recycle { app, slot: *slot, why: RecycleReason::Asked })
