@@ -232,8 +232,9 @@ fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [
             typed.wrong_but(&entry.key_place, "`apps` and `pm2` are the same", "keep one of them");
         }
     }
+    let has_servers = entries.iter().any(|entry| entry.key == STATIC && !is_empty(&entry.node));
     match apps.map(|node| (&node.value, node)) {
-        None if misspelt || entries.iter().any(|entry| entry.key == STATIC) => &[],
+        None if misspelt || has_servers => &[],
         None => {
             let start = root.place.start..root.place.start + 1;
             typed.wrong_but(
@@ -244,7 +245,7 @@ fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [
             &[]
         }
         Some((Value::List(items), node)) => {
-            if items.is_empty() {
+            if items.is_empty() && !has_servers {
                 typed.wrong(&node.place, "there is no app in the list");
             }
             items
@@ -255,6 +256,10 @@ fn apps_among<'a>(root: &Node, entries: &'a [Entry], typed: &mut Typed) -> &'a [
             &[]
         }
     }
+}
+
+fn is_empty(list: &Node) -> bool {
+    matches!(&list.value, Value::List(items) if items.is_empty())
 }
 
 /// Says what is wrong with a key next to `apps`, and whether `apps` itself may have been meant.

@@ -10,23 +10,43 @@ pub fn schema() -> String {
     let list = json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/app"}});
     let whole = json!({
         "type": "object",
-        "anyOf": [{"required": ["apps"]}, {"required": ["static"]}],
+        "anyOf": [
+            {"required": ["apps"], "properties": {"apps": {"minItems": 1}}},
+            {"required": ["static"], "properties": {"static": {"minItems": 1}}},
+        ],
         "additionalProperties": false,
         "properties": {
-            "apps": {"anyOf": [{"$ref": "#/$defs/apps"}, {"$ref": "#/$defs/app"}]},
+            "apps": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/app"}}, {"$ref": "#/$defs/app"}]},
             "static": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/static"}}, {"$ref": "#/$defs/static"}]},
             "deploy": {"type": "object", "description": "Passed over: deploy with another tool", "deprecated": true},
         },
-        "patternProperties": {"^x-": {"description": "The file's own: passed over"}},
+        "patternProperties": {"^x-": extension()},
     });
+    let alone = alone(&app);
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Oxherd: a list of apps",
-        "anyOf": [whole, {"$ref": "#/$defs/apps"}, {"$ref": "#/$defs/app"}],
+        "anyOf": [whole, {"$ref": "#/$defs/apps"}, alone],
         "$defs": {"app": app, "apps": list, "environment": environment(), "span": span(), "size": size(), "static": server()},
     });
     // Data of ours can always be written.
     format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default())
+}
+
+fn extension() -> Value {
+    json!({"description": "The file's own: passed over"})
+}
+
+/// An app that is the whole file: keys of the file's own are beside its keys.
+fn alone(app: &Value) -> Value {
+    let mut alone = app.clone();
+    if let Some(Value::Object(properties)) = alone.get_mut("properties") {
+        for (name, property) in properties {
+            *property = json!({"$ref": format!("#/$defs/app/properties/{name}")});
+        }
+    }
+    alone["patternProperties"]["^x-"] = extension();
+    alone
 }
 
 /// A server of files.
@@ -224,6 +244,17 @@ mod tests {
             written == schema(),
             "docs/ecosystem.schema.json is stale: run this test with OXHERD_UPDATE=1"
         );
+    }
+
+    #[test]
+    fn keys_of_the_files_own_are_where_they_are_passed_over() {
+        let schema: Value = serde_json::from_str(&schema()).unwrap();
+        let whole = schema["anyOf"].as_array().unwrap();
+        let has = |it: &Value| it["patternProperties"]["^x-"].is_object();
+        assert_eq!(whole.iter().map(has).collect::<Vec<_>>(), [true, false, true]);
+        assert!(!has(&schema["$defs"]["app"]));
+        let alone = whole[2]["properties"].as_object().unwrap();
+        assert!(alone.keys().eq(schema["$defs"]["app"]["properties"].as_object().unwrap().keys()));
     }
 
     #[test]

@@ -239,6 +239,10 @@ fn beside_apps(folder: &mut Folder) {
     assert!(jobs[1].spec.env.contains(&login) && !jobs[2].spec.env.iter().any(|(key, _)| *key == login.0));
     assert_eq!(jobs[2].doubts, ["eco.json: `monitor` of docs has no effect here"]);
     assert_eq!(folder.jobs(r#"{"static": {"path": "site"}}"#, None).expect("no app is needed").len(), 1);
+    let servers = r#"{"apps": [], "static": [{"path": "site"}]}"#;
+    assert_eq!(folder.jobs(servers, None).expect("no app is needed").len(), 1);
+    assert!(refused(r#"{"apps": [], "static": []}"#).contains("there is no app in the list"));
+    assert!(refused(r#"{"static": []}"#).contains("there is no app in it"));
     let wrong = r#"{"static": [{"pth": "site", "port": "many"}, {"path": "gone"}, 7]}"#;
     let why = folder.jobs(wrong, None).expect_err("mistakes").to_string();
     assert!(why.contains("unknown key `pth`") && why.contains("did you mean `path`?"), "{why}");
