@@ -17,7 +17,7 @@ use crate::about;
 use crate::environment::{self, EnvFilter};
 use crate::owner::{self, Account, OwnerError};
 use crate::program::{Program, ProgramError, Wanted, absolute, is_line, words};
-use crate::serve::{self, Served};
+use crate::serve::{self, Served, Written};
 use crate::values::{self, Instances, Variable};
 
 /// What PM2 allows between its stop signal and the kill.
@@ -318,7 +318,8 @@ impl Wish {
         let program = surroundings.file_server.as_deref().and_then(Path::to_str);
         let program = program.ok_or(JobError::FileServer)?;
         let mut doubts = Vec::new();
-        let served = Served::of(&self.env, &mut doubts).map_err(JobError::Served)?;
+        let written = if self.is_file_server { Written::Keys } else { Written::Variables };
+        let served = Served::of(&self.env, written, &mut doubts).map_err(JobError::Served)?;
         if !self.args.is_empty() {
             doubts.push("`args` have no effect: variables say what is served".into());
         }

@@ -17,6 +17,25 @@ pub const AUTHORIZATION: &str = "OXHERD_SERVE_AUTHORIZATION";
 const COMMAND: &str = "serve-files";
 const PORT: u16 = 8080;
 
+/// How what is asked for was written: what is wrong with it is told in the same words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// As PM2's variables.
+    Variables,
+    /// As keys under `static`.
+    Keys,
+}
+
+impl Written {
+    fn name(self, of: &str) -> String {
+        match (self, of.strip_prefix("BASIC_AUTH_")) {
+            (Self::Variables, _) => format!("{PREFIX}{of}"),
+            (Self::Keys, None) => format!("`{}`", of.to_lowercase()),
+            (Self::Keys, Some(part)) => format!("`basic_auth.{}`", part.to_lowercase()),
+        }
+    }
+}
+
 /// What is served, where and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
@@ -35,7 +54,7 @@ pub struct Served {
 
 impl Served {
     /// What the variables say; the last of a name counts. What is odd about them goes to `doubts`.
-    pub(crate) fn of(env: &[Variable], doubts: &mut Vec<String>) -> Result<Self, String> {
+    pub(crate) fn of(env: &[Variable], written: Written, doubts: &mut Vec<String>) -> Result<Self, String> {
         let text = |name: &str| {
             let is_it = |it: &&Variable| it.key.strip_prefix(PREFIX) == Some(name);
             env.iter().rev().find(is_it).map(|it| it.value.as_str()).filter(|value| !value.is_empty())
@@ -43,30 +62,36 @@ impl Served {
         let flag = |name: &str| match text(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(format!("{PREFIX}{name} is `{other}`: give true or false")),
+            Some(other) => Err(format!("{} is `{other}`: give true or false", written.name(name))),
         };
         let asks = flag("BASIC_AUTH")?;
         let login = text("BASIC_AUTH_USERNAME").zip(text("BASIC_AUTH_PASSWORD"));
         if asks && login.is_none() {
             return Err(format!(
-                "{PREFIX}BASIC_AUTH needs {PREFIX}BASIC_AUTH_USERNAME and {PREFIX}BASIC_AUTH_PASSWORD"
+                "{} needs {} and {}",
+                written.name("BASIC_AUTH"),
+                written.name("BASIC_AUTH_USERNAME"),
+                written.name("BASIC_AUTH_PASSWORD")
             ));
         }
         if !asks && login.is_some() {
-            doubts.push(format!("nobody is asked for a password: {PREFIX}BASIC_AUTH is not true"));
+            let asking = written.name("BASIC_AUTH");
+            doubts.push(format!("nobody is asked for a password: {asking} is not true"));
         }
         if text("MONITOR").is_some() {
-            doubts.push(format!("{PREFIX}MONITOR has no effect here: nothing is injected into pages"));
+            let monitor = written.name("MONITOR");
+            doubts.push(format!("{monitor} has no effect here: nothing is injected into pages"));
         }
         let spa = flag("SPA")?;
         let homepage = text("HOMEPAGE");
         if homepage.is_some() && !spa {
-            doubts.push(format!("{PREFIX}HOMEPAGE has no effect: {PREFIX}SPA is not true"));
+            let (homepage, spa) = (written.name("HOMEPAGE"), written.name("SPA"));
+            doubts.push(format!("{homepage} has no effect: {spa} is not true"));
         }
         Ok(Self {
             path: text("PATH").unwrap_or(".").into(),
-            port: text("PORT").map_or(Ok(PORT), parse_port)?,
-            host: text("HOST").map_or(Ok(Ipv4Addr::UNSPECIFIED.into()), parse_host)?,
+            port: text("PORT").map_or(Ok(PORT), |port| parse_port(port, written))?,
+            host: text("HOST").map_or(Ok(Ipv4Addr::UNSPECIFIED.into()), |host| parse_host(host, written))?,
             spa,
             homepage: homepage.filter(|_| spa).map(str::to_owned),
             lists: flag("FTP")?,
@@ -107,15 +132,17 @@ impl Served {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, String> {
+fn parse_port(text: &str, written: Written) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| format!("{PREFIX}PORT is `{text}`: give a number from 1 to 65535"))
+    port.ok_or_else(|| format!("{} is `{text}`: give a number from 1 to 65535", written.name("PORT")))
 }
 
-fn parse_host(text: &str) -> Result<IpAddr, String> {
+fn parse_host(text: &str, written: Written) -> Result<IpAddr, String> {
     match text {
         "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
-        _ => text.parse().map_err(|_| format!("{PREFIX}HOST is `{text}`: give an address such as 127.0.0.1")),
+        _ => text
+            .parse()
+            .map_err(|_| format!("{} is `{text}`: give an address such as 127.0.0.1", written.name("HOST"))),
     }
 }
 
@@ -141,7 +168,7 @@ mod tests {
         let variable =
             |(key, value): &(&str, &str)| Variable { key: format!("{PREFIX}{key}"), value: (*value).into() };
         let mut doubts = Vec::new();
-        (Served::of(&env.iter().map(variable).collect::<Vec<_>>(), &mut doubts), doubts)
+        (Served::of(&env.iter().map(variable).collect::<Vec<_>>(), Written::Variables, &mut doubts), doubts)
     }
 
     #[test]

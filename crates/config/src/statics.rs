@@ -8,7 +8,7 @@ use crate::job::{Origin, Wish};
 use crate::keys::nearest_of;
 use crate::raw::RawApp;
 use crate::schema::camel_case;
-use crate::serve::{PREFIX, SCRIPT, Served};
+use crate::serve::{PREFIX, SCRIPT, Served, Written};
 use crate::tree::{Entry, Node, Value};
 use crate::typed::Typed;
 use crate::values::Variable;
@@ -77,7 +77,9 @@ fn read_one(source: &Arc<Source>, item: &Node, typed: &mut Typed) -> Option<RawA
         };
         wish.env.extend(value.map(|value| variable(&known.to_uppercase(), value)));
     }
-    wish.name = wish.name.or_else(|| Served::of(&wish.env, &mut Vec::new()).ok().map(|it| it.usual_name()));
+    wish.name = wish
+        .name
+        .or_else(|| Served::of(&wish.env, Written::Keys, &mut Vec::new()).ok().map(|it| it.usual_name()));
     let doubts = (!idle.is_empty())
         .then(|| format!("{}: {} of {} has no effect here", source.name, idle.join(", "), wish.name()));
     Some(RawApp { doubts: doubts.into_iter().collect(), ..RawApp::new(source, item.place.clone(), wish) })

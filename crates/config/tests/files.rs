@@ -239,6 +239,17 @@ fn beside_apps(folder: &mut Folder) {
     assert!(jobs[1].spec.env.contains(&login) && !jobs[2].spec.env.iter().any(|(key, _)| *key == login.0));
     assert_eq!(jobs[2].doubts, ["eco.json: `monitor` of docs has no effect here"]);
     assert_eq!(folder.jobs(r#"{"static": {"path": "site"}}"#, None).expect("no app is needed").len(), 1);
+    for (keys, told) in [
+        (r#""host": "here""#, "`host` is `here`: give an address such as 127.0.0.1"),
+        (
+            r#""basic_auth": {"username": "me"}"#,
+            "`basic_auth` needs `basic_auth.username` and `basic_auth.password`",
+        ),
+    ] {
+        let text = format!(r#"{{"static": [{{"path": "site", {keys}}}]}}"#);
+        let why = folder.jobs(&text, None).expect_err("it cannot be had").to_string();
+        assert!(why.contains(told) && !why.contains("PM2_"), "{why}");
+    }
     let servers = r#"{"apps": [], "static": [{"path": "site"}]}"#;
     assert_eq!(folder.jobs(servers, None).expect("no app is needed").len(), 1);
     assert!(refused(r#"{"apps": [], "static": []}"#).contains("there is no app in the list"));
