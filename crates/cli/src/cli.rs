@@ -1,7 +1,7 @@
 //! The command line as a whole. A mistake in it is told in one line.
 
 mod mistakes;
-mod offer;
+pub(crate) mod offer;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -17,8 +17,8 @@ use crate::options::{
     self, ApplyOptions, AttachOptions, CheckOptions, CompletionOptions, ConfOptions, DoctorOptions,
     EcosystemOptions, ExportOptions, FileOptions, FilesOptions, GetOptions, ListOptions, LogsOptions,
     ManOptions, MaybeSelector, MonitOptions, MultisetOptions, RenewOptions, RunOptions, RuntimeOptions,
-    ScaleOptions, Selector, Selectors, SendOptions, ServeOptions, SetOptions, SignalOptions, StartOptions,
-    StartupOptions, TriggerOptions, UnsetOptions, UpgradeOptions,
+    ScaleOptions, Selector, Selectors, SendOptions, ServeOptions, ServiceOptions, SetOptions, SignalOptions,
+    StartOptions, StartupOptions, TriggerOptions, UnsetOptions, UpgradeOptions,
 };
 use crate::persona;
 use crate::version::version;
@@ -121,7 +121,7 @@ pub(crate) enum Command {
     Startup(StartupOptions),
     /// Have the system not start the daemon at boot any more
     #[command(after_help = options::UNSTARTUP_HELP)]
-    Unstartup(StartupOptions),
+    Unstartup(ServiceOptions),
     #[command(visible_alias = "init", after_help = options::ECOSYSTEM_HELP)]
     Ecosystem(EcosystemOptions),
     #[command(visible_alias = "expose", after_help = options::SERVE_HELP)]
@@ -160,6 +160,9 @@ pub(crate) enum Command {
     /// Names of apps and verbs, for completions.
     #[command(name = "complete-names", hide = true)]
     CompleteNames,
+    /// All verbs with their options, for tests.
+    #[command(name = "command-tree", hide = true)]
+    Tree,
 }
 
 /// What `save` is told.
@@ -216,9 +219,12 @@ fn refuse_args(of: &Selectors, command: &mut clap::Command) -> Result<(), clap::
     Err(command.error(ErrorKind::UnknownArgument, why))
 }
 
-/// The options that stand on the command line. Groups of options have names with capitals.
+/// What goes with every verb, or is no option.
+const NOT_OF_A_VERB: [&str; 4] = ["silent", "no_color", "scripts", "args"];
+
+/// The options of its verb that stand on the command line. Groups of options have names with capitals.
 fn given(matches: &ArgMatches) -> Vec<String> {
-    let is_option = |id: &str| !id.chars().any(char::is_uppercase) && id != "scripts" && id != "args";
+    let is_option = |id: &str| !id.chars().any(char::is_uppercase) && !NOT_OF_A_VERB.contains(&id);
     let ids = matches.ids().map(clap::Id::as_str).filter(|id| is_option(id));
     let typed = ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
     typed.map(|id| format!("--{}", id.replace('_', "-"))).collect()

@@ -24,6 +24,6 @@ fn faces() -> Faces {
     Faces {
         version: version(),
         render: Render { bulletin: output::line_of_bulletin, alert: output::line_of_alert },
-        console: |raw| Box::new(output::Foreground::new(raw)),
+        console: |manner| Box::new(output::Foreground::new(manner)),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use oxherd_daemon::daemon::Console as DaemonConsole;
+use oxherd_daemon::daemon::{Console as DaemonConsole, Manner};
 use oxherd_engine::core::{AppId, Exit, Outcome};
 use oxherd_engine::{Alert, Bulletin, Observer, OutputLine, Report};
 
@@ -13,15 +13,28 @@ pub(crate) use oxherd::console::{
 };
 
 use crate::exit::{self, ExitStatus};
+use crate::view::form::Form;
+use crate::voice;
+
+/// How the command line wants a console to talk.
+pub(crate) fn manner() -> Manner {
+    Manner { raw: false, silent: voice::is_silent(), no_color: !Form::has_colours() }
+}
+
+/// A console that talks so.
+pub(crate) fn in_manner(console: Console, manner: Manner) -> Console {
+    let console = if manner.silent { console.silenced() } else { console };
+    if manner.no_color { console.without_colours() } else { console }
+}
 
 /// The console of a daemon in the foreground.
 #[derive(Debug)]
 pub(crate) struct Foreground(Console);
 
 impl Foreground {
-    /// With `raw` workers' lines are printed as they are.
-    pub(crate) fn new(raw: bool) -> Self {
-        Self(Console::of_daemon(raw))
+    /// One that talks in this manner.
+    pub(crate) fn new(manner: Manner) -> Self {
+        Self(in_manner(Console::of_daemon(manner.raw), manner))
     }
 }
 

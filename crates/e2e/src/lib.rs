@@ -12,6 +12,7 @@
 //! herd.stop();
 //! ```
 
+pub mod cases;
 pub mod client;
 pub mod daemon;
 pub mod deaths;

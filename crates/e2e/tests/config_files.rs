@@ -350,7 +350,7 @@ fs.writeFileSync('armed', '');
     });
     assert_eq!(home.pids("slow"), slow, "it has not ended yet");
     apply.kill().expect("it is our child");
-    apply.wait().expect("it is our child");
+    eventually("the command is no more", || apply.try_wait().expect("it is our child"));
     home.write("go", "");
     eventually("slow is another", || {
         let pids = home.pids("slow");

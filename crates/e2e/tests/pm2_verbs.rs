@@ -166,37 +166,6 @@ fn verbs_by_its_own_name() {
     assert_fixture("own.txt", &told.replace(&node, "NODE"));
 }
 
-/// Each is refused with code 1 and a way out, and nothing is started by it.
-#[test]
-fn what_is_not_offered_says_so() {
-    let pm2 = furnished();
-    let verbs = "link unlink monitor unmonitor open plus register login logout interact install module:install \
-        module:update module:generate uninstall module:uninstall package publish module:publish autoinstall install-otel \
-        uninstall-otel pull forward backward deploy logrotate profile:cpu profile:mem slist sysinfos imonit inspect create \
-        examples deepUpdate web gracefulReload softReload";
-    let flags = "--deep-monitoring --event-loop-inspector --v8 --trace --no-treekill --execute-command -x --ext --write -w \
-        --container --dist --image-name --node-version --dockerdaemon --daemon --fresh --docker --monitor --public --secret \
-        --machine-name --web --format --delay --no-auto-exit";
-    let refused = |args: &[&str]| {
-        for (program, prefix) in
-            [(pm2.link().to_owned(), "[PM2][ERROR] "), (oxherd_e2e::places::oxherd(), "oxherd: ")]
-        {
-            let output = pm2.called(&program, args).output().expect("it runs");
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-            assert!(said.starts_with(&format!("{prefix}not offered: ")), "{args:?}: {said}");
-            assert!(said.trim_end().ends_with("see docs/from-pm2.md") && said.lines().count() == 1, "{said}");
-            assert!(output.stdout.is_empty());
-        }
-    };
-    verbs.split_whitespace().for_each(|verb| refused(&[verb, "web"]));
-    flags.split_whitespace().for_each(|flag| refused(&["start", "web.js", flag]));
-    // PM2 takes all its options with every verb.
-    refused(&["stop", "web", "--name", "x"]);
-    refused(&["ls", "--watch-delay", "3"]);
-    assert!(!pm2.home().path().exists(), "no daemon was started");
-}
-
 #[test]
 fn a_terminal_shows_pm2_s_table() {
     let pm2 = furnished();

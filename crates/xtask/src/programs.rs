@@ -15,12 +15,13 @@ use crate::tools::install;
 use crate::workspace::Workspace;
 
 /// A command that succeeds where the language is there, and the Debian packages that bring it.
-const LANGUAGES: [(&str, &[&str], &[&str]); 5] = [
+const LANGUAGES: [(&str, &[&str], &[&str]); 6] = [
     (PYTHON, &["--version"], &["python3"]),
     (PYTHON, &["-m", "pip", "--version"], &["python3-pip"]),
     ("go", &["version"], &["golang-go"]),
     ("ruby", &["-e", "require 'webrick'"], &["ruby", "ruby-webrick"]),
     ("php", &["--version"], &["php-cli"]),
+    ("fish", &["--version"], &["fish"]),
 ];
 /// Debian's own, which every user can run; one of another place may be in somebody's home folder.
 const PYTHON: &str = "/usr/bin/python3";

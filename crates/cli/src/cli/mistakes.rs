@@ -1,7 +1,7 @@
 //! What is told of a command line that cannot be followed: what PM2 has and oxherd does not offer, or a mistake.
 
 use clap::CommandFactory;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Cli, offer};
 use crate::exit::ExitStatus;
@@ -29,7 +29,8 @@ fn not_offered(error: &clap::Error) -> Option<String> {
     if let Some(verb) = word(error, ContextKind::InvalidSubcommand) {
         return offer::refused_verb(verb).map(|why| format!("`{verb}`: {why}; {}", offer::GUIDE));
     }
-    let flag = word(error, ContextKind::InvalidArg)?;
+    // Other mistakes name options that are there.
+    let flag = word(error, ContextKind::InvalidArg).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
     let flag = flag.split_once('=').map_or(flag, |(flag, _)| flag);
     if let Some(why) = offer::refused_flag(flag) {
         return Some(format!("{flag}: {why}; {}", offer::GUIDE));

@@ -10,7 +10,7 @@ use oxherd_daemon::home::Home;
 
 use crate::commands::daemon::{Ending, fail, status_of};
 use crate::exit::ExitStatus;
-use crate::options::{Platform, StartupOptions};
+use crate::options::{Platform, ServiceOptions, StartupOptions};
 use crate::persona;
 use crate::replace::replace;
 use crate::view::pm2::user_name;
@@ -24,18 +24,19 @@ pub(super) fn startup(options: &StartupOptions) -> ExitStatus {
     status_of(set_up(options))
 }
 
-pub(super) fn unstartup(options: &StartupOptions) -> ExitStatus {
+pub(super) fn unstartup(options: &ServiceOptions) -> ExitStatus {
     status_of(take_down(options))
 }
 
-fn set_up(options: &StartupOptions) -> Ending<ExitStatus> {
+fn set_up(asked: &StartupOptions) -> Ending<ExitStatus> {
+    let options = &asked.service;
     let platform = platform(options)?;
-    let boot = boot(options)?;
+    let boot = Boot { waits_for_network: asked.wait_ip, ..boot(options)? };
     let text = match platform {
         Platform::Systemd => systemd_unit(&boot),
         Platform::Openrc => openrc_script(&boot),
     };
-    if options.print {
+    if asked.print {
         print(&text);
         return Ok(ExitStatus::Success);
     }
@@ -67,7 +68,7 @@ fn is_served(home: &Path) -> bool {
 }
 
 /// The command that starts the service at once.
-fn start_line(options: &StartupOptions, platform: Platform, service: &str) -> String {
+fn start_line(options: &ServiceOptions, platform: Platform, service: &str) -> String {
     match platform {
         Platform::Systemd if options.user_unit => format!("systemctl --user start {service}"),
         Platform::Systemd => format!("systemctl start {service}"),
@@ -75,7 +76,7 @@ fn start_line(options: &StartupOptions, platform: Platform, service: &str) -> St
     }
 }
 
-fn take_down(options: &StartupOptions) -> Ending<ExitStatus> {
+fn take_down(options: &ServiceOptions) -> Ending<ExitStatus> {
     let platform = platform(options)?;
     let boot = boot(options)?;
     if !may_write(options) {
@@ -97,7 +98,7 @@ fn take_down(options: &StartupOptions) -> Ending<ExitStatus> {
     Ok(ExitStatus::Success)
 }
 
-fn platform(options: &StartupOptions) -> Ending<Platform> {
+fn platform(options: &ServiceOptions) -> Ending<Platform> {
     let found = || {
         let is_there = |path: &str| Path::new(path).exists();
         match (is_there("/run/systemd/system"), is_there("/run/openrc") || is_there("/sbin/openrc-run")) {
@@ -113,7 +114,7 @@ fn platform(options: &StartupOptions) -> Ending<Platform> {
 }
 
 /// What is to be started, and for whom.
-fn boot(options: &StartupOptions) -> Ending<Boot> {
+fn boot(options: &ServiceOptions) -> Ending<Boot> {
     let user = options.user.clone().unwrap_or_else(user_name);
     let refuse = |what: &str| fail(&what, ExitStatus::Usage);
     let is_plain = |name: &str| {
@@ -136,14 +137,14 @@ fn boot(options: &StartupOptions) -> Ending<Boot> {
         home,
         program,
         path: path.map_err(|_| refuse("PATH is no UTF-8: choose another"))?,
-        waits_for_network: options.wait_ip,
+        waits_for_network: false,
         home_variable: persona::home_variable(),
     };
     boot.checked().map_err(|why| refuse(&why))
 }
 
 /// The daemon's home: the one that is named, the caller's own, or by the user's home folder.
-fn home_for(options: &StartupOptions, user: &str) -> Ending<PathBuf> {
+fn home_for(options: &ServiceOptions, user: &str) -> Ending<PathBuf> {
     let own = || persona::lasting_home().ok().filter(|_| options.user.is_none() && options.hp.is_none());
     let named = options.home.clone().or_else(|| Some(own()?.folder().to_owned()));
     let home = named.or_else(|| {
@@ -168,7 +169,7 @@ fn home_of(user: &str) -> Option<String> {
         .and_then(|fields| fields.get(5).map(|it| (*it).to_owned()))
 }
 
-fn may_write(options: &StartupOptions) -> bool {
+fn may_write(options: &ServiceOptions) -> bool {
     options.user_unit || rustix::process::geteuid().is_root()
 }
 
@@ -200,7 +201,7 @@ fn root_line(program: &str, verb: &str, platform: Platform, boot: &Boot) -> Stri
     format!("sudo env PATH=\"$PATH\" {}\n", words.join(" "))
 }
 
-fn place(options: &StartupOptions, platform: Platform, boot: &Boot) -> Ending<PathBuf> {
+fn place(options: &ServiceOptions, platform: Platform, boot: &Boot) -> Ending<PathBuf> {
     match platform {
         Platform::Openrc if options.user_unit => {
             complain("not offered: OpenRC has no services of users; leave --user-unit out");
@@ -231,20 +232,20 @@ fn write(path: &Path, text: &str, platform: Platform) -> Ending<()> {
 }
 
 /// Has the system forget what is removed.
-fn forget(options: &StartupOptions, platform: Platform) -> Ending<()> {
+fn forget(options: &ServiceOptions, platform: Platform) -> Ending<()> {
     match platform {
         Platform::Systemd => run_all(&[systemctl(options, &["daemon-reload"])]),
         Platform::Openrc => Ok(()),
     }
 }
 
-fn systemctl<'a>(options: &StartupOptions, words: &[&'a str]) -> Vec<&'a str> {
+fn systemctl<'a>(options: &ServiceOptions, words: &[&'a str]) -> Vec<&'a str> {
     let scope: &[&str] = if options.user_unit { &["--user"] } else { &[] };
     [&["systemctl"], scope, words].concat()
 }
 
 /// Tells the system of it. Where the system does not run, as in an image that is being built, that is said.
-fn enable(options: &StartupOptions, platform: Platform, boot: &Boot, wanted: bool) -> Ending<()> {
+fn enable(options: &ServiceOptions, platform: Platform, boot: &Boot, wanted: bool) -> Ending<()> {
     let service = boot.service.as_str();
     run_all(&match (platform, wanted) {
         (Platform::Systemd, true) => {

@@ -16,21 +16,29 @@ use crate::voice::{complain, print};
 const NAMES_OF_BASH: &str = r#"
 _PROGRAM_names() {
     _PROGRAM "$@"
-    if [[ ${COMP_CWORD} -ge 2 && ${COMP_WORDS[COMP_CWORD]} != -* ]]; then
-        COMPREPLY+=( $(compgen -W "$(PROGRAM complete-names 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}") )
+    case "${COMP_WORDS[1]}" in
+        VERBS) ;;
+        *) return ;;
+    esac
+    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
+    if [[ ${COMP_CWORD} -ge 2 && ${word} != -* && ${before} != -* ]]; then
+        COMPREPLY+=( $(compgen -W "$(PROGRAM complete-names 2>/dev/null)" -- "${word}") )
     fi
 }
 complete -F _PROGRAM_names -o bashdefault -o default PROGRAM
 "#;
 /// The same for fish.
 const NAMES_OF_FISH: &str = "
-complete -c PROGRAM -n '__fish_seen_subcommand_from stop restart reload delete scale describe show logs env pid id reset \
-flush sendSignal send attach trigger' -f -a '(PROGRAM complete-names 2>/dev/null)'
+complete -c PROGRAM -n '__fish_seen_subcommand_from VERBS' -f -a '(PROGRAM complete-names 2>/dev/null)'
 ";
 /// The same for zsh, after what is there for the verbs.
 const NAMES_OF_ZSH: &str = r#"
 _PROGRAM_names() {
     _PROGRAM "$@"
+    case "${words[2]}" in
+        VERBS) ;;
+        *) return ;;
+    esac
     if (( CURRENT > 2 )); then
         local -a names
         names=(${(f)"$(PROGRAM complete-names 2>/dev/null)"})
@@ -39,6 +47,8 @@ _PROGRAM_names() {
 }
 compdef _PROGRAM_names PROGRAM
 "#;
+/// What stands for apps among what a verb takes.
+const APP: &str = "APP";
 
 pub(super) fn run(options: &CompletionOptions) -> ExitStatus {
     let shell = options.shell.or_else(Shell::from_env);
@@ -48,17 +58,32 @@ pub(super) fn run(options: &CompletionOptions) -> ExitStatus {
         );
         return ExitStatus::Usage;
     };
-    let names = match shell {
-        Shell::Bash => NAMES_OF_BASH,
-        Shell::Fish => NAMES_OF_FISH,
-        Shell::Zsh => NAMES_OF_ZSH,
+    let (names, between) = match shell {
+        Shell::Bash => (NAMES_OF_BASH, "|"),
+        Shell::Fish => (NAMES_OF_FISH, " "),
+        Shell::Zsh => (NAMES_OF_ZSH, "|"),
         other => {
             complain(&format!("not offered: completions for {other}; bash, zsh and fish have some"));
             return ExitStatus::Failure;
         }
     };
-    print(&(script(shell) + &names.replace("PROGRAM", persona::program())));
+    let names = names.replace("PROGRAM", persona::program()).replace("VERBS", &verbs_of_apps().join(between));
+    print(&(script(shell) + &names));
     ExitStatus::Success
+}
+
+/// The verbs that take names of apps, by all their names; `start` takes those that are known too.
+fn verbs_of_apps() -> Vec<String> {
+    let takes_apps = |verb: &&Command| {
+        let is_app = |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.contains(&APP.into()));
+        verb.get_name() == "start" || verb.get_positionals().any(is_app)
+    };
+    let command = shown();
+    let verbs = command.get_subcommands().filter(takes_apps);
+    verbs
+        .flat_map(|verb| std::iter::once(verb.get_name()).chain(verb.get_all_aliases()))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn script(shell: Shell) -> String {

@@ -25,6 +25,7 @@ mod select;
 mod serve;
 mod start;
 mod store;
+mod tree;
 mod trigger;
 mod update;
 
@@ -94,6 +95,7 @@ fn execute_more(command: Command) -> ExitStatus {
         Command::Completion(options) => completion::run(&options),
         Command::Man(options) => completion::man(&options),
         Command::CompleteNames => looks::names(),
+        Command::Tree => tree::run(),
         // All others have been carried out.
         _ => ExitStatus::Failure,
     }

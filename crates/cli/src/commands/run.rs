@@ -7,7 +7,7 @@ use oxherd_engine::{EngineError, Settings};
 
 use crate::exit::ExitStatus;
 use crate::options::RunOptions;
-use crate::output::Console;
+use crate::output::{self, Console};
 use crate::voice::complain;
 
 /// Runs the app until it ends.
@@ -22,7 +22,7 @@ pub(super) fn run(options: &RunOptions) -> ExitStatus {
     for doubt in &job.doubts {
         complain(doubt);
     }
-    let mut console = Console::new(job.spec.instances);
+    let mut console = output::in_manner(Console::new(job.spec.instances), output::manner());
     match oxherd_engine::run(vec![job.spec], settings(options), &mut console) {
         Ok(outcome) => console.end(outcome).into(),
         Err(EngineError::Refused(refusal)) => {

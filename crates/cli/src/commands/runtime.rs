@@ -3,6 +3,7 @@
 //! This process becomes the keeper: its number stays, and whoever started it finds it by that.
 
 use oxherd_config::Job;
+use oxherd_daemon::daemon::Manner;
 use oxherd_daemon::home::Home;
 use oxherd_daemon::keeper;
 
@@ -11,6 +12,7 @@ use crate::commands::files::{is_file, tell_doubts};
 use crate::commands::start::{prepare_file, prepare_script, words};
 use crate::exit::ExitStatus;
 use crate::options::{RuntimeOptions, StartOptions, What, WhatOptions};
+use crate::output;
 use crate::persona;
 use crate::voice::{complain, doubt};
 
@@ -18,7 +20,7 @@ const FOR_FILES: [&str; 5] = ["--only", "--env", "--raw", "--probes", "--no-daem
 
 /// Runs the apps until they end. Returns only when that cannot begin.
 pub(super) fn run(options: &RuntimeOptions) -> ExitStatus {
-    let mut daemon_args: Vec<String> = options.raw.then(|| "--raw".to_owned()).into_iter().collect();
+    let mut daemon_args = Manner { raw: options.raw, ..output::manner() }.options();
     daemon_args
         .extend(options.probes.into_iter().flat_map(|address| ["--probes".to_owned(), address.to_string()]));
     status_of(become_keeper(&options.what, &options.given, &daemon_args))
@@ -32,7 +34,7 @@ pub(super) fn in_place_of_start(options: &StartOptions) -> ExitStatus {
         ));
         return ExitStatus::Failure;
     }
-    status_of(become_keeper(&options.what, &options.given, &[]))
+    status_of(become_keeper(&options.what, &options.given, &output::manner().options()))
 }
 
 fn become_keeper(what: &WhatOptions, given: &[String], daemon_args: &[String]) -> Ending<ExitStatus> {

@@ -43,6 +43,7 @@ pub(crate) struct AppOptions {
 
     /// Exit codes that are not followed by a respawn
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(value_parser = values::parse_exit_code)]
     pub(crate) stop_exit_codes: Vec<i32>,
 
     /// Fixed wait before a respawn; a bare number is in milliseconds [default: 100ms, doubling to 15s]

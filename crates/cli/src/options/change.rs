@@ -46,6 +46,7 @@ pub(crate) struct ChangeOptions {
 
     /// Exit codes that are not followed by a respawn
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(value_parser = values::parse_exit_code)]
     pub(crate) stop_exit_codes: Vec<i32>,
 
     /// Fixed wait before a respawn

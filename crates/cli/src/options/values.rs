@@ -19,6 +19,11 @@ fn bare(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
 
+/// An exit code.
+pub(crate) fn parse_exit_code(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| "give exit codes, such as 0 or 3,143".into())
+}
+
 /// How many workers. PM2's 0 is one for each CPU.
 pub(crate) fn parse_instances(text: &str) -> Result<Instances, String> {
     if persona::is_pm2() && text == "0" { Ok(Instances::PerCpu) } else { text.parse() }

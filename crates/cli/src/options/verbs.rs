@@ -237,9 +237,9 @@ pub(crate) enum Platform {
     Openrc,
 }
 
-/// Has the system start the daemon at boot, with what ran: writes a unit, or prints the line that does so as root.
+/// Which daemon the system starts at boot.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct StartupOptions {
+pub(crate) struct ServiceOptions {
     /// The system [default: the one that runs]
     #[arg(value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
@@ -260,13 +260,20 @@ pub(crate) struct StartupOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) service_name: Option<String>,
 
-    /// Begin when the network is up
-    #[arg(long)]
-    pub(crate) wait_ip: bool,
-
     /// A unit of the user's own systemd, which needs no root
     #[arg(long)]
     pub(crate) user_unit: bool,
+}
+
+/// Has the system start the daemon at boot, with what ran: writes a unit, or prints the line that does so as root.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StartupOptions {
+    #[command(flatten)]
+    pub(crate) service: ServiceOptions,
+
+    /// Begin when the network is up
+    #[arg(long)]
+    pub(crate) wait_ip: bool,
 
     /// Print the unit, and change nothing
     #[arg(long)]

@@ -36,6 +36,11 @@ impl Form {
         NO_COLOURS.store(true, Ordering::Relaxed);
     }
 
+    /// Whether colours are wanted where a terminal has some.
+    pub(crate) fn has_colours() -> bool {
+        !NO_COLOURS.load(Ordering::Relaxed)
+    }
+
     /// Looks at a stream. A terminal that cannot do anything is given plain lines.
     pub(crate) fn of<S: IsTerminal + AsFd>(stream: &S) -> Self {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -65,8 +70,7 @@ impl Screen {
         Self {
             width: told(size.map(|size| size.ws_col), USUAL_WIDTH),
             height: told(size.map(|size| size.ws_row), USUAL_HEIGHT),
-            colour: !NO_COLOURS.load(Ordering::Relaxed)
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colour: Form::has_colours() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
     }
 }

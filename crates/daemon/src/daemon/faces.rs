@@ -11,9 +11,39 @@ pub struct Faces {
     pub version: &'static str,
     /// One line for the daemon's log.
     pub render: Render,
-    /// Makes what everything goes to when the keeper runs in the foreground; with `true` workers' lines go there as
-    /// they are.
-    pub console: fn(raw: bool) -> Box<dyn Console>,
+    /// Makes what everything goes to when the keeper runs in the foreground.
+    pub console: fn(Manner) -> Box<dyn Console>,
+}
+
+/// How a console talks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Workers' lines go there as they are.
+    pub raw: bool,
+    /// Nothing but trouble, and what workers write.
+    pub silent: bool,
+    /// No colours on a terminal either.
+    pub no_color: bool,
+}
+
+impl Manner {
+    /// Takes one of the daemon's options in; whether it is one of these.
+    pub(super) fn take(&mut self, option: &str) -> bool {
+        let place = match option {
+            "--raw" => &mut self.raw,
+            "--silent" => &mut self.silent,
+            "--no-color" => &mut self.no_color,
+            _ => return false,
+        };
+        *place = true;
+        true
+    }
+
+    /// The options that say so.
+    pub fn options(self) -> Vec<String> {
+        let all = [(self.raw, "--raw"), (self.silent, "--silent"), (self.no_color, "--no-color")];
+        all.into_iter().filter(|(is_set, _)| *is_set).map(|(_, option)| option.to_owned()).collect()
+    }
 }
 
 /// Turns news into lines.

@@ -25,7 +25,7 @@ use oxherd_os::memfd::read_memfd;
 use oxherd_os::{exit_watch, proc};
 use thiserror::Error;
 
-pub use self::faces::{Console, Faces, Render};
+pub use self::faces::{Console, Faces, Manner, Render};
 
 use self::driver::{HerdDriver, Saved};
 use self::observer::DaemonObserver;
@@ -88,8 +88,8 @@ pub enum DaemonError {
 struct Args {
     link: RawFd,
     stash: RawFd,
-    /// In the foreground, workers' lines are printed as they are.
-    raw: bool,
+    /// How it talks in the foreground.
+    manner: Manner,
     /// Where probes are answered.
     probes: Option<SocketAddr>,
 }
@@ -193,7 +193,7 @@ impl Begun {
         let specs = first_specs(&mut estate)?;
         let logs = Logs::start(&home, alert_line).map_err(os("start the log writer"))?;
         let (news, intake) = feed();
-        let console = greeting.foreground.then(|| (faces.console)(args.raw));
+        let console = greeting.foreground.then(|| (faces.console)(args.manner));
         let ledger = Ledger::from_entries(&mut estate.entries, host.notes());
         let upkeep = Upkeep::start(home.folder(), alert_line).map_err(os("start the upkeep"))?;
         let books = (Arc::clone(&saved), ledger.clone(), upkeep.clone());
@@ -399,7 +399,7 @@ fn code_of(outcome: &Result<Outcome, EngineError>) -> u8 {
 impl Args {
     fn of(args: impl IntoIterator<Item = OsString>) -> Result<Self, DaemonError> {
         let mut args = args.into_iter();
-        let (mut link, mut stash, mut raw, mut probes) = (None, None, false, None);
+        let (mut link, mut stash, mut manner, mut probes) = (None, None, Manner::default(), None);
         while let Some(arg) = args.next() {
             if arg == "--probes" {
                 probes = args.next().and_then(|address| address.to_str()?.parse().ok());
@@ -409,12 +409,12 @@ impl Args {
             match arg.to_str() {
                 Some("--link") => link = number(),
                 Some("--stash") => stash = number(),
-                Some("--raw") => raw = true,
+                Some(option) if manner.take(option) => {}
                 _ => return Err(DaemonError::Usage(format!("{arg:?}"))),
             }
         }
         match (link, stash) {
-            (Some(link), Some(stash)) => Ok(Self { link, stash, raw, probes }),
+            (Some(link), Some(stash)) => Ok(Self { link, stash, manner, probes }),
             _ => Err(DaemonError::Usage("--link or --stash is missing".into())),
         }
     }

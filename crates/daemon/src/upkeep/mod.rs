@@ -10,19 +10,19 @@ mod tree;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oxherd_core::{AppId, AppSpec, Desired, Notice, Request};
+use oxherd_core::{AppId, AppSpec, Desired, Request};
 use oxherd_engine::{Bulletin, Handle};
 use oxherd_os::watch::{FileChange, Watcher};
 
 use self::clock::Clock;
 use self::tree::Trees;
-use crate::pidfiles;
+use crate::pidfiles::{self, Change, PidFiles};
 
 /// How long it waits for the clock on the wall at most before it looks at it again: it may be set.
 const LOOK: Duration = Duration::from_secs(10);
@@ -36,17 +36,7 @@ type Say = fn(String);
 enum Word {
     Handle(Handle),
     Desired(Desired),
-    /// A worker's pid belongs into this file; `is_sure` when it serves there now.
-    Pid {
-        path: PathBuf,
-        pid: u32,
-        is_sure: bool,
-    },
-    /// A worker has ended.
-    Ended {
-        path: PathBuf,
-        pid: u32,
-    },
+    PidFile(Change),
     Changes,
 }
 
@@ -55,7 +45,7 @@ enum Word {
 pub(crate) struct Upkeep {
     words: Sender<Word>,
     due: Arc<Mutex<BTreeMap<AppId, u64>>>,
-    specs: Arc<Mutex<BTreeMap<AppId, Arc<AppSpec>>>>,
+    pid_files: Arc<Mutex<PidFiles>>,
 }
 
 impl Upkeep {
@@ -77,7 +67,7 @@ impl Upkeep {
             due: Arc::clone(&due),
         };
         thread::Builder::new().name("upkeep".into()).spawn(move || keeper.run(&heard))?;
-        Ok(Self { words, due, specs: Arc::default() })
+        Ok(Self { words, due, pid_files: Arc::default() })
     }
 
     /// How the thread reaches the primary.
@@ -87,26 +77,17 @@ impl Upkeep {
 
     /// Learns what is wanted.
     pub(crate) fn know(&self, desired: &Desired) {
-        let specs = desired.apps.iter().map(|app| (app.app, Arc::new(app.spec.clone()))).collect();
-        *self.specs.lock().unwrap_or_else(PoisonError::into_inner) = specs;
+        let changes = self.pid_files.lock().unwrap_or_else(PoisonError::into_inner).know(desired);
+        changes.into_iter().for_each(|change| self.tell(Word::PidFile(change)));
         self.tell(Word::Desired(desired.clone()));
     }
 
     /// Keeps the files with pids.
     pub(crate) fn hear(&self, bulletin: &Bulletin) {
-        let place = match &bulletin.notice {
-            Notice::Forked { place } | Notice::Ready { place, .. } | Notice::Exited { place, .. } => *place,
-            _ => return,
-        };
-        let specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = specs.get(&place.app).and_then(|spec| pidfiles::pid_file(spec, place.slot));
-        let (Some(path), Some(pid)) = (path, bulletin.pid) else { return };
-        match &bulletin.notice {
-            Notice::Exited { .. } => self.tell(Word::Ended { path, pid }),
-            notice => {
-                self.tell(Word::Pid { path, pid, is_sure: matches!(notice, Notice::Ready { .. }) });
-            }
-        }
+        let Some(pid) = bulletin.pid else { return };
+        let change =
+            self.pid_files.lock().unwrap_or_else(PoisonError::into_inner).hear(&bulletin.notice, pid);
+        change.into_iter().for_each(|change| self.tell(Word::PidFile(change)));
     }
 
     /// When the clock reloads the app next.
@@ -172,13 +153,19 @@ impl Caretaker {
         match word {
             Word::Handle(handle) => self.handle = Some(handle),
             Word::Desired(desired) => self.on_desired(desired),
-            Word::Pid { path, pid, is_sure } => {
-                if let Err(error) = pidfiles::write(&path, pid, is_sure) {
+            Word::PidFile(change) => self.on_pid_file(&change),
+            Word::Changes => self.on_changes(),
+        }
+    }
+
+    fn on_pid_file(&self, change: &Change) {
+        match change {
+            Change::Write { path, pid, is_sure } => {
+                if let Err(error) = pidfiles::write(path, *pid, *is_sure) {
                     (self.say)(format!("Cannot write {}: {error}", path.display()));
                 }
             }
-            Word::Ended { path, pid } => pidfiles::remove(&path, pid),
-            Word::Changes => self.on_changes(),
+            Change::Remove { path, pid } => pidfiles::remove(path, *pid),
         }
     }
 

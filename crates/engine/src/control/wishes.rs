@@ -74,6 +74,8 @@ impl Control<'_> {
         }
         self.keeping.touch_desired();
         self.keep_now();
+        // Whoever hears what comes of it knows whose workers they are.
+        self.tell_desired();
         self.carry_out();
         self.keeping.touch();
         Ok(change)

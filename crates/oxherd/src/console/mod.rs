@@ -83,6 +83,9 @@ pub struct Console {
     speakers: Speakers,
     /// Workers' lines are printed as they are.
     raw: bool,
+    /// Nothing is told but trouble and what workers write.
+    silent: bool,
+    no_colour: bool,
     scratch: Vec<u8>,
 }
 
@@ -108,12 +111,34 @@ impl Console {
     /// A console for an app with this many slots.
     pub fn new(instances: u32) -> Self {
         let speakers = Speakers::of_one_app(instances);
-        Self { outlets: None, tally: Tally::default(), speakers, raw: false, scratch: Vec::new() }
+        Self {
+            outlets: None,
+            tally: Tally::default(),
+            speakers,
+            raw: false,
+            silent: false,
+            no_colour: false,
+            scratch: Vec::new(),
+        }
     }
 
     /// A console for apps that it is [told of](Self::know) later; with `raw` workers' lines are printed as they are.
     pub fn of_daemon(raw: bool) -> Self {
         Self { raw, ..Self::new(1) }
+    }
+
+    /// From now on nothing is told but trouble and what workers write.
+    #[must_use]
+    pub fn silenced(mut self) -> Self {
+        self.silent = true;
+        self
+    }
+
+    /// A terminal gets no colours either.
+    #[must_use]
+    pub fn without_colours(mut self) -> Self {
+        self.no_colour = true;
+        self
     }
 
     /// Tells how it ended, gives readers a moment for the rest, and says with which code to exit.
@@ -167,6 +192,9 @@ impl Console {
     /// Prints lines of one weight as one unit.
     fn say(&mut self, lines: &[Line]) {
         let weight = lines.first().map_or(Weight::News, |line| line.weight);
+        if self.silent && weight == Weight::News {
+            return;
+        }
         let stream = match weight {
             Weight::News => Stream::Stdout,
             Weight::Trouble => Stream::Stderr,
@@ -190,7 +218,9 @@ impl Console {
         source: Option<Source>,
         write: impl FnOnce(Frame, bool, &mut Vec<u8>) -> Option<Source>,
     ) {
-        let outlets = self.outlets.get_or_insert_with(|| Outlets::open(self.speakers.width()));
+        let outlets = self
+            .outlets
+            .get_or_insert_with(|| Outlets::open(self.speakers.width(), wants_colour() && !self.no_colour));
         let outlet = outlets.of(stream);
         self.scratch.clear();
         let goes_on = outlet.amid.is_some() && outlet.amid == source;
@@ -244,10 +274,10 @@ impl Observer for Console {
 }
 
 impl Outlets {
-    fn open(width: usize) -> Self {
+    fn open(width: usize, colour: bool) -> Self {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let frames = [stdout.is_terminal(), stderr.is_terminal()]
-            .map(|terminal| Frame::new(width, terminal && wants_colour()));
+            .map(|terminal| Frame::new(width, terminal && colour));
         let [out, err] = [duplicate(&stdout), duplicate(&stderr)];
         let is_one = matches!((&out, &err), (Ok(out), Ok(err)) if is_same(out, err));
         let [out_frame, err_frame] = frames;
