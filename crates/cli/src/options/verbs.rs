@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use oxherd_engine::core::Span;
 
 use super::{ChangeOptions, KeepOptions};
 
@@ -166,8 +167,17 @@ pub(crate) struct TriggerOptions {
     pub(crate) params: Option<String>,
 
     /// How long replies are waited for, 20 s at most
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = oxherd_config::values::parse_span)]
-    pub(crate) wait: oxherd_engine::core::Span,
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_wait)]
+    pub(crate) wait: Span,
+}
+
+/// The daemon waits no longer.
+fn parse_wait(text: &str) -> Result<Span, String> {
+    let wait = oxherd_config::values::parse_span(text)?;
+    if wait > Span::from_secs(20) {
+        return Err("replies are waited for 20 s at most".into());
+    }
+    Ok(wait)
 }
 
 /// Keeps a setting for tools.
@@ -350,7 +360,7 @@ pub(crate) struct CompletionOptions {
 pub(crate) struct MonitOptions {
     /// Time between two pictures
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::values::parse_ms)]
-    pub(crate) interval: oxherd_engine::core::Span,
+    pub(crate) interval: Span,
 }
 
 /// Writes apps as others read them: for Kubernetes.

@@ -55,6 +55,9 @@ impl Feed {
             // Nobody waits for it once the server has ended.
             drop(self.outcomes.send((*change, outcome.clone())));
         }
+        if let Notice::Exited { place, .. } = &bulletin.notice {
+            self.replies.gone(place.instance);
+        }
         self.news.push(0, |_| true, || News { bulletin: bulletin.clone(), at_ms: unix_millis() });
     }
 

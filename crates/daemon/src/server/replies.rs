@@ -79,6 +79,15 @@ impl Replies {
         self.take(message.place.instance, &message.raw);
     }
 
+    /// Nobody waits for a worker that has ended.
+    pub(super) fn gone(&self, worker: InstanceId) {
+        // Who waits for nobody any more is told so.
+        self.lock().retain_mut(|waiter| {
+            waiter.workers.remove(&worker);
+            !waiter.workers.is_empty()
+        });
+    }
+
     fn take(&self, worker: InstanceId, raw: &[u8]) {
         let has_mark = || raw.windows(KIND.len()).any(|part| part == KIND.as_bytes());
         if raw.len() > BYTES_MAX || !has_mark() {
@@ -127,6 +136,8 @@ impl Drop for Awaited {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::error::TryRecvError;
+
     use super::*;
 
     fn worker(number: u32) -> InstanceId {
@@ -151,6 +162,12 @@ mod tests {
             told.push((it.worker, it.value.get().to_owned()));
         }
         assert_eq!(told, [(worker(1), r#"{"a":1}"#.to_owned()), (worker(2), "null".to_owned())]);
+        drop(awaited);
+        let mut awaited = replies.wait_for("clear", [worker(1), worker(2)]);
+        say(1, r#"{"type":"axm:reply","data":{"action_name":"clear"}}"#);
+        replies.gone(worker(2));
+        assert_eq!(awaited.replies.try_recv().map(|it| it.worker), Ok(worker(1)));
+        assert_eq!(awaited.replies.try_recv().map(|it| it.worker), Err(TryRecvError::Disconnected));
         drop(awaited);
         assert!(replies.lock().is_empty());
     }

@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 
 use super::change::{Incoming, detached, incoming, is_first};
 use super::input;
-use super::problem::{Answer, json};
+use super::problem::{Answer, Failure, json};
 use super::reach::{Aim, Selector, What, aims};
 use super::state::State;
 
@@ -30,6 +30,10 @@ pub(super) async fn trigger(
     let selector = input::path(selector)?;
     let Incoming { key, body } = incoming(request).await?;
     let asked: TriggerApp = input::parse(&body)?;
+    let wait = Duration::from_millis(asked.wait_ms);
+    if wait > WAIT_MAX {
+        return Err(Failure::unprocessable(format!("wait_ms: {} at most", WAIT_MAX.as_millis())));
+    }
     detached(async move {
         let turn = state.turn.lock().await;
         let survey = state.survey().await?;
@@ -49,7 +53,7 @@ pub(super) async fn trigger(
         // Others need not wait for what a program makes of it.
         drop(turn);
         let reached: u32 = apps.iter().map(|app| app.count).sum();
-        let until = tokio::time::Instant::now() + Duration::from_millis(asked.wait_ms).min(WAIT_MAX);
+        let until = tokio::time::Instant::now() + wait;
         let (places, mut replies) = (places(&aims, &survey), Vec::new());
         while replies.len() < reached as usize {
             let Ok(Some(replied)) = timeout_at(until, awaited.next()).await else { break };
