@@ -31,7 +31,7 @@ pub(super) fn unstartup(options: &ServiceOptions) -> ExitStatus {
 fn set_up(asked: &StartupOptions) -> Ending<ExitStatus> {
     let options = &asked.service;
     let platform = platform(options)?;
-    let boot = Boot { waits_for_network: asked.wait_ip, ..boot(options)? };
+    let boot = boot_with(asked)?;
     let text = match platform {
         Platform::Systemd => systemd_unit(&boot),
         Platform::Openrc => openrc_script(&boot),
@@ -111,6 +111,10 @@ fn platform(options: &ServiceOptions) -> Ending<Platform> {
         complain("neither systemd nor OpenRC runs here: name the one that will, `startup systemd` or `startup openrc`");
         ExitStatus::Failure
     })
+}
+
+fn boot_with(options: &StartupOptions) -> Ending<Boot> {
+    Ok(Boot { waits_for_network: options.wait_ip, ..boot(&options.service)? })
 }
 
 /// What is to be started, and for whom.
@@ -284,7 +288,7 @@ mod tests {
 
     fn boot_of(line: &[&str]) -> Boot {
         match cli::parse(line.iter().map(Into::into)).unwrap().command {
-            Command::Startup(options) => boot(&options).unwrap(),
+            Command::Startup(options) => boot_with(&options).unwrap(),
             _ => panic!("another verb"),
         }
     }
