@@ -8,7 +8,7 @@ use super::Problem;
 const NOTES: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
 const MACHINE_PATHS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 /// Extensions of files that hold a program's output as it is.
-const VERBATIM: [&str; 2] = ["snap", "golden"];
+const VERBATIM: [&str; 3] = ["case", "snap", "golden"];
 
 pub(super) fn check(file: &Path, text: &str, problems: &mut Vec<Problem>) {
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("");
