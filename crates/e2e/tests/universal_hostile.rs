@@ -4,6 +4,7 @@
 use oxherd_e2e::{Home, Load, Program, eventually, eventually_within, http, ports, procs, turn};
 use rustix::process::Signal;
 use std::process::Output;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Ten thousand calls of a slow language.
@@ -11,6 +12,8 @@ const LONG: Duration = Duration::from_secs(90);
 
 /// An app with a misdeed beside one that serves.
 struct Beside {
+    /// How long others wait is looked at: no other misdeed is to be the cause.
+    _turn: Rc<turn::Turn>,
     home: Home,
     web: Program,
     load: Load,
@@ -20,6 +23,7 @@ struct Beside {
 
 impl Beside {
     fn new() -> Self {
+        let turn = turn::alone();
         let home = Home::new();
         let web = Program::go();
         assert!(start(&home, "web", &web, &["-i", "2"]).status.success());
@@ -28,7 +32,7 @@ impl Beside {
         load.wait_more(20);
         let open = open_files(&home);
         let (_, _, starts) = home.ping().expect("a daemon");
-        Self { home, web, load, open, starts }
+        Self { _turn: turn, home, web, load, open, starts }
     }
 
     /// Starts a misdeed, which may crash so fast that its start fails.
@@ -86,7 +90,6 @@ fn start(home: &Home, name: &str, program: &Program, options: &[&str]) -> Output
 
 #[test]
 fn ten_thousand_binds() {
-    let _turn = turn::alone();
     let beside = Beside::new();
     beside.commit("binds", &["-i", "2"]);
     beside.wait_said("bound 10000");
